@@ -1,0 +1,134 @@
+//! Puts the parts together: configuration in, a bound server out.
+
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    middleware::from_fn,
+};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    config::Config,
+    idempotency::Terms,
+    intake::{Intake, Settings},
+    jobs,
+    store::{Store, StoreError, StoreOptions},
+    web::{self, State, metrics::Metrics},
+};
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database is not usable.
+    #[error("the database cannot be used")]
+    Store(#[from] StoreError),
+    /// The address is not usable.
+    #[error("{0} cannot be listened on")]
+    Bind(SocketAddr, #[source] io::Error),
+    /// The metrics are not usable.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A service that listens, and answers once it runs.
+pub struct Application {
+    /// Where it listens.
+    pub address: SocketAddr,
+    server: Server,
+    store: Store,
+    stop_jobs: watch::Sender<()>,
+    jobs: JoinHandle<()>,
+}
+
+/// Opens the database that the configuration names, and migrates it.
+///
+/// # Errors
+/// Where it cannot be reached or migrated.
+pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
+    let options = StoreOptions {
+        connections: config.database_connections,
+        write_batch: config.write_batch,
+        timeout: config.request_timeout,
+    };
+    Store::open(&config.database_url, &options).await
+}
+
+/// Opens the database and takes the address; see [`Application::run`].
+///
+/// # Errors
+/// Where either is not usable.
+pub async fn build(config: Config) -> Result<Application, StartError> {
+    let store = open_store(&config).await?;
+    let settings = Settings {
+        keys_enabled: config.idempotency_enabled,
+        terms: Terms {
+            ttl: config.idempotency_ttl,
+            lease: config.idempotency_lease,
+        },
+    };
+    let intake = Intake::new(store.clone(), settings, web::reply::encode);
+    let (stop_jobs, stopped) = watch::channel(());
+    let jobs = tokio::spawn(jobs::replay_counts::run(
+        intake.replays(),
+        store.clone(),
+        stopped,
+    ));
+    let state = Arc::new(State {
+        config,
+        store: store.clone(),
+        intake,
+        metrics: Metrics::new()?,
+    });
+    let (server, address) = listen(state)?;
+    Ok(Application {
+        address,
+        server,
+        store,
+        stop_jobs,
+        jobs,
+    })
+}
+
+fn listen(state: Arc<State>) -> Result<(Server, SocketAddr), StartError> {
+    let (bind, timeout) = (state.config.bind, state.config.request_timeout);
+    let unusable = |error| StartError::Bind(bind, error);
+    let server = HttpServer::new(move || {
+        App::new()
+            .wrap(from_fn(web::log_request))
+            .configure(web::routes(state.clone()))
+    })
+    .client_request_timeout(timeout)
+    // What is left is for the jobs and the database.
+    .shutdown_timeout(timeout.saturating_sub(Duration::from_secs(1)).as_secs())
+    .disable_signals()
+    .bind(bind)
+    .map_err(unusable)?;
+    let address = server.addrs().first().copied().unwrap_or(bind);
+    Ok((server.run(), address))
+}
+
+impl Application {
+    /// The database, for whoever shares the process.
+    pub fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// What stops the service: `stop(true)` lets it finish what it holds.
+    pub fn handle(&self) -> ServerHandle {
+        self.server.handle()
+    }
+
+    /// Answers requests until it is stopped, then finishes what it holds.
+    ///
+    /// # Errors
+    /// Where the server breaks.
+    pub async fn run(self) -> io::Result<()> {
+        let outcome = self.server.await;
+        // The jobs first, for they still write.
+        let _ = self.stop_jobs.send(());
+        let _ = self.jobs.await;
+        self.store.close().await;
+        outcome
+    }
+}

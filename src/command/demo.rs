@@ -1,0 +1,269 @@
+//! `hookonce demo`: the main job from end to end, with nothing set up.
+
+use actix_web::dev::ServerHandle;
+use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use serde_json::Value;
+use std::{collections::HashMap, net::SocketAddr};
+
+use super::{
+    CommandError, catalog,
+    fixture::{EMBEDDED, Fixture},
+    init_log,
+    retailer::new_retailer,
+    sender::{Received, Sender},
+};
+use crate::{
+    app,
+    config::Config,
+    provider::Provider,
+    secret::Secret,
+    store::{
+        DatabaseUrl, Store, events, retailers,
+        totals::{self, Totals},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Go on serving afterwards, and print commands to try
+    #[arg(long)]
+    keep: bool,
+}
+
+/// A fixture with its two answers.
+struct Shown {
+    fixture: Fixture,
+    first: Received,
+    second: Received,
+    outcomes: Vec<String>,
+    order_numbers: Vec<String>,
+}
+
+pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
+    // A line for each request would bury the table; whoever wants them sets RUST_LOG.
+    let is_default = config.log_filter == Config::default().log_filter;
+    init_log(if is_default {
+        "error"
+    } else {
+        &config.log_filter
+    });
+    let folder = tempfile::tempdir().map_err(CommandError::failed)?;
+    let config = Config {
+        database_url: DatabaseUrl::Sqlite {
+            path: Some(folder.path().join("demo.db")),
+        },
+        bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+        twilio_auth_tokens: vec![random_secret()],
+        whatsapp_app_secrets: vec![random_secret()],
+        whatsapp_verify_token: Some(random_secret()),
+        ..Config::default()
+    };
+    let application = app::build(config.clone()).await?;
+    let (store, handle) = (application.store(), application.handle());
+    let sender = Sender::new(&config, &format!("http://{}", application.address))?;
+    let server = actix_web::rt::spawn(application.run());
+    let outcome = show(&store, &sender).await;
+    if args.keep && outcome.is_ok() {
+        keep_serving(&sender, &handle).await?;
+    }
+    handle.stop(true).await;
+    server
+        .await
+        .map_err(CommandError::failed)?
+        .map_err(CommandError::failed)?;
+    outcome
+}
+
+async fn show(store: &Store, sender: &Sender) -> Result<(), CommandError> {
+    open_shop(store).await?;
+    let fixtures = Fixture::embedded();
+    let first = send_all(sender, &fixtures).await?;
+    let after_first = store.read(totals::count).await?;
+    let second = send_all(sender, &fixtures).await?;
+    let after_second = store.read(totals::count).await?;
+    let mut shown = Vec::new();
+    for ((fixture, first), second) in fixtures.into_iter().zip(first).zip(second) {
+        shown.push(look_up(store, fixture, first, second).await?);
+    }
+    println!("{}", table(&shown));
+    print_totals(&shown, after_second);
+    let wrong = faults(&shown, after_first, after_second)?;
+    if wrong.is_empty() {
+        println!("Everything was sent twice, and nothing happened twice.");
+        Ok(())
+    } else {
+        Err(CommandError::failed(wrong.join("\n")))
+    }
+}
+
+/// The retailer that the fixtures are written to, with its catalogue.
+async fn open_shop(store: &Store) -> Result<(), CommandError> {
+    let phone = "+14155238886".parse().map_err(CommandError::failed)?;
+    let currency = "USD".parse().map_err(CommandError::failed)?;
+    let id_at_meta = Some("106540352242922".to_owned());
+    let retailer = new_retailer("Demo Kitchen", &phone, id_at_meta, currency);
+    let id = retailer.id;
+    store
+        .write(move |conn| retailers::insert(conn, &retailer))
+        .await?;
+    catalog::import_file(store, id, embedded("catalogue.csv")?).await?;
+    Ok(())
+}
+
+fn embedded(path: &str) -> Result<&'static [u8], CommandError> {
+    EMBEDDED
+        .get_file(path)
+        .map(|file| file.contents())
+        .ok_or_else(|| CommandError::failed(format!("the program was built without {path}")))
+}
+
+async fn send_all(sender: &Sender, fixtures: &[Fixture]) -> Result<Vec<Received>, CommandError> {
+    let mut answers = Vec::new();
+    for fixture in fixtures {
+        let call = sender.sign(fixture, None)?;
+        answers.push(sender.send(&call).await.map_err(CommandError::failed)?);
+    }
+    Ok(answers)
+}
+
+/// What became of a fixture's events: Meta is told in the answer, Twilio's are looked up.
+async fn look_up(
+    store: &Store,
+    fixture: Fixture,
+    first: Received,
+    second: Received,
+) -> Result<Shown, CommandError> {
+    let (mut outcomes, mut order_numbers) = (Vec::new(), Vec::new());
+    if fixture.provider == Provider::WhatsApp {
+        let answer: Value = serde_json::from_slice(&first.body).unwrap_or_default();
+        for event in answer["events"].as_array().into_iter().flatten() {
+            outcomes.extend(event["outcome"].as_str().map(str::to_owned));
+            order_numbers.extend(event["order_number"].as_str().map(str::to_owned));
+        }
+    } else {
+        for event in fixture.delivery().map_err(CommandError::failed)?.events {
+            let known = store
+                .read(move |conn| events::find(conn, Provider::Twilio.as_str(), &event.id))
+                .await?;
+            if let Some(known) = known {
+                outcomes.push(known.outcome.to_string());
+                order_numbers.extend(known.order_number);
+            }
+        }
+    }
+    Ok(Shown {
+        fixture,
+        first,
+        second,
+        outcomes,
+        order_numbers,
+    })
+}
+
+fn table(shown: &[Shown]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_header([
+        "fixture",
+        "provider",
+        "first answer",
+        "second answer",
+        "order number",
+    ]);
+    for row in shown {
+        let name = row.fixture.path.file_name().unwrap_or_default();
+        table.add_row([
+            name.to_string_lossy().into_owned(),
+            row.fixture.provider.as_str().to_owned(),
+            format!("{} {}", row.first.status, row.outcomes.join("\n    ")),
+            second_answer(row),
+            row.order_numbers.join("\n"),
+        ]);
+    }
+    table
+}
+
+fn second_answer(row: &Shown) -> String {
+    let how = match row.second.replayed.as_deref() {
+        Some("true") => "replayed",
+        _ => "new",
+    };
+    let equal = if is_same(row) {
+        "equal bytes"
+    } else {
+        "other bytes"
+    };
+    format!("{} {how}, {equal}", row.second.status)
+}
+
+fn is_same(row: &Shown) -> bool {
+    let essence = |answer: &Received| {
+        (
+            answer.status,
+            answer.content_type.clone(),
+            answer.body.clone(),
+        )
+    };
+    essence(&row.first) == essence(&row.second)
+}
+
+fn print_totals(shown: &[Shown], totals: Totals) {
+    let replayed = shown
+        .iter()
+        .filter(|row| row.second.replayed.as_deref() == Some("true"));
+    println!("deliveries sent    {}", shown.len() * 2);
+    println!("replayed           {}", replayed.count());
+    println!("events             {}", totals.events);
+    println!("orders             {}", totals.orders);
+    println!("order items        {}", totals.order_items);
+    println!("ledger entries     {}", totals.ledger_entries);
+    println!("records            {}", totals.records);
+}
+
+/// All that is not as it should be.
+fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>, CommandError> {
+    let expected: HashMap<String, Vec<String>> =
+        serde_json::from_slice(embedded("outcomes.json")?).map_err(CommandError::failed)?;
+    let mut faults = Vec::new();
+    for row in shown {
+        let name = row.fixture.path.to_string_lossy();
+        if row.first.replayed.as_deref() != Some("false") || row.first.status >= 300 {
+            faults.push(format!("{name}: the first answer is not a new one"));
+        }
+        if row.second.replayed.as_deref() != Some("true") || !is_same(row) {
+            faults.push(format!(
+                "{name}: the second answer is not the first one again"
+            ));
+        }
+        if expected.get(&*name) != Some(&row.outcomes) {
+            faults.push(format!("{name}: the outcomes are {:?}", row.outcomes));
+        }
+    }
+    if first != second {
+        faults.push(format!(
+            "sending everything again changed {first:?} into {second:?}"
+        ));
+    }
+    if second.orders != second.ledger_entries {
+        faults.push("the ledger does not have one entry for each order".to_owned());
+    }
+    Ok(faults)
+}
+
+async fn keep_serving(sender: &Sender, handle: &ServerHandle) -> Result<(), CommandError> {
+    println!("\nStill serving, until Ctrl-C. Try:\n");
+    for fixture in Fixture::embedded() {
+        let name = fixture.path.file_stem().unwrap_or_default();
+        if name == "text_order" || name == "batch_overlapping" {
+            println!("{}\n", sender.sign(&fixture, None)?.as_curl());
+        }
+    }
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(CommandError::failed)?;
+    handle.stop(true).await;
+    Ok(())
+}
+
+fn random_secret() -> Secret {
+    Secret::new(uuid::Uuid::new_v4().simple().to_string())
+}

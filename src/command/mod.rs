@@ -1,0 +1,175 @@
+//! The command line: one file for each subcommand. Results go to standard output, everything else to standard error.
+
+mod catalog;
+mod demo;
+mod fixture;
+mod migrate;
+mod replay;
+mod retailer;
+mod sender;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::{error::Error, fmt, process::ExitCode};
+
+use crate::{
+    app::StartError,
+    config::{Config, ConfigError},
+    store::StoreError,
+};
+
+/// Receives webhooks and acts on each exactly once.
+///
+/// Everything is configured by environment variables, or by a .env file in this directory; .env.example lists them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Receive webhooks (the default)
+    Serve,
+    /// Bring the database's schema up to date, and stop
+    Migrate,
+    /// Show the whole of it with nothing set up: every fixture sent twice to a temporary service
+    Demo(demo::Args),
+    /// Send recorded webhooks, signed with the configured secrets
+    Replay(replay::Args),
+    /// Add or list the retailers whose customers write
+    #[command(subcommand)]
+    Retailer(retailer::Command),
+    /// Bring in what a retailer sells
+    #[command(subcommand)]
+    Catalog(catalog::Command),
+}
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+enum CommandError {
+    /// It was called or configured wrongly: exit code 2.
+    Usage(Box<dyn Error>),
+    /// It failed: exit code 1.
+    Failed(Box<dyn Error>),
+}
+
+impl CommandError {
+    fn usage(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::Usage(error.into())
+    }
+
+    fn failed(error: impl Into<Box<dyn Error>>) -> Self {
+        Self::Failed(error.into())
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Failed(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
+        }
+    }
+}
+
+impl fmt::Display for CommandError {
+    /// The error with what caused it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(error) | Self::Failed(error)) = self;
+        write!(f, "{error}")?;
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for CommandError {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        Self::failed(error)
+    }
+}
+
+impl From<StartError> for CommandError {
+    fn from(error: StartError) -> Self {
+        Self::failed(error)
+    }
+}
+
+/// Runs the program: exit code 0 done, 1 failed, 2 wrong usage or configuration.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match actix_web::rt::System::new().block_on(execute(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hookonce: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<(), CommandError> {
+    let config = Config::from_env()?;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(config).await,
+        Command::Migrate => migrate::run(config).await,
+        Command::Demo(args) => demo::run(args, config).await,
+        Command::Replay(args) => replay::run(args, config).await,
+        Command::Retailer(command) => retailer::run(command, config).await,
+        Command::Catalog(command) => catalog::run(command, config).await,
+    }
+}
+
+/// Logs to standard error what the filter lets through.
+fn init_log(filter: &str) {
+    env_logger::Builder::new()
+        .parse_filters(filter)
+        .format_timestamp_millis()
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_parses_as_documented() {
+        Cli::command().debug_assert();
+        for line in [
+            "hookonce",
+            "hookonce serve",
+            "hookonce migrate",
+            "hookonce demo --keep",
+            "hookonce replay fixtures a.form --url http://127.0.0.1:1 --key K --times 2 --concurrency 3 --unique --dry-run",
+            "hookonce retailer add --name N --phone +14155238886 --phone-number-id 1 --currency USD",
+            "hookonce retailer list",
+            "hookonce catalog import c.csv --retailer 0192f0c1-2d3e-7abc-8def-0123456789ab",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for line in [
+            "hookonce retailer add --name N --phone 123 --currency USD",
+            "hookonce retailer add --name N --phone +14155238886 --currency XXX",
+            "hookonce replay",
+            "hookonce replay f --times 0",
+            "hookonce catalog import c.csv --retailer 7",
+            "hookonce nonsense",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

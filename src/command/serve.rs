@@ -1,0 +1,61 @@
+//! `hookonce serve`: receives webhooks until it is told to stop.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CommandError, init_log};
+use crate::{app, config::Config};
+
+pub async fn run(config: Config) -> Result<(), CommandError> {
+    init_log(&config.log_filter);
+    log_configuration(&config);
+    // Before the start, or a signal during it would kill.
+    let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
+    let application = app::build(config).await?;
+    log::info!("listening on http://{}", application.address);
+    let handle = application.handle();
+    actix_web::rt::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        log::info!("{name}: finishing what is under way");
+        handle.stop(true).await;
+    });
+    application.run().await.map_err(CommandError::failed)?;
+    log::info!("stopped");
+    Ok(())
+}
+
+fn log_configuration(config: &Config) {
+    log::info!("hookonce {}", env!("CARGO_PKG_VERSION"));
+    log::info!("database: {}", config.database_url);
+    match &config.public_base_url {
+        Some(url) => log::info!("public URL: {url}"),
+        None => log::info!("public URL: as each request has it (PUBLIC_BASE_URL is not set)"),
+    }
+    log_secrets(
+        "Twilio",
+        "TWILIO_AUTH_TOKEN",
+        config.twilio_auth_tokens.len(),
+    );
+    log_secrets(
+        "WhatsApp",
+        "WHATSAPP_APP_SECRET",
+        config.whatsapp_app_secrets.len(),
+    );
+    if config.whatsapp_verify_token.is_none() {
+        log::warn!("WhatsApp's handshake is off: WHATSAPP_VERIFY_TOKEN is not set");
+    }
+    if !config.idempotency_enabled {
+        log::warn!("idempotency keys are ignored: IDEMPOTENCY_ENABLED is false");
+    }
+}
+
+fn log_secrets(provider: &str, variable: &str, count: usize) {
+    match count {
+        0 => log::warn!("{provider} is off: {variable} is not set"),
+        1 => log::info!("{provider} is on"),
+        _ => log::info!("{provider} is on, with {count} secrets"),
+    }
+}

@@ -1,0 +1,374 @@
+//! Turns what a customer wants into an order: first decided without touching anything, then written.
+
+use super::{
+    catalogue::Product,
+    money, order_number, reply,
+    shop::Shop,
+    text_order::{self, MAX_QUANTITY, Reading},
+};
+use crate::store::{
+    Conn, StoreError,
+    ledger::{self, EntryKind, LedgerEntry},
+    orders::{self, Order, OrderItem, OrderSource, OrderStatus},
+    types::{Timestamp, Uuid},
+};
+
+/// What a customer wants, as the message has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish<'a> {
+    /// A text to be read line by line.
+    Text(&'a str),
+    /// A cart of a catalogue.
+    Cart {
+        /// What is in it.
+        lines: &'a [CartLine],
+        /// What the customer wrote beside it.
+        note: Option<&'a str>,
+    },
+}
+
+/// One line of a cart, its numbers as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CartLine {
+    /// Code of the product.
+    pub sku: String,
+    /// How many, as written.
+    pub quantity: String,
+    /// Price of one, as written.
+    pub price: Option<String>,
+    /// ISO 4217 code of that price.
+    pub currency: Option<String>,
+}
+
+/// Who wants it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Customer {
+    /// E.164 with `+`.
+    pub phone: Option<String>,
+    /// Where WhatsApp tells a user id and no number.
+    pub user_id: Option<String>,
+    /// Name as the provider tells it.
+    pub name: Option<String>,
+}
+
+/// Which message wants it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Whose message.
+    pub source: OrderSource,
+    /// Its id, unique for the source.
+    pub id: &'a str,
+}
+
+/// What is to be done about a wish.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Take this order.
+    Take(Draft),
+    /// Nothing: it orders nothing.
+    NotAnOrder,
+    /// Nothing but this reply: not all of it was understood.
+    NotUnderstood(String),
+}
+
+/// An order that nobody has numbered yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    lines: Vec<(Product, u32)>,
+    total_minor: i64,
+    note: Option<String>,
+    price_note: Option<String>,
+}
+
+/// An order with its items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlacedOrder {
+    /// The order.
+    pub order: Order,
+    /// Its items, in their order.
+    pub items: Vec<OrderItem>,
+}
+
+/// How the writing of an order went.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Placement {
+    /// As it was planned.
+    AsPlanned,
+    /// Its number was taken, so it got another; or its message has made this order long ago.
+    Otherwise(Box<PlacedOrder>),
+}
+
+/// Decides what to do about a wish. Touches nothing.
+pub fn decide(wish: Wish<'_>, shop: &Shop) -> Decision {
+    match wish {
+        Wish::Text(text) => decide_text(text, shop),
+        Wish::Cart { lines: [], .. } => Decision::NotAnOrder,
+        Wish::Cart { lines, note } => decide_cart(lines, note, shop),
+    }
+}
+
+fn decide_text(text: &str, shop: &Shop) -> Decision {
+    match text_order::read(text, &shop.catalogue) {
+        Reading::Conversation => Decision::NotAnOrder,
+        Reading::Misunderstood(misreads) => {
+            let misreads = misreads.iter().map(|m| (m.text.as_str(), m.nearest));
+            Decision::NotUnderstood(reply::not_understood(misreads))
+        }
+        Reading::Order(lines) => {
+            let lines = lines.into_iter().map(|l| (l.product.clone(), l.quantity));
+            draft(lines.collect(), None, None)
+        }
+    }
+}
+
+fn decide_cart(cart: &[CartLine], note: Option<&str>, shop: &Shop) -> Decision {
+    let mut lines = Vec::new();
+    let mut unknown = Vec::new();
+    let mut differing = Vec::new();
+    for line in cart {
+        match (shop.catalogue.by_sku(&line.sku), quantity(&line.quantity)) {
+            (Some(product), Some(quantity)) => {
+                differing.extend(price_difference(line, product, shop));
+                lines.push((product.clone(), quantity));
+            }
+            (product, _) => unknown.push((line, product)),
+        }
+    }
+    if !unknown.is_empty() {
+        let unknown: Vec<_> = unknown
+            .into_iter()
+            .map(|(line, product)| {
+                let nearest = product.or_else(|| shop.catalogue.nearest(&line.sku));
+                (format!("{} {}", line.quantity, line.sku), nearest)
+            })
+            .collect();
+        let unknown = unknown
+            .iter()
+            .map(|(text, nearest)| (text.as_str(), *nearest));
+        return Decision::NotUnderstood(reply::not_understood(unknown));
+    }
+    let price_note = (!differing.is_empty()).then(|| differing.join("; "));
+    draft(lines, note.map(str::to_owned), price_note)
+}
+
+fn draft(lines: Vec<(Product, u32)>, note: Option<String>, price_note: Option<String>) -> Decision {
+    let total = lines.iter().try_fold(0i64, |sum, (product, quantity)| {
+        sum.checked_add(product.price_minor.checked_mul((*quantity).into())?)
+    });
+    match total {
+        Some(total_minor) => Decision::Take(Draft {
+            lines,
+            total_minor,
+            note,
+            price_note,
+        }),
+        None => Decision::NotUnderstood(reply::too_large()),
+    }
+}
+
+/// A quantity from its text; `2.0` is 2.
+fn quantity(text: &str) -> Option<u32> {
+    let number = money::decimal(text)?.normalize();
+    let whole = (number.scale() == 0).then(|| u32::try_from(number).ok())??;
+    (1..=MAX_QUANTITY).contains(&whole).then_some(whole)
+}
+
+/// Says where the message names another price than the catalogue, which is the one that counts.
+fn price_difference(line: &CartLine, product: &Product, shop: &Shop) -> Option<String> {
+    let written = line.price.as_deref()?;
+    let currency = line.currency.as_deref().unwrap_or(shop.currency.code());
+    let same = currency == shop.currency.code()
+        && shop.currency.minor_units(written) == Ok(product.price_minor);
+    (!same).then(|| {
+        let ours = shop.currency.show(product.price_minor);
+        format!(
+            "{}: message {written} {currency}, catalogue {ours}",
+            line.sku
+        )
+    })
+}
+
+impl Draft {
+    /// Gives the order an id and a number.
+    pub fn number(
+        self,
+        shop: &Shop,
+        message: Message<'_>,
+        customer: &Customer,
+        now: Timestamp,
+    ) -> PlacedOrder {
+        let id = Uuid::in_order();
+        let order = Order {
+            id,
+            order_number: order_number::random(),
+            retailer_id: shop.retailer_id,
+            source: message.source,
+            message_id: Some(message.id.to_owned()),
+            status: OrderStatus::Pending,
+            customer_phone: customer.phone.clone(),
+            customer_user_id: customer.user_id.clone(),
+            customer_name: customer.name.clone(),
+            note: self.note,
+            price_note: self.price_note,
+            total_minor: self.total_minor,
+            currency: shop.currency.code().to_owned(),
+            created_at: now,
+            updated_at: now,
+        };
+        let item = |(position, (product, quantity)): (i32, (Product, u32))| OrderItem {
+            order_id: id,
+            position,
+            product_id: Uuid(product.id),
+            sku: product.sku,
+            name: product.name,
+            quantity: quantity.cast_signed(),
+            unit_price_minor: product.price_minor,
+        };
+        let items = (0..).zip(self.lines).map(item).collect();
+        PlacedOrder { order, items }
+    }
+}
+
+/// Writes an order, its items and its ledger entry. An order number that is taken is replaced, and a message that
+/// has made an order before makes no other.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, StoreError> {
+    if orders::insert(conn, &planned.order)? {
+        write_rest(conn, planned)?;
+        return Ok(Placement::AsPlanned);
+    }
+    if let Some(earlier) = earlier(conn, &planned.order)? {
+        return Ok(Placement::Otherwise(Box::new(earlier)));
+    }
+    let mut renumbered = planned.clone();
+    loop {
+        // 40 random bits: a second round is all but impossible.
+        renumbered.order.order_number = order_number::random();
+        if orders::insert(conn, &renumbered.order)? {
+            write_rest(conn, &renumbered)?;
+            return Ok(Placement::Otherwise(Box::new(renumbered)));
+        }
+    }
+}
+
+fn write_rest(conn: &mut Conn<'_>, placed: &PlacedOrder) -> Result<(), StoreError> {
+    let PlacedOrder { order, items } = placed;
+    orders::insert_items(conn, items)?;
+    ledger::insert(
+        conn,
+        &LedgerEntry {
+            id: Uuid::in_order(),
+            retailer_id: order.retailer_id,
+            order_id: order.id,
+            kind: EntryKind::Order,
+            amount_minor: order.total_minor,
+            currency: &order.currency,
+            created_at: order.created_at,
+        },
+    )
+}
+
+/// The order that the same message has made before.
+fn earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Option<PlacedOrder>, StoreError> {
+    let Some(message_id) = &order.message_id else {
+        return Ok(None);
+    };
+    let Some(order) = orders::by_message(conn, order.source, message_id)? else {
+        return Ok(None);
+    };
+    let items = orders::items(conn, order.id)?;
+    Ok(Some(PlacedOrder { order, items }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commerce::catalogue::Catalogue;
+    use std::sync::Arc;
+
+    fn shop() -> Shop {
+        let product = |sku: &str, name: &str, price_minor| Product {
+            id: uuid::Uuid::new_v4(),
+            sku: sku.into(),
+            name: name.into(),
+            aliases: vec![],
+            price_minor,
+        };
+        Shop {
+            retailer_id: Uuid::in_order(),
+            currency: "USD".parse().unwrap(),
+            catalogue: Arc::new(Catalogue::new(vec![
+                product("PIZZA", "Pizza", 850),
+                product("COLA", "Cola", 175),
+                product("YACHT", "Yacht", i64::MAX / 2),
+            ])),
+        }
+    }
+
+    fn line(sku: &str, quantity: &str, price: Option<&str>) -> CartLine {
+        CartLine {
+            sku: sku.into(),
+            quantity: quantity.into(),
+            price: price.map(Into::into),
+            currency: Some("USD".into()),
+        }
+    }
+
+    fn cart(lines: &[CartLine]) -> Decision {
+        decide(Wish::Cart { lines, note: None }, &shop())
+    }
+
+    #[test]
+    fn a_cart_costs_what_the_catalogue_says_and_notes_what_the_message_said() {
+        let lines = [
+            line("PIZZA", "2", Some("7.99")),
+            line("COLA", "1", Some("1.750")),
+        ];
+        let Decision::Take(draft) = cart(&lines) else {
+            panic!("no order")
+        };
+        assert_eq!(draft.total_minor, 2 * 850 + 175);
+        assert_eq!(
+            draft.price_note.as_deref(),
+            Some("PIZZA: message 7.99 USD, catalogue 8.50 USD")
+        );
+    }
+
+    #[test]
+    fn a_cart_with_an_unknown_product_or_a_bad_quantity_is_no_order() {
+        for bad in [
+            line("PIZA", "1", None),
+            line("PIZZA", "0", None),
+            line("PIZZA", "-1", None),
+            line("PIZZA", "1.5", None),
+            line("PIZZA", "10000", None),
+            line("PIZZA", "99999999999999999999999999999999", None),
+            line("PIZZA", "", None),
+        ] {
+            let Decision::NotUnderstood(reply) = cart(&[line("COLA", "1", None), bad.clone()])
+            else {
+                panic!("{bad:?} was taken")
+            };
+            assert!(reply.contains("Pizza"), "{reply}");
+        }
+        assert!(matches!(
+            cart(&[line("PIZZA", "2.0", None)]),
+            Decision::Take(_)
+        ));
+    }
+
+    #[test]
+    fn an_order_beyond_what_can_be_counted_is_refused() {
+        let Decision::NotUnderstood(reply) = cart(&[line("YACHT", "3", None)]) else {
+            panic!()
+        };
+        assert!(reply.contains("too large"));
+    }
+
+    #[test]
+    fn an_empty_cart_orders_nothing() {
+        assert_eq!(cart(&[]), Decision::NotAnOrder);
+    }
+}

@@ -1,0 +1,379 @@
+//! The configuration: a plain struct. Only [`Config::from_env`] reads the environment.
+
+use ipnet::IpNet;
+use std::{net::SocketAddr, str::FromStr, time::Duration};
+
+use crate::{secret::Secret, store::DatabaseUrl};
+
+/// Everything that can be set. `.env.example` tells each variable's meaning.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `DATABASE_URL`
+    pub database_url: DatabaseUrl,
+    /// `DATABASE_CONNECTIONS`
+    pub database_connections: u32,
+    /// `WRITE_BATCH`
+    pub write_batch: usize,
+    /// `BIND`
+    pub bind: SocketAddr,
+    /// `PUBLIC_BASE_URL`, without a slash at its end.
+    pub public_base_url: Option<String>,
+    /// `TRUSTED_PROXIES`
+    pub trusted_proxies: Vec<IpNet>,
+    /// `TWILIO_AUTH_TOKEN`, any of which verifies.
+    pub twilio_auth_tokens: Vec<Secret>,
+    /// `WHATSAPP_APP_SECRET`, any of which verifies.
+    pub whatsapp_app_secrets: Vec<Secret>,
+    /// `WHATSAPP_VERIFY_TOKEN`
+    pub whatsapp_verify_token: Option<Secret>,
+    /// `IDEMPOTENCY_ENABLED`
+    pub idempotency_enabled: bool,
+    /// `IDEMPOTENCY_HEADER`
+    pub idempotency_header: String,
+    /// `IDEMPOTENCY_TTL`
+    pub idempotency_ttl: Duration,
+    /// `IDEMPOTENCY_LEASE`
+    pub idempotency_lease: Duration,
+    /// `MAX_BODY_BYTES`
+    pub max_body_bytes: usize,
+    /// `REQUEST_TIMEOUT`
+    pub request_timeout: Duration,
+    /// `RUST_LOG`
+    pub log_filter: String,
+}
+
+/// A variable that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Its value does not parse. Secrets are never among these.
+    #[error("{variable}={value:?} cannot be used: {allowed}")]
+    Invalid {
+        /// Which.
+        variable: &'static str,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        allowed: String,
+    },
+    /// It is not UTF-8.
+    #[error("{0} is not UTF-8")]
+    NotUnicode(&'static str),
+    /// The `.env` file cannot be read.
+    #[error("the .env file cannot be read: {0}")]
+    DotEnv(String),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database_url: DatabaseUrl::Sqlite {
+                path: Some("hookonce.db".into()),
+            },
+            database_connections: 8,
+            write_batch: 256,
+            bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_base_url: None,
+            trusted_proxies: Vec::new(),
+            twilio_auth_tokens: Vec::new(),
+            whatsapp_app_secrets: Vec::new(),
+            whatsapp_verify_token: None,
+            idempotency_enabled: true,
+            idempotency_header: "X-Idempotency-Key".to_owned(),
+            idempotency_ttl: Duration::from_secs(24 * 60 * 60),
+            idempotency_lease: Duration::from_secs(30),
+            max_body_bytes: 3_145_728,
+            request_timeout: Duration::from_secs(10),
+            log_filter: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the environment, and `.env` where there is one; what is set in the environment wins.
+    ///
+    /// # Errors
+    /// Where a value cannot be used; the message names the variable, the value and what is allowed.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        match dotenvy::dotenv() {
+            Ok(_) => {}
+            Err(error) if error.not_found() => {}
+            // A parse error quotes its line, which may hold a secret.
+            Err(dotenvy::Error::LineParse(_, at)) => {
+                return Err(ConfigError::DotEnv(format!(
+                    "a line does not parse at character {at}"
+                )));
+            }
+            Err(error) => return Err(ConfigError::DotEnv(error.to_string())),
+        }
+        Self::from_variables(|variable| match std::env::var(variable) {
+            Ok(value) => Ok(Some(value)),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => Err(ConfigError::NotUnicode(variable)),
+        })
+    }
+
+    /// Builds the configuration from a look-up of variables; one that is unset or empty keeps its default.
+    fn from_variables(
+        variable: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let get = |name| -> Result<Option<String>, ConfigError> {
+            Ok(variable(name)?.filter(|value| !value.trim().is_empty()))
+        };
+        let mut config = Self::default();
+        read(get, "DATABASE_URL", &mut config.database_url, database_url)?;
+        read(
+            get,
+            "DATABASE_CONNECTIONS",
+            &mut config.database_connections,
+            positive,
+        )?;
+        read(get, "WRITE_BATCH", &mut config.write_batch, positive)?;
+        read(get, "BIND", &mut config.bind, |text| {
+            parsed(text, "an address and a port, as in 127.0.0.1:8080")
+        })?;
+        read(
+            get,
+            "PUBLIC_BASE_URL",
+            &mut config.public_base_url,
+            base_url,
+        )?;
+        read(
+            get,
+            "TRUSTED_PROXIES",
+            &mut config.trusted_proxies,
+            networks,
+        )?;
+        read(
+            get,
+            "TWILIO_AUTH_TOKEN",
+            &mut config.twilio_auth_tokens,
+            secrets,
+        )?;
+        read(
+            get,
+            "WHATSAPP_APP_SECRET",
+            &mut config.whatsapp_app_secrets,
+            secrets,
+        )?;
+        read(
+            get,
+            "WHATSAPP_VERIFY_TOKEN",
+            &mut config.whatsapp_verify_token,
+            |text| Ok(Some(Secret::new(text))),
+        )?;
+        read(
+            get,
+            "IDEMPOTENCY_ENABLED",
+            &mut config.idempotency_enabled,
+            |text| parsed(text, "true or false"),
+        )?;
+        read(
+            get,
+            "IDEMPOTENCY_HEADER",
+            &mut config.idempotency_header,
+            header_name,
+        )?;
+        read(
+            get,
+            "IDEMPOTENCY_TTL",
+            &mut config.idempotency_ttl,
+            duration,
+        )?;
+        read(
+            get,
+            "IDEMPOTENCY_LEASE",
+            &mut config.idempotency_lease,
+            duration,
+        )?;
+        read(get, "MAX_BODY_BYTES", &mut config.max_body_bytes, positive)?;
+        read(
+            get,
+            "REQUEST_TIMEOUT",
+            &mut config.request_timeout,
+            duration,
+        )?;
+        read(get, "RUST_LOG", &mut config.log_filter, |text| {
+            Ok(text.to_owned())
+        })?;
+        Ok(config)
+    }
+}
+
+/// Reads one variable into its field. `parse` says what is allowed where the value does not parse.
+fn read<T>(
+    get: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+    variable: &'static str,
+    field: &mut T,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<(), ConfigError> {
+    if let Some(value) = get(variable)? {
+        *field = parse(value.trim()).map_err(|allowed| ConfigError::Invalid {
+            variable,
+            value: printable(variable, &value),
+            allowed,
+        })?;
+    }
+    Ok(())
+}
+
+/// A database's address may hold a password.
+fn printable(variable: &str, value: &str) -> String {
+    match value.split_once("://") {
+        Some((scheme, _)) if variable == "DATABASE_URL" => format!("{scheme}://…"),
+        _ => value.to_owned(),
+    }
+}
+
+fn parsed<T: FromStr>(text: &str, allowed: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("allowed is {allowed}"))
+}
+
+fn database_url(text: &str) -> Result<DatabaseUrl, String> {
+    text.parse().map_err(str::to_owned)
+}
+
+fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    const ALLOWED: &str = "a whole number of at least 1";
+    parsed(text, ALLOWED).and_then(|number: T| {
+        (number >= T::from(1))
+            .then_some(number)
+            .ok_or_else(|| format!("allowed is {ALLOWED}"))
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if span >= Duration::from_millis(100) => Ok(span),
+        _ => Err("allowed is a time of at least 100ms, as in 30s, 10m, 24h or 30d".to_owned()),
+    }
+}
+
+fn base_url(text: &str) -> Result<Option<String>, String> {
+    let allowed =
+        || "allowed is the URL that providers call, as in https://hooks.example.com".to_owned();
+    let url = url::Url::parse(text).map_err(|_| allowed())?;
+    let usable = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    // Kept as it was written: providers sign the very text.
+    usable
+        .then(|| Some(text.trim_end_matches('/').to_owned()))
+        .ok_or_else(allowed)
+}
+
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let network = |piece: &str| {
+        let alone = || {
+            piece
+                .parse()
+                .map(|address: std::net::IpAddr| address.into())
+        };
+        piece.parse().or_else(|_| alone())
+    };
+    pieces(text)
+        .map(network)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "allowed are addresses and networks, as in 10.0.0.0/8,192.0.2.7".to_owned())
+}
+
+fn secrets(text: &str) -> Result<Vec<Secret>, String> {
+    Ok(pieces(text).map(Secret::new).collect())
+}
+
+fn header_name(text: &str) -> Result<String, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    text.bytes()
+        .all(token)
+        .then(|| text.to_owned())
+        .ok_or_else(|| "allowed is the name of a header".to_owned())
+}
+
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|piece| !piece.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(name: &'static str, value: &str) -> Result<Config, ConfigError> {
+        Config::from_variables(|variable| Ok((variable == name).then(|| value.to_owned())))
+    }
+
+    #[test]
+    fn what_is_unset_or_empty_keeps_its_default() {
+        let config = with("BIND", " ").unwrap();
+        assert_eq!(config.bind.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.idempotency_ttl, Duration::from_secs(86_400));
+        assert_eq!(config.database_url.to_string(), "sqlite://hookonce.db");
+    }
+
+    #[test]
+    fn a_value_that_does_not_parse_is_named_with_what_is_allowed() {
+        let cases = [
+            ("DATABASE_URL", "mysql://root:hunter2@x"),
+            ("DATABASE_CONNECTIONS", "0"),
+            ("WRITE_BATCH", "many"),
+            ("BIND", "8080"),
+            ("PUBLIC_BASE_URL", "hooks.example.com"),
+            ("PUBLIC_BASE_URL", "https://a.example/?x=1"),
+            ("TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("IDEMPOTENCY_ENABLED", "yes"),
+            ("IDEMPOTENCY_HEADER", "X Key"),
+            ("IDEMPOTENCY_TTL", "24"),
+            ("IDEMPOTENCY_LEASE", "0s"),
+            ("MAX_BODY_BYTES", "3MB"),
+            ("REQUEST_TIMEOUT", "-1s"),
+        ];
+        for (name, value) in cases {
+            let message = with(name, value).unwrap_err().to_string();
+            assert!(
+                message.contains(name) && message.contains("allowed"),
+                "{message}"
+            );
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
+
+    #[test]
+    fn several_secrets_may_be_given_and_none_is_shown() {
+        let config = with("TWILIO_AUTH_TOKEN", "hunter2, hunter3,").unwrap();
+        assert_eq!(config.twilio_auth_tokens.len(), 2);
+        assert!(!format!("{config:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn a_proxy_is_an_address_or_a_network() {
+        let config = with("TRUSTED_PROXIES", "10.0.0.0/8, ::1").unwrap();
+        assert!(config.trusted_proxies[1].contains(&"::1".parse::<std::net::IpAddr>().unwrap()));
+    }
+
+    #[test]
+    fn the_example_lists_every_variable_with_its_default() {
+        let example = include_str!("../.env.example");
+        let asked = std::cell::RefCell::new(Vec::new());
+        Config::from_variables(|variable| {
+            asked.borrow_mut().push(variable);
+            Ok(None)
+        })
+        .unwrap();
+        let listed: Vec<_> = example
+            .lines()
+            .filter_map(|line| line.strip_prefix('#').unwrap_or(line).split_once('='))
+            .filter(|(name, _)| !name.contains(' '))
+            .collect();
+        let names: Vec<_> = listed.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, asked.into_inner());
+        let defaults = Config::from_variables(|variable| {
+            let default = listed.iter().find(|(name, _)| *name == variable);
+            Ok(default.map(|(_, value)| (*value).to_owned()))
+        });
+        assert_eq!(
+            format!("{:?}", defaults.unwrap()),
+            format!("{:?}", Config::default())
+        );
+    }
+}

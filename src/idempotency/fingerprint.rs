@@ -1,0 +1,106 @@
+//! What a request says, in one hash, so that a key used for something else is noticed.
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 in lower-case hex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// 64 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// SHA-256 over method, path, query, content type (without its parameters) and body, each with its length before it.
+/// A JSON body is canonicalised first, so that white space and the order of members do not count.
+pub fn fingerprint(
+    method: &str,
+    path: &str,
+    query: &str,
+    content_type: &str,
+    body: &[u8],
+) -> Fingerprint {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    let canonical = essence
+        .ends_with("json")
+        .then(|| canonical_json(body))
+        .flatten();
+    let body = canonical.as_deref().unwrap_or(body);
+    Fingerprint(digest([
+        method.as_bytes(),
+        path.as_bytes(),
+        query.as_bytes(),
+        essence.as_bytes(),
+        body,
+    ]))
+}
+
+/// SHA-256 over parts, each with its length before it, in lower-case hex.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex::encode(hash.finalize())
+}
+
+/// The document with its members sorted, without white space, its numbers as written. None where it is no JSON.
+fn canonical_json(body: &[u8]) -> Option<Vec<u8>> {
+    let mut value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    // Sorted already, unless the program around the library asks serde_json to keep the order.
+    value.sort_all_objects();
+    serde_json::to_vec(&value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(content_type: &str, body: &str) -> Fingerprint {
+        fingerprint("POST", "/p", "", content_type, body.as_bytes())
+    }
+
+    #[test]
+    fn white_space_and_order_of_members_do_not_count_in_json() {
+        let a = of("application/json", r#"{"a":1,"b":[1,{"d":"é","c":2}]}"#);
+        let b = of(
+            "application/json; charset=utf-8",
+            "{ \"b\": [1, {\"c\":2,\"d\":\"\\u00e9\"}],\n\"a\" : 1 }",
+        );
+        assert_eq!(a, b);
+    }
+
+    #[test]
+    fn numbers_count_as_written() {
+        assert_ne!(
+            of("application/json", "[1.0]"),
+            of("application/json", "[1.00]")
+        );
+        assert_ne!(
+            of("application/json", "[9007199254740993]"),
+            of("application/json", "[9007199254740992]")
+        );
+    }
+
+    #[test]
+    fn any_other_body_counts_byte_for_byte() {
+        let form = "application/x-www-form-urlencoded";
+        assert_ne!(of(form, "a=1&b=2"), of(form, "b=2&a=1"));
+        assert_ne!(
+            of("text/plain", "{\"a\":1}"),
+            of("text/plain", "{ \"a\":1}")
+        );
+        assert_ne!(of("text/plain", "{}"), of("application/json", "{}"));
+    }
+
+    #[test]
+    fn a_byte_cannot_move_from_one_part_to_the_next() {
+        let a = fingerprint("POST", "/p", "q", "text/plain", b"");
+        let b = fingerprint("POST", "/pq", "", "text/plain", b"");
+        assert_ne!(a, b);
+    }
+}

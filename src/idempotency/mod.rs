@@ -1,0 +1,260 @@
+//! Who may do a request, and what was answered: keys, fingerprints, claims and replays. Knows neither HTTP
+//! frameworks nor providers; the statements are in [`crate::store::idempotency`].
+
+pub mod fingerprint;
+mod key;
+mod replays;
+
+pub use fingerprint::{Fingerprint, fingerprint};
+pub use key::{IdempotencyKey, InvalidKey};
+pub use replays::ReplayTally;
+
+use serde_json::Value;
+use std::time::Duration;
+
+use crate::store::{
+    Conn, StoreError,
+    idempotency::{self as rows, Completion, NewRecord, Record, RecordStatus},
+    types::{Json, Timestamp, Uuid},
+};
+
+/// A request that wants a key.
+#[derive(Clone, Debug)]
+pub struct KeyedRequest {
+    /// Who the key belongs to.
+    pub scope: &'static str,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// What kind of request.
+    pub webhook_type: &'static str,
+    /// Its HTTP method.
+    pub method: String,
+    /// Its path.
+    pub path: String,
+    /// What it says.
+    pub fingerprint: Fingerprint,
+    /// Its body, as JSON.
+    pub body: Json,
+    /// Where it came from.
+    pub source_ip: Option<String>,
+}
+
+/// How long things stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long an answer is replayed.
+    pub ttl: Duration,
+    /// How long an owner has an unfinished request to itself.
+    pub lease: Duration,
+}
+
+/// A record that is ours to complete.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Owned {
+    /// The record.
+    pub id: Uuid,
+    token: Uuid,
+}
+
+/// An answer as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredReply {
+    /// HTTP status.
+    pub status: i16,
+    /// Content type; none without a body.
+    pub content_type: Option<String>,
+    /// Body.
+    pub body: String,
+}
+
+/// What came of claiming a key.
+#[derive(Debug, PartialEq)]
+pub enum Claim {
+    /// The request is ours to do.
+    Ours(Owned),
+    /// It was done: the answer.
+    Replay {
+        /// The record.
+        record: Uuid,
+        /// What was answered.
+        reply: StoredReply,
+    },
+    /// The key stands for another request.
+    Mismatch,
+    /// Another is doing it, and has it to itself for so long.
+    InProgress {
+        /// Until its lease runs out.
+        remaining: Duration,
+    },
+}
+
+/// Claims the key of `request`: new, expired, failed and abandoned keys are ours.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn claim(
+    conn: &mut Conn<'_>,
+    request: &KeyedRequest,
+    terms: Terms,
+    now: Timestamp,
+) -> Result<Claim, StoreError> {
+    let (scope, key) = (request.scope, request.key.as_str());
+    // Asked first, since claiming a key that stands would lock its row, and cost a replay a disk write.
+    if let Some(standing) = rows::find(conn, scope, key)?.filter(|record| stands(record, now)) {
+        return judge(standing, request, now);
+    }
+    let token = Uuid::random();
+    let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
+    if let Some(id) = rows::claim(conn, &new)? {
+        return Ok(Claim::Ours(Owned { id, token }));
+    }
+    // Another claimed it between our look and our claim, and has committed since.
+    match rows::find(conn, scope, key)? {
+        Some(standing) => judge(standing, request, now),
+        None => Ok(Claim::InProgress {
+            remaining: Duration::ZERO,
+        }),
+    }
+}
+
+/// Stores the answer of a request that is ours. `false`: another has taken it over since, and nothing was stored.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn complete(
+    conn: &mut Conn<'_>,
+    owned: Owned,
+    reply: &StoredReply,
+    retailer: Option<Uuid>,
+    order: Option<Uuid>,
+) -> Result<bool, StoreError> {
+    let body = reply.to_json();
+    rows::complete(
+        conn,
+        owned.id,
+        owned.token,
+        &Completion {
+            status: RecordStatus::Completed,
+            response_status: Some(reply.status),
+            response_content_type: reply.content_type.as_deref(),
+            response_body: body.as_ref(),
+            retailer_id: retailer,
+            order_id: order,
+        },
+    )
+}
+
+/// Notes for the operator that a request failed. An answer that stands is left alone, and the key stays free.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn record_failure(
+    conn: &mut Conn<'_>,
+    request: &KeyedRequest,
+    terms: Terms,
+    error: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let new = new_record(
+        request,
+        terms,
+        now,
+        RecordStatus::Failed,
+        Uuid::random(),
+        Some(error),
+    );
+    rows::claim(conn, &new).map(drop)
+}
+
+fn new_record<'a>(
+    request: &'a KeyedRequest,
+    terms: Terms,
+    now: Timestamp,
+    status: RecordStatus,
+    token: Uuid,
+    error: Option<&'a str>,
+) -> NewRecord<'a> {
+    NewRecord {
+        id: Uuid::in_order(),
+        scope: request.scope,
+        idempotency_key: request.key.as_str(),
+        webhook_type: request.webhook_type,
+        method: &request.method,
+        path: &request.path,
+        fingerprint: request.fingerprint.as_str(),
+        status,
+        request_body: Some(&request.body),
+        error_message: error,
+        owner_token: token,
+        lease_expires_at: now.after(terms.lease),
+        source_ip: request.source_ip.as_deref(),
+        created_at: now,
+        last_accessed_at: now,
+        expires_at: now.after(terms.ttl),
+    }
+}
+
+/// Whether a record keeps others from its key. The same rule as in [`rows::claim`].
+fn stands(record: &Record, now: Timestamp) -> bool {
+    record.expires_at > now
+        && match record.status {
+            RecordStatus::Completed => true,
+            RecordStatus::InProgress => record.lease_expires_at > now,
+            RecordStatus::Failed => false,
+        }
+}
+
+fn judge(record: Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
+    if record.fingerprint != request.fingerprint.as_str() {
+        return Ok(Claim::Mismatch);
+    }
+    match record.status {
+        RecordStatus::Completed => Ok(Claim::Replay {
+            record: record.id,
+            reply: StoredReply::of(record)?,
+        }),
+        RecordStatus::InProgress | RecordStatus::Failed => Ok(Claim::InProgress {
+            remaining: now.until(record.lease_expires_at),
+        }),
+    }
+}
+
+impl StoredReply {
+    /// The largest body that is kept; a larger reply fails its request instead of being cut.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+
+    /// The body as the JSON that is kept: a JSON body as it is, any other as a JSON string.
+    fn to_json(&self) -> Option<Json> {
+        let content_type = self.content_type.as_deref()?;
+        let parsed = is_json(content_type).then(|| Json::parse(self.body.clone()).ok());
+        Some(match parsed.flatten() {
+            Some(json) => json,
+            None => Json::of(&Value::from(self.body.as_str())),
+        })
+    }
+
+    fn of(record: Record) -> Result<Self, StoreError> {
+        let body = match (&record.response_content_type, &record.response_body) {
+            (Some(content_type), Some(json)) if is_json(content_type) => json.as_str().to_owned(),
+            (_, Some(json)) => serde_json::from_str(json.as_str()).map_err(unreadable)?,
+            (_, None) => String::new(),
+        };
+        Ok(Self {
+            status: record
+                .response_status
+                .ok_or("it has no status")
+                .map_err(unreadable)?,
+            content_type: record.response_content_type,
+            body,
+        })
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    content_type.starts_with("application/json")
+        || content_type.starts_with("application/problem+json")
+}
+
+fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Query(diesel::result::Error::DeserializationError(error.into()))
+}

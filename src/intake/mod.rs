@@ -1,0 +1,258 @@
+//! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
+//! work and stores the reply. Knows neither HTTP nor SQL.
+
+mod transaction;
+
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+use crate::{
+    commerce::shop::Catalogues,
+    idempotency::{
+        self, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, ReplayTally, StoredReply,
+        Terms,
+    },
+    provider::{Delivery, Provider},
+    store::{
+        Store, StoreError,
+        events::Outcome,
+        types::{Json, Timestamp, Uuid},
+    },
+};
+
+/// How deliveries are taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether keys count. Events count once either way.
+    pub keys_enabled: bool,
+    /// How long an answer is replayed, and an unfinished request kept from others.
+    pub terms: Terms,
+}
+
+/// The place where deliveries are acted on.
+#[derive(Clone)]
+pub struct Intake {
+    store: Store,
+    settings: Settings,
+    encode: fn(Reply) -> StoredReply,
+    catalogues: Arc<Catalogues>,
+    replays: Arc<ReplayTally>,
+}
+
+/// A delivery with what its request says beside the body.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// What was sent.
+    pub delivery: Delivery,
+    /// The key that a header names.
+    pub key: Option<IdempotencyKey>,
+    /// The request's method.
+    pub method: String,
+    /// The request's path.
+    pub path: String,
+    /// What the request says.
+    pub fingerprint: Fingerprint,
+    /// Where it came from.
+    pub source_ip: Option<String>,
+}
+
+/// What a delivery is answered, before it is put into HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// TwiML with a text for the customer, or with none.
+    Twiml(Option<String>),
+    /// Nothing.
+    Empty,
+    /// What became of each event.
+    Report(Vec<EventReport>),
+}
+
+/// What became of one event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventReport {
+    /// The event.
+    pub id: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Its order.
+    pub order_id: Option<Uuid>,
+    /// That order's number.
+    pub order_number: Option<String>,
+    /// Whether the event was known before, with the same content, so that nothing was done.
+    pub known: bool,
+}
+
+/// The answer to a delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// What is sent back.
+    pub reply: StoredReply,
+    /// Whether it was answered before, and nothing was done.
+    pub replayed: bool,
+    /// What became of the events that were looked at: none where the key's record answered.
+    pub events: Vec<EventReport>,
+}
+
+/// Why a delivery was not acted on.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The key stands for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyMismatch,
+    /// The key's first request is still being done.
+    #[error("the first request with this key is still in progress")]
+    InProgress {
+        /// When it is worth coming again.
+        retry_after: Duration,
+    },
+    /// No key could be derived from the delivery.
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
+    /// The reply is larger than what is kept.
+    #[error("the reply is too large to be stored")]
+    ReplyTooLarge,
+    /// It took longer than it may. What has begun is still finished, and the next request gets its answer.
+    #[error("the database did not finish in time")]
+    Timeout,
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Intake {
+    /// Builds the intake over a store; `encode` puts a reply into the form in which it is stored and sent.
+    pub fn new(store: Store, settings: Settings, encode: fn(Reply) -> StoredReply) -> Self {
+        Self {
+            store,
+            settings,
+            encode,
+            catalogues: Arc::default(),
+            replays: Arc::default(),
+        }
+    }
+
+    /// The replays that wait to be written to their records.
+    pub fn replays(&self) -> Arc<ReplayTally> {
+        self.replays.clone()
+    }
+
+    /// Acts on a delivery that came at `now`, or gives the answer that it got before. Waits until `deadline` for
+    /// another with the same key.
+    ///
+    /// # Errors
+    /// Where nothing was done: see [`IntakeError`].
+    pub async fn receive(
+        &self,
+        inbound: Inbound,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Answer, IntakeError> {
+        let request = self.keyed(&inbound)?;
+        let inbound = Arc::new(inbound);
+        let attempt = self.until_settled(&inbound, &request, now, deadline);
+        let outcome = match tokio::time::timeout_at(deadline, attempt).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(IntakeError::Timeout),
+        };
+        if let (Err(IntakeError::Store(error)), Some(request)) = (&outcome, request) {
+            self.record_failure(request, error, now).await;
+        }
+        outcome
+    }
+
+    /// Tries until the key's first request is done. A provider that timed out and came again gets its reply.
+    async fn until_settled(
+        &self,
+        inbound: &Arc<Inbound>,
+        request: &Option<KeyedRequest>,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Answer, IntakeError> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let begun = Instant::now();
+        loop {
+            let now = now.after(begun.elapsed());
+            match self.attempt(inbound.clone(), request.clone(), now).await {
+                Err(IntakeError::InProgress { .. }) if Instant::now() + 2 * PAUSE < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        inbound: Arc<Inbound>,
+        request: Option<KeyedRequest>,
+        now: Timestamp,
+    ) -> Result<Answer, IntakeError> {
+        let transaction = transaction::Transaction {
+            inbound,
+            request,
+            terms: self.settings.terms,
+            encode: self.encode,
+            catalogues: self.catalogues.clone(),
+            now,
+        };
+        let done = self.store.write(move |conn| transaction.run(conn)).await?;
+        if let Some(record) = done.replayed_record {
+            self.replays.note(record, now);
+        }
+        Ok(done.answer)
+    }
+
+    fn keyed(&self, inbound: &Inbound) -> Result<Option<KeyedRequest>, IntakeError> {
+        if !self.settings.keys_enabled {
+            return Ok(None);
+        }
+        let key = match &inbound.key {
+            Some(key) => key.clone(),
+            None => inbound.delivery.derived_key.parse()?,
+        };
+        Ok(Some(KeyedRequest {
+            scope: scope(inbound.delivery.provider),
+            key,
+            webhook_type: inbound.delivery.webhook_type,
+            method: inbound.method.clone(),
+            path: inbound.path.clone(),
+            fingerprint: inbound.fingerprint.clone(),
+            body: Json::of(&inbound.delivery.body),
+            source_ip: inbound.source_ip.clone(),
+        }))
+    }
+
+    /// Writes down for the operator that a request failed, where the database can be written to.
+    async fn record_failure(&self, request: KeyedRequest, error: &StoreError, now: Timestamp) {
+        if error.is_unavailable() {
+            return;
+        }
+        let terms = self.settings.terms;
+        let message = with_causes(error);
+        let written = self
+            .store
+            .write(move |conn| idempotency::record_failure(conn, &request, terms, &message, now));
+        if let Err(error) = written.await {
+            log::error!(
+                "a failed request could not be recorded: {}",
+                with_causes(&error)
+            );
+        }
+    }
+}
+
+fn scope(provider: Provider) -> &'static str {
+    match provider {
+        Provider::Twilio => "webhook:twilio",
+        Provider::WhatsApp => "webhook:whatsapp",
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

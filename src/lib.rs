@@ -1,0 +1,37 @@
+//! hookonce receives webhooks and acts on each exactly once.
+//!
+//! It verifies the provider's signature, deduplicates, does the work (a WhatsApp order becomes one order, one ledger
+//! entry, one reply) and stores the reply, all in one database transaction, so that a retry of any kind gets the first
+//! answer back and nothing happens twice.
+//!
+//! The map, from the outside in; arrows go one way:
+//!
+//! ```text
+//! command -> app -> web -> intake -> { provider, idempotency, commerce } -> store
+//!                -> jobs ---------------------------------------------------->
+//! ```
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`command`] | the command line, one file for each subcommand |
+//! | [`app`] | puts the parts together: configuration in, a bound server out |
+//! | [`web`] | HTTP: routes, headers, bodies, statuses |
+//! | [`jobs`] | what the service does by itself |
+//! | [`intake`] | acts on a delivery, in one transaction |
+//! | [`provider`] | signatures and payloads |
+//! | [`idempotency`] | keys, fingerprints, claims, replays |
+//! | [`commerce`] | catalogues, orders, money, replies to customers |
+//! | [`store`] | both databases through one Diesel code |
+//! | [`config`], [`secret`] | what everything is built from |
+
+pub mod app;
+pub mod command;
+pub mod commerce;
+pub mod config;
+pub mod idempotency;
+pub mod intake;
+pub mod jobs;
+pub mod provider;
+pub mod secret;
+pub mod store;
+pub mod web;

@@ -1,0 +1,5 @@
+//! The hookonce program; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    hookonce::command::run()
+}

@@ -1,0 +1,216 @@
+//! The providers: how they sign, and what they send. Knows neither HTTP frameworks nor SQL.
+
+pub mod signature;
+pub mod twilio;
+pub mod whatsapp;
+
+use serde_json::Value;
+
+pub use signature::SignatureError;
+
+/// Who sent a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// Twilio's messaging webhooks.
+    Twilio,
+    /// Meta's WhatsApp Cloud API.
+    WhatsApp,
+}
+
+impl Provider {
+    /// Its name, as stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Twilio => "twilio",
+            Self::WhatsApp => "whatsapp",
+        }
+    }
+}
+
+/// How a delivery is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyForm {
+    /// TwiML with the reply to the message.
+    Twiml,
+    /// Nothing.
+    Empty,
+    /// JSON that reports each event.
+    Report,
+}
+
+/// One verified and parsed HTTP request from a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// Who sent it.
+    pub provider: Provider,
+    /// What kind of delivery it is.
+    pub webhook_type: &'static str,
+    /// How it is answered.
+    pub reply_form: ReplyForm,
+    /// The idempotency key where no header names one.
+    pub derived_key: String,
+    /// Its body as JSON.
+    pub body: Value,
+    /// What it tells, in the order of the delivery.
+    pub events: Vec<Event>,
+}
+
+/// One thing that a delivery tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its identity, unique for the provider; at most [`MAX_ID_LEN`] bytes.
+    pub id: String,
+    /// The provider's word for what it is.
+    pub kind: String,
+    /// SHA-256 of what was signed about it, in hex: the same id with another digest is a conflict.
+    pub digest: String,
+    /// All that the provider said of it.
+    pub payload: Value,
+    /// What it means.
+    pub content: Content,
+}
+
+/// What an event means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// A customer wrote a text.
+    Text {
+        /// The number written to.
+        to: Address,
+        /// Who wrote.
+        from: Sender,
+        /// What.
+        text: String,
+    },
+    /// A customer sent a cart of the catalogue.
+    Cart {
+        /// The number written to.
+        to: Address,
+        /// Who sent it.
+        from: Sender,
+        /// What is in it.
+        lines: Vec<CartLine>,
+        /// What the customer wrote beside it.
+        note: Option<String>,
+    },
+    /// A message that we sent has come further.
+    Status(StatusChange),
+    /// Anything else: stored, and nothing more.
+    Other,
+}
+
+/// The number that a customer wrote to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The number itself, as Twilio tells it, without the channel's prefix.
+    Phone(String),
+    /// Its id at Meta.
+    PhoneNumberId(String),
+}
+
+/// Who wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// The number, E.164 with `+`.
+    pub phone: Option<String>,
+    /// Meta's business-scoped user id, where the number is hidden.
+    pub user_id: Option<String>,
+    /// The name of the profile.
+    pub name: Option<String>,
+}
+
+/// One line of a cart, its numbers as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CartLine {
+    /// Code of the product at the retailer.
+    pub sku: String,
+    /// How many.
+    pub quantity: String,
+    /// Price of one.
+    pub price: Option<String>,
+    /// ISO 4217 code of that price.
+    pub currency: Option<String>,
+}
+
+/// A step of a message that we sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusChange {
+    /// Our message.
+    pub message_id: String,
+    /// The provider's word for the step.
+    pub status: String,
+    /// Why it failed.
+    pub error_code: Option<String>,
+}
+
+impl StatusChange {
+    /// How far this step is: steps come late and out of order, and the highest rank counts. A failure is final only
+    /// where nothing better came. Of Meta's and Twilio's documentation of message statuses.
+    pub fn rank(&self) -> i32 {
+        match self.status.as_str() {
+            "accepted" | "scheduled" | "queued" => 10,
+            "sending" => 20,
+            "sent" => 30,
+            "failed" | "undelivered" | "canceled" => 40,
+            "delivered" => 50,
+            "read" => 60,
+            "played" => 70,
+            _ => 0,
+        }
+    }
+}
+
+/// Why a verified body could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+/// The longest id that an event keeps; a longer one is replaced by a hash.
+pub const MAX_ID_LEN: usize = 255;
+
+/// SHA-256 in lower-case hex.
+fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// SHA-256 of a document, whatever the order of its members.
+fn digest(value: &Value) -> String {
+    let mut value = value.clone();
+    value.sort_all_objects();
+    sha256_hex(value.to_string().as_bytes())
+}
+
+/// A text member without NUL, which PostgreSQL cannot keep.
+fn text(value: &Value, member: &str) -> Option<String> {
+    value.get(member)?.as_str().map(without_nul)
+}
+
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+/// An id that can be kept and looked up.
+fn usable_id(id: &str) -> bool {
+    (1..=MAX_ID_LEN).contains(&id.len()) && !id.contains('\0')
+}
+
+/// A number or a text, as written.
+fn as_written(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(without_nul(text)),
+        _ => None,
+    }
+}
+
+/// The lines of Meta's `product_items`.
+fn cart_lines(items: &Value) -> Vec<CartLine> {
+    let line = |item: &Value| CartLine {
+        sku: text(item, "product_retailer_id").unwrap_or_default(),
+        quantity: as_written(item.get("quantity")).unwrap_or_default(),
+        price: as_written(item.get("item_price")),
+        currency: text(item, "currency"),
+    };
+    items.as_array().into_iter().flatten().map(line).collect()
+}

@@ -1,0 +1,309 @@
+//! Twilio's messaging webhooks: forms for messages and status callbacks, JSON for Studio and Event Streams.
+//! Source: Twilio's "Messaging Webhooks" and "Track the Message Status" documentation.
+
+pub mod form;
+pub mod renew;
+pub mod signature;
+pub mod twiml;
+
+use serde_json::Value;
+
+use super::{
+    Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
+    cart_lines, digest, sha256_hex, usable_id, without_nul,
+};
+use form::Form;
+
+/// Members of an inbound message that hold JSON in a text; any of them may carry a cart.
+const JSON_MEMBERS: [&str; 3] = ["InteractiveData", "ChannelMetadata", "FlowData"];
+
+/// Reads a form: an inbound message, or a status callback (`MessageStatus` and no `Body`).
+///
+/// # Errors
+/// Where it is not UTF-8, or its `MessageSid` is no message id.
+pub fn parse_form(form: &Form<'_>) -> Result<Delivery, Malformed> {
+    let params = form.to_json()?;
+    let is_status = params.get("MessageStatus").is_some() && params.get("Body").is_none();
+    if is_status {
+        status_callback(params)
+    } else {
+        inbound_message(params)
+    }
+}
+
+/// Reads a form that came to the address of status callbacks.
+///
+/// # Errors
+/// As [`parse_form`], and where it has no `MessageStatus`.
+pub fn parse_status(form: &Form<'_>) -> Result<Delivery, Malformed> {
+    status_callback(form.to_json()?)
+}
+
+/// Reads a JSON body: CloudEvents one by one, anything else as one event known by the hash of its bytes.
+///
+/// # Errors
+/// Where it is no JSON.
+pub fn parse_json(body: &[u8]) -> Result<Delivery, Malformed> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| Malformed(format!("not JSON: {error}")))?;
+    let hash = sha256_hex(body);
+    let events = match &value {
+        Value::Array(items) if items.iter().any(is_cloud_event) => {
+            items.iter().map(cloud_event).collect()
+        }
+        single if is_cloud_event(single) => vec![cloud_event(single)],
+        other => vec![stored(hash.clone(), "json", other)],
+    };
+    Ok(Delivery {
+        provider: Provider::Twilio,
+        webhook_type: "twilio_event",
+        reply_form: ReplyForm::Empty,
+        derived_key: hash,
+        body: value,
+        events,
+    })
+}
+
+fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
+    let sid = message_sid(&params)?.to_owned();
+    let event = Event {
+        id: sid.clone(),
+        kind: param(&params, "MessageType")
+            .unwrap_or("message")
+            .to_owned(),
+        digest: digest(&params),
+        payload: params.clone(),
+        content: message_content(&params),
+    };
+    Ok(Delivery {
+        provider: Provider::Twilio,
+        webhook_type: "twilio_message",
+        reply_form: ReplyForm::Twiml,
+        derived_key: sid,
+        body: params,
+        events: vec![event],
+    })
+}
+
+fn message_content(params: &Value) -> Content {
+    let to = Address::Phone(bare_number(param(params, "To").unwrap_or_default()));
+    let from = Sender {
+        phone: param(params, "From").map(bare_number),
+        user_id: None,
+        name: param(params, "ProfileName").map(without_nul),
+    };
+    match param(params, "MessageType") {
+        Some("order") => match cart(params) {
+            Some(lines) => Content::Cart {
+                to,
+                from,
+                lines,
+                note: param(params, "Body")
+                    .filter(|body| !body.is_empty())
+                    .map(without_nul),
+            },
+            None => Content::Other,
+        },
+        Some("text") => text_content(params, to, from),
+        // SMS, and senders that do not tell the type.
+        None if !has_attachment(params) => text_content(params, to, from),
+        _ => Content::Other,
+    }
+}
+
+fn text_content(params: &Value, to: Address, from: Sender) -> Content {
+    match param(params, "Body") {
+        Some(body) => Content::Text {
+            to,
+            from,
+            text: without_nul(body),
+        },
+        None => Content::Other,
+    }
+}
+
+fn has_attachment(params: &Value) -> bool {
+    const SIGNS: [&str; 4] = ["ButtonText", "ButtonPayload", "ListId", "Latitude"];
+    let media = param(params, "NumMedia").is_some_and(|count| count != "0");
+    media || SIGNS.iter().any(|name| params.get(name).is_some())
+}
+
+/// The cart of a catalogue. Twilio documents no fields for it; this takes Meta's own object wherever it is passed on.
+fn cart(params: &Value) -> Option<Vec<super::CartLine>> {
+    JSON_MEMBERS.iter().find_map(|member| {
+        let document: Value = serde_json::from_str(param(params, member)?).ok()?;
+        let order = document.get("order").unwrap_or(&document);
+        order.get("product_items").map(cart_lines)
+    })
+}
+
+fn status_callback(params: Value) -> Result<Delivery, Malformed> {
+    let sid = message_sid(&params)?.to_owned();
+    let status = param(&params, "MessageStatus")
+        .filter(|status| is_word(status))
+        .ok_or_else(|| Malformed("MessageStatus is missing or no word".to_owned()))?
+        .to_owned();
+    // Every state of a message is an event of its own.
+    let id = format!("{sid}:{status}");
+    let event = Event {
+        digest: sha256_hex(id.as_bytes()),
+        kind: "status".to_owned(),
+        payload: params.clone(),
+        content: Content::Status(StatusChange {
+            message_id: sid,
+            status,
+            error_code: param(&params, "ErrorCode").map(without_nul),
+        }),
+        id: id.clone(),
+    };
+    Ok(Delivery {
+        provider: Provider::Twilio,
+        webhook_type: "twilio_status",
+        reply_form: ReplyForm::Empty,
+        derived_key: id,
+        body: params,
+        events: vec![event],
+    })
+}
+
+fn is_cloud_event(value: &Value) -> bool {
+    value.get("specversion").is_some() && value.get("id").is_some_and(Value::is_string)
+}
+
+fn cloud_event(value: &Value) -> Event {
+    let kind = super::text(value, "type").unwrap_or_else(|| "json".to_owned());
+    match value.get("id").and_then(Value::as_str) {
+        Some(id) if usable_id(id) => stored(id.to_owned(), &kind, value),
+        _ => stored(digest(value), &kind, value),
+    }
+}
+
+fn stored(id: String, kind: &str, value: &Value) -> Event {
+    Event {
+        id,
+        kind: kind.to_owned(),
+        digest: digest(value),
+        payload: value.clone(),
+        content: Content::Other,
+    }
+}
+
+/// `SM` or `MM` and 32 hex digits; never another parameter in its place.
+fn message_sid(params: &Value) -> Result<&str, Malformed> {
+    let valid = |sid: &&str| {
+        sid.strip_prefix("SM")
+            .or_else(|| sid.strip_prefix("MM"))
+            .is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    param(params, "MessageSid")
+        .filter(valid)
+        .ok_or_else(|| Malformed("MessageSid is not SM or MM and 32 hex digits".to_owned()))
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=40).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// A parameter that is given once.
+fn param<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
+    params.get(name)?.as_str()
+}
+
+/// The number without the channel before it: `whatsapp:+1…` is `+1…`.
+fn bare_number(address: &str) -> String {
+    let number = address.rsplit(':').next().unwrap_or(address);
+    without_nul(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SID: &str = "SM0123456789abcdef0123456789abcdef";
+
+    fn parse(body: &str) -> Result<Delivery, Malformed> {
+        parse_form(&Form::parse(body.as_bytes()).unwrap())
+    }
+
+    fn content(rest: &str) -> Content {
+        parse(&format!("MessageSid={SID}&{rest}"))
+            .unwrap()
+            .events
+            .remove(0)
+            .content
+    }
+
+    #[test]
+    fn only_a_message_id_is_taken_for_one() {
+        for sid in [
+            "",
+            "SM",
+            "XX0123456789abcdef0123456789abcdef",
+            "SM0123456789abcdef0123456789abcde",
+            "SM0123456789abcdef0123456789abcdefa",
+            "SM0123456789abcdef0123456789abcdeg",
+            "sm0123456789abcdef0123456789abcdef",
+            "SM0123456789abcdef0123456789abcde%00",
+        ] {
+            // Another good id beside it is never taken in its place.
+            let body = format!("MessageSid={sid}&SmsSid={SID}&Body=2+cola");
+            assert!(parse(&body).is_err(), "{sid}");
+        }
+        assert!(parse(&format!("SmsSid={SID}&Body=2+cola")).is_err());
+        assert!(parse(&format!("MessageSid={SID}&MessageSid=MM{SID}&Body=x")).is_err());
+        assert!(parse(&format!("MessageSid={}&Body=x", SID.replace("SM", "MM"))).is_ok());
+    }
+
+    #[test]
+    fn a_status_without_a_body_is_a_callback_whose_every_state_counts() {
+        let sent = parse(&format!("MessageSid={SID}&MessageStatus=sent")).unwrap();
+        let read = parse(&format!("MessageSid={SID}&MessageStatus=read")).unwrap();
+        assert_eq!(sent.reply_form, ReplyForm::Empty);
+        assert_eq!(sent.derived_key, format!("{SID}:sent"));
+        assert_ne!(sent.events[0].id, read.events[0].id);
+        let inbound = parse(&format!("MessageSid={SID}&MessageStatus=received&Body=")).unwrap();
+        assert_eq!(inbound.reply_form, ReplyForm::Twiml);
+    }
+
+    #[test]
+    fn a_text_is_read_from_the_body_and_media_is_not() {
+        let Content::Text { to, from, text } = content(
+            "Body=2+colas&From=whatsapp%3A%2B14155550100&To=whatsapp%3A%2B14155238886&ProfileName=Zo%C3%AB&NumMedia=0",
+        ) else {
+            panic!("no text")
+        };
+        assert_eq!(to, Address::Phone("+14155238886".into()));
+        assert_eq!(from.phone.as_deref(), Some("+14155550100"));
+        assert_eq!(
+            (from.name.as_deref(), text.as_str()),
+            (Some("Zoë"), "2 colas")
+        );
+        for other in [
+            "Body=2+colas&NumMedia=1",
+            "Body=2+colas&MessageType=image",
+            "Body=2+colas&ButtonPayload=x",
+            "Body=2+colas&ListId=x",
+            "Body=&Latitude=1.5",
+            "NumMedia=0",
+        ] {
+            assert_eq!(content(other), Content::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn cloud_events_are_told_one_by_one_and_anything_else_by_its_bytes() {
+        let body = br#"[{"specversion":"1.0","id":"EZ1","type":"t"},{"specversion":"1.0","id":"EZ2"},{"no":"id"}]"#;
+        let events = parse_json(body).unwrap().events;
+        let ids: Vec<_> = events.iter().map(|e| e.id.as_str()).collect();
+        assert_eq!(&ids[..2], ["EZ1", "EZ2"]);
+        assert_eq!(ids[2].len(), 64);
+        let studio = parse_json(b"{\"flow\": 1}").unwrap();
+        assert_eq!(studio.events.len(), 1);
+        assert_eq!(studio.events[0].id, sha256_hex(b"{\"flow\": 1}"));
+        assert!(parse_json(b"{").is_err());
+        assert!(parse_json(&[b"[".repeat(100_000), b"]".repeat(100_000)].concat()).is_err());
+    }
+}

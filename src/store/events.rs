@@ -1,0 +1,129 @@
+//! The events that deliveries told, each known once by its provider and id.
+
+use diesel::prelude::*;
+
+use super::{
+    Conn, StoreError, on_each,
+    schema::{orders, webhook_event as table},
+    types::{Json, Timestamp, Uuid, text_enum},
+};
+
+text_enum! {
+    /// What became of an event.
+    Outcome {
+        /// It made an order.
+        OrderCreated => "order_created",
+        /// It was known before.
+        Duplicate => "duplicate",
+        /// A text that orders nothing.
+        NotAnOrder => "not_an_order",
+        /// Written to a number that no retailer has.
+        UnknownRetailer => "unknown_retailer",
+        /// An order of something that the retailer does not sell, or that was not understood.
+        UnknownProduct => "unknown_product",
+        /// How far a message of ours has come.
+        StatusRecorded => "status_recorded",
+        /// Stored, and nothing else.
+        Ignored => "ignored",
+        /// Its id is known with another content: nothing was done.
+        Conflict => "conflict",
+    }
+}
+
+/// An event to claim.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = table)]
+pub struct NewEvent<'a> {
+    /// Who told it.
+    pub provider: &'a str,
+    /// Its id, unique for the provider.
+    pub event_id: &'a str,
+    /// The provider's word for what it is.
+    pub kind: &'a str,
+    /// SHA-256 of what was signed about it, in hex.
+    pub digest: &'a str,
+    /// The fingerprint of the delivery that tells it.
+    pub delivery_fingerprint: &'a str,
+    /// The record of that delivery, where keys are kept.
+    pub delivery_id: Option<Uuid>,
+    /// What becomes of it.
+    pub outcome: Outcome,
+    /// Whose it is.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it makes.
+    pub order_id: Option<Uuid>,
+    /// What the customer is told.
+    pub reply: Option<&'a str>,
+    /// All that the provider said of it.
+    pub payload: &'a Json,
+    /// When it came.
+    pub created_at: Timestamp,
+}
+
+/// What is known of an event from its first time.
+#[derive(Clone, Debug, PartialEq, Queryable)]
+pub struct KnownEvent {
+    /// SHA-256 of what was signed then, in hex.
+    pub digest: String,
+    /// The fingerprint of the delivery that told it.
+    pub delivery_fingerprint: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whose it is.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it made.
+    pub order_id: Option<Uuid>,
+    /// That order's number.
+    pub order_number: Option<String>,
+    /// What the customer was told.
+    pub reply: Option<String>,
+}
+
+/// Claims an event. `false`: it was there before, and nothing was done.
+/// Waits for another transaction that is claiming the same.
+pub fn claim(conn: &mut Conn<'_>, event: &NewEvent<'_>) -> Result<bool, StoreError> {
+    let rows = on_each!(conn, |c| diesel::insert_into(table::table)
+        .values(event)
+        .on_conflict((table::provider, table::event_id))
+        .do_nothing()
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// What is known of an event.
+pub fn find(
+    conn: &mut Conn<'_>,
+    provider: &str,
+    event_id: &str,
+) -> Result<Option<KnownEvent>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .find((provider, event_id))
+        .left_join(orders::table)
+        .select((
+            table::digest,
+            table::delivery_fingerprint,
+            table::outcome,
+            table::retailer_id,
+            table::order_id,
+            orders::order_number.nullable(),
+            table::reply,
+        ))
+        .first(c)
+        .optional())?)
+}
+
+/// Corrects what became of an event that this transaction has claimed.
+pub fn amend(
+    conn: &mut Conn<'_>,
+    provider: &str,
+    event_id: &str,
+    order_id: Uuid,
+    reply: &str,
+) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::update(
+        table::table.find((provider, event_id))
+    )
+    .set((table::order_id.eq(order_id), table::reply.eq(reply)))
+    .execute(c))?;
+    Ok(())
+}

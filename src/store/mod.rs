@@ -1,0 +1,239 @@
+//! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
+
+pub mod events;
+pub mod idempotency;
+pub mod ledger;
+pub mod message_status;
+mod migrations;
+pub mod orders;
+mod postgres;
+pub mod products;
+pub mod retailers;
+mod schema;
+mod sqlite;
+pub mod totals;
+pub mod types;
+mod url;
+
+pub use url::DatabaseUrl;
+
+use diesel::{
+    PgConnection, SqliteConnection,
+    result::{DatabaseErrorKind, Error as QueryError},
+};
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A query was refused.
+    #[error("the database refused the query")]
+    Query(#[from] QueryError),
+    /// The database cannot be reached, or has no connection free.
+    #[error("no database connection came free")]
+    Pool(#[from] diesel::r2d2::PoolError),
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date")]
+    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The work was done, but the transaction around it could not be committed.
+    #[error("the transaction could not be committed: {0}")]
+    Commit(String),
+    /// The work panicked; its message.
+    #[error("the work panicked: {0}")]
+    Panicked(String),
+    /// The store is shutting down, or its thread died.
+    #[error("the store takes no more work")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the database was away, rather than the query at fault: the same may succeed a little later.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Pool(_) | Self::Commit(_) | Self::Closed => true,
+            Self::Query(QueryError::DatabaseError(kind, about)) => match kind {
+                DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::UnableToSendCommand
+                | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::ReadOnlyTransaction => true,
+                _ => is_passing(about.message()),
+            },
+            Self::Query(QueryError::BrokenTransactionManager) => true,
+            Self::Query(_) | Self::Migration(_) | Self::Panicked(_) => false,
+        }
+    }
+
+    /// Whether a value that must be unique belongs to another row.
+    pub fn is_taken(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(QueryError::DatabaseError(
+                DatabaseErrorKind::UniqueViolation,
+                _
+            ))
+        )
+    }
+}
+
+/// What Diesel has no kind for: the words of SQLite (`sqlite3_errstr`) and libpq for a database that is busy or away.
+fn is_passing(message: &str) -> bool {
+    const PASSING: [&str; 11] = [
+        "database is locked",
+        "database table is locked",
+        "database or disk is full",
+        "disk I/O error",
+        "unable to open database file",
+        "attempt to write a readonly database",
+        "due to lock timeout",
+        "due to statement timeout",
+        "terminating connection",
+        "server closed the connection",
+        "no connection to the server",
+    ];
+    PASSING.iter().any(|words| message.contains(words))
+}
+
+/// The database: cheap to clone, closed with the last clone.
+#[derive(Clone)]
+pub enum Store {
+    /// An embedded file, or memory.
+    Sqlite(sqlite::Sqlite),
+    /// A server, shared with other instances.
+    Postgres(postgres::Postgres),
+}
+
+/// A borrowed connection, to whichever database. Only ever seen inside a transaction or a read.
+pub enum Conn<'a> {
+    /// SQLite's.
+    Sqlite(&'a mut SqliteConnection),
+    /// PostgreSQL's.
+    Postgres(&'a mut PgConnection),
+}
+
+/// Writes a query once; compiles it for each database.
+macro_rules! on_each {
+    ($conn:expr, |$c:ident| $body:expr) => {
+        match $conn {
+            $crate::store::Conn::Sqlite($c) => {
+                let $c: &mut diesel::SqliteConnection = $c;
+                $body
+            }
+            $crate::store::Conn::Postgres($c) => {
+                let $c: &mut diesel::PgConnection = $c;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use on_each;
+
+/// How to use the database.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Connections to PostgreSQL, or readers of SQLite.
+    pub connections: u32,
+    /// The most writes that SQLite's writer gathers into one transaction; 1 gives each its own.
+    pub write_batch: usize,
+    /// How long a statement, a lock or a free connection is waited for.
+    pub timeout: Duration,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Where it cannot be reached or migrated.
+    pub async fn open(url: &DatabaseUrl, options: &StoreOptions) -> Result<Self, StoreError> {
+        let (url, options) = (url.clone(), options.clone());
+        blocking(move || match url {
+            DatabaseUrl::Sqlite { path } => sqlite::Sqlite::open(path, &options).map(Self::Sqlite),
+            DatabaseUrl::Postgres { url } => {
+                postgres::Postgres::open(&url, &options).map(Self::Postgres)
+            }
+        })
+        .await
+    }
+
+    /// What the database is called.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
+
+    /// Does `work` in a transaction: all of it is committed before this answers `Ok`, and nothing of it
+    /// where it answers `Err`. Work given to SQLite shares a transaction with other work, each in a
+    /// savepoint of its own. Work that has begun is finished, even where nobody waits for it any more.
+    ///
+    /// # Errors
+    /// `work`'s own, or the store's where the database did not do it. A panic in `work` is an error like another.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.write(work).await,
+            Self::Postgres(postgres) => postgres.write(work).await,
+        }
+    }
+
+    /// Does `work` that changes nothing.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read(work).await,
+            Self::Postgres(postgres) => postgres.read(work).await,
+        }
+    }
+
+    /// Finishes the work that was taken, then takes no more.
+    pub async fn close(&self) {
+        if let Self::Sqlite(sqlite) = self {
+            sqlite.close().await;
+        }
+    }
+}
+
+/// Runs `work` with the connection; a panic becomes an error, so that the transaction around it ends as for one.
+fn guarded<T, E, F>(work: F, conn: &mut Conn<'_>) -> Result<T, E>
+where
+    F: FnOnce(&mut Conn<'_>) -> Result<T, E>,
+    E: From<StoreError>,
+{
+    std::panic::catch_unwind(AssertUnwindSafe(|| work(conn)))
+        .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_message(&*panic)).into()))
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+/// Moves to a thread that may block.
+async fn blocking<T, E, F>(work: F) -> Result<T, E>
+where
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(join) => Err(match join.try_into_panic() {
+            Ok(panic) => StoreError::Panicked(panic_message(&*panic)).into(),
+            Err(_cancelled) => StoreError::Closed.into(),
+        }),
+    }
+}

@@ -1,0 +1,120 @@
+//! PostgreSQL: a pool of connections, used from threads that may block.
+
+use diesel::{
+    Connection as _, PgConnection,
+    connection::SimpleConnection,
+    r2d2::{ConnectionManager, CustomizeConnection, Pool},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+
+use super::{Conn, StoreError, StoreOptions, blocking, guarded, migrations};
+
+/// A PostgreSQL server.
+#[derive(Clone)]
+pub struct Postgres {
+    pool: Pool<ConnectionManager<PgConnection>>,
+    // A permit before a thread: waiting requests cost a queue entry, not a blocked thread.
+    permits: Arc<Semaphore>,
+}
+
+impl Postgres {
+    pub(super) fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        let pool = Pool::builder()
+            .max_size(options.connections)
+            .connection_timeout(options.timeout)
+            .connection_customizer(Box::new(Session {
+                timeout: options.timeout,
+            }))
+            .build(ConnectionManager::new(url))?;
+        migrations::postgres(&mut *pool.get()?)?;
+        Ok(Self {
+            pool,
+            permits: Arc::new(Semaphore::new(options.connections as usize)),
+        })
+    }
+
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.with(move |c| {
+            // Diesel wants its own error to be convertible into the closure's.
+            c.transaction(|c| guarded(work, &mut Conn::Postgres(c)).map_err(Failure::Work))
+                .map_err(Failure::into_error)
+        })
+        .await
+    }
+
+    pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.with(move |c| guarded(work, &mut Conn::Postgres(c)))
+            .await
+    }
+
+    async fn with<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut PgConnection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let permit = self.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(|_closed| StoreError::Closed)?;
+        let pool = self.pool.clone();
+        blocking(move || {
+            let mut conn = pool.get().map_err(StoreError::from)?;
+            let outcome = work(&mut conn);
+            // The connection is back in the pool before the permit is.
+            drop(conn);
+            drop(permit);
+            outcome
+        })
+        .await
+    }
+}
+
+/// Why a transaction ended without a commit.
+enum Failure<E> {
+    Work(E),
+    Database(diesel::result::Error),
+}
+
+impl<E> From<diesel::result::Error> for Failure<E> {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl<E: From<StoreError>> Failure<E> {
+    fn into_error(self) -> E {
+        match self {
+            Self::Work(error) => error,
+            Self::Database(error) => StoreError::Query(error).into(),
+        }
+    }
+}
+
+/// Bounds what one statement or lock may cost, on every connection.
+#[derive(Debug)]
+struct Session {
+    timeout: Duration,
+}
+
+impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Session {
+    fn on_acquire(&self, c: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
+        let ms = self.timeout.as_millis();
+        c.batch_execute(&format!(
+            "SET statement_timeout = {ms};
+             SET lock_timeout = {ms};
+             SET idle_in_transaction_session_timeout = {ms};
+             SET TIME ZONE 'UTC';"
+        ))
+        .map_err(diesel::r2d2::Error::QueryError)
+    }
+}

@@ -1,0 +1,93 @@
+//! The retailers and the numbers that their customers write to.
+
+use diesel::prelude::*;
+
+use super::{
+    Conn, StoreError, on_each,
+    schema::retailers as table,
+    types::{Timestamp, Uuid},
+};
+
+/// A business that takes orders.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+pub struct Retailer {
+    /// Its id.
+    pub id: Uuid,
+    /// What it is called.
+    pub name: String,
+    /// The number that customers write to, E.164 with `+`.
+    pub phone: String,
+    /// The same number's id at Meta.
+    pub phone_number_id: Option<String>,
+    /// ISO 4217 code of all its prices.
+    pub currency: String,
+    /// A new random value with every change of its products.
+    pub catalogue_version: Uuid,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When it or its products last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Adds a retailer.
+///
+/// # Errors
+/// [`StoreError::is_taken`] where its phone or phone number id belongs to another.
+pub fn insert(conn: &mut Conn<'_>, retailer: &Retailer) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::insert_into(table::table)
+        .values(retailer)
+        .execute(c))?;
+    Ok(())
+}
+
+/// All of them, the oldest first.
+pub fn list(conn: &mut Conn<'_>) -> Result<Vec<Retailer>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .order((table::created_at, table::id))
+        .select(Retailer::as_select())
+        .load(c))?)
+}
+
+/// The one with this id.
+pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<Retailer>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .find(id)
+        .select(Retailer::as_select())
+        .first(c)
+        .optional())?)
+}
+
+/// The one whose customers write to this number (E.164 with `+`).
+pub fn by_phone(conn: &mut Conn<'_>, phone: &str) -> Result<Option<Retailer>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .filter(table::phone.eq(phone))
+        .select(Retailer::as_select())
+        .first(c)
+        .optional())?)
+}
+
+/// The one whose number has this id at Meta.
+pub fn by_phone_number_id(conn: &mut Conn<'_>, id: &str) -> Result<Option<Retailer>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .filter(table::phone_number_id.eq(id))
+        .select(Retailer::as_select())
+        .first(c)
+        .optional())?)
+}
+
+/// Says that a retailer's products have changed.
+pub fn touch_catalogue(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    version: Uuid,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::update(table::table.find(id))
+        .set((
+            table::catalogue_version.eq(version),
+            table::updated_at.eq(now)
+        ))
+        .execute(c))?;
+    Ok(())
+}

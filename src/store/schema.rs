@@ -1,0 +1,154 @@
+//! The tables as Diesel sees them: one schema for both migration trees.
+#![allow(missing_docs)] // Diesel's macro makes the items; the migrations say what each column is for.
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    retailers (id) {
+        id -> Id,
+        name -> Text,
+        phone -> Text,
+        phone_number_id -> Nullable<Text>,
+        currency -> Text,
+        catalogue_version -> Id,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Document, Id, Moment};
+
+    products (id) {
+        id -> Id,
+        retailer_id -> Id,
+        sku -> Text,
+        name -> Text,
+        aliases -> Document,
+        price_minor -> BigInt,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    orders (id) {
+        id -> Id,
+        order_number -> Text,
+        retailer_id -> Id,
+        source -> Text,
+        message_id -> Nullable<Text>,
+        status -> Text,
+        customer_phone -> Nullable<Text>,
+        customer_user_id -> Nullable<Text>,
+        customer_name -> Nullable<Text>,
+        note -> Nullable<Text>,
+        price_note -> Nullable<Text>,
+        total_minor -> BigInt,
+        currency -> Text,
+        created_at -> Moment,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Id;
+
+    order_items (order_id, position) {
+        order_id -> Id,
+        position -> Integer,
+        product_id -> Id,
+        sku -> Text,
+        name -> Text,
+        quantity -> Integer,
+        unit_price_minor -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    ledger_entries (id) {
+        id -> Id,
+        retailer_id -> Id,
+        order_id -> Id,
+        kind -> Text,
+        amount_minor -> BigInt,
+        currency -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Document, Id, Moment};
+
+    webhook_event (provider, event_id) {
+        provider -> Text,
+        event_id -> Text,
+        kind -> Text,
+        digest -> Text,
+        delivery_fingerprint -> Text,
+        delivery_id -> Nullable<Id>,
+        outcome -> Text,
+        retailer_id -> Nullable<Id>,
+        order_id -> Nullable<Id>,
+        reply -> Nullable<Text>,
+        payload -> Document,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Moment;
+
+    message_status (provider, message_id) {
+        provider -> Text,
+        message_id -> Text,
+        status -> Text,
+        rank -> Integer,
+        error_code -> Nullable<Text>,
+        updated_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Document, Id, Moment};
+
+    webhook_idempotency (id) {
+        id -> Id,
+        scope -> Text,
+        idempotency_key -> Text,
+        webhook_type -> Text,
+        method -> Text,
+        path -> Text,
+        fingerprint -> Text,
+        status -> Text,
+        request_body -> Nullable<Document>,
+        response_status -> Nullable<SmallInt>,
+        response_content_type -> Nullable<Text>,
+        response_body -> Nullable<Document>,
+        error_message -> Nullable<Text>,
+        owner_token -> Id,
+        lease_expires_at -> Moment,
+        source_ip -> Nullable<Text>,
+        retailer_id -> Nullable<Id>,
+        order_id -> Nullable<Id>,
+        replay_count -> BigInt,
+        created_at -> Moment,
+        last_accessed_at -> Moment,
+        expires_at -> Moment,
+    }
+}
+
+diesel::joinable!(webhook_event -> orders (order_id));
+diesel::allow_tables_to_appear_in_same_query!(webhook_event, orders);

@@ -1,0 +1,278 @@
+//! SQLite: one writer thread that gathers waiting writes into one transaction, and a pool of readers.
+//!
+//! A commit with `synchronous=FULL` costs an `fsync`, and SQLite takes one writer at a time. So the writer takes
+//! whatever waits for it, runs each job in a savepoint of its own, commits once, and only then answers: under load
+//! many requests share one `fsync`, and none is answered before it is on disk.
+
+use diesel::{
+    Connection as _, SqliteConnection,
+    connection::SimpleConnection,
+    r2d2::{ConnectionManager, CustomizeConnection, Pool},
+};
+use std::{path::PathBuf, sync::Arc, thread};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{Conn, StoreError, StoreOptions, blocking, guarded, migrations};
+
+/// How many jobs may wait for the writer; more wait in their own requests.
+const QUEUE: usize = 1024;
+
+/// A SQLite database.
+#[derive(Clone)]
+pub struct Sqlite {
+    jobs: mpsc::Sender<Message>,
+    /// None for a database in memory, which only the writer's connection sees.
+    readers: Option<Readers>,
+}
+
+#[derive(Clone)]
+struct Readers {
+    pool: Pool<ConnectionManager<SqliteConnection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Sqlite {
+    pub(super) fn open(path: Option<PathBuf>, options: &StoreOptions) -> Result<Self, StoreError> {
+        let url = match &path {
+            Some(path) => path.to_string_lossy().into_owned(),
+            None => ":memory:".to_owned(),
+        };
+        let conn = connect(&url, options)?;
+        let readers = match path {
+            Some(_) => Some(Readers::open(&url, options)?),
+            None => None,
+        };
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let writer = Writer {
+            conn,
+            queue,
+            limit: options.write_batch.max(1),
+        };
+        thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|_no_thread| StoreError::Closed)?;
+        Ok(Self { jobs, readers })
+    }
+
+    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Pending {
+            work: Some(work),
+            outcome: None,
+            reply,
+        };
+        self.jobs
+            .send(Message::Job(Box::new(job)))
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
+        answer
+            .await
+            .unwrap_or_else(|_dropped| Err(StoreError::Closed.into()))
+    }
+
+    pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let Some(Readers { pool, permits }) = self.readers.clone() else {
+            return self.write(work).await;
+        };
+        let permit = permits.acquire_owned().await;
+        let permit = permit.map_err(|_closed| StoreError::Closed)?;
+        blocking(move || {
+            let mut conn = pool.get().map_err(StoreError::from)?;
+            let outcome = guarded(work, &mut Conn::Sqlite(&mut conn));
+            drop(conn);
+            drop(permit);
+            outcome
+        })
+        .await
+    }
+
+    pub(super) async fn close(&self) {
+        // An error says that the writer is gone already.
+        let _ = self.jobs.send(Message::Stop).await;
+        self.jobs.closed().await;
+    }
+}
+
+impl Readers {
+    fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        let pool = Pool::builder()
+            .max_size(options.connections)
+            .min_idle(Some(1))
+            .connection_timeout(options.timeout)
+            .test_on_check_out(false)
+            .connection_customizer(Box::new(ReadOnly))
+            .build(ConnectionManager::new(url))?;
+        Ok(Self {
+            pool,
+            permits: Arc::new(Semaphore::new(options.connections as usize)),
+        })
+    }
+}
+
+/// Opens the writer's connection and brings the schema up to date.
+fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreError> {
+    let mut conn = SqliteConnection::establish(url).map_err(|error| {
+        StoreError::Query(diesel::result::Error::DatabaseError(
+            diesel::result::DatabaseErrorKind::UnableToSendCommand,
+            Box::new(error.to_string()),
+        ))
+    })?;
+    conn.batch_execute(&format!(
+        "PRAGMA busy_timeout = {}",
+        options.timeout.as_millis()
+    ))?;
+    // Before the first table, or it has no effect: lets a clean-up give space back without rewriting the file.
+    conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
+    conn.batch_execute(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA cache_size = -65536;
+         PRAGMA wal_autocheckpoint = 4000;",
+    )?;
+    migrations::sqlite(&mut conn)?;
+    Ok(conn)
+}
+
+/// SQLite forgets these between connections.
+#[derive(Debug)]
+struct ReadOnly;
+
+impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for ReadOnly {
+    fn on_acquire(&self, c: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
+        c.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")
+            .map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+enum Message {
+    Job(Box<dyn Job>),
+    Stop,
+}
+
+/// A write that waits for the writer, whatever it gives back.
+trait Job: Send {
+    /// Does the work in a savepoint. An error says that the transaction around it is lost.
+    fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), StoreError>;
+    /// Tells whoever asked, now that it is known whether the transaction was committed.
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
+}
+
+struct Pending<T, E, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Job for Pending<T, E, F>
+where
+    F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), StoreError> {
+        // Nobody waits any more, and nothing was begun: the sender will come again.
+        if self.reply.is_closed() {
+            return Ok(());
+        }
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        conn.batch_execute("SAVEPOINT job")?;
+        let outcome = guarded(work, &mut Conn::Sqlite(conn));
+        conn.batch_execute(match outcome {
+            Ok(_) => "RELEASE job",
+            Err(_) => "ROLLBACK TO job; RELEASE job",
+        })?;
+        self.outcome = Some(outcome);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
+        let answer = match (self.outcome, committed) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) => Err(StoreError::Commit(describe(error)).into()),
+            (None, Ok(())) => Err(StoreError::Closed.into()),
+        };
+        // An error says that nobody waits any more.
+        let _ = self.reply.send(answer);
+    }
+}
+
+struct Writer {
+    conn: SqliteConnection,
+    queue: mpsc::Receiver<Message>,
+    limit: usize,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(Message::Job(first)) = self.queue.blocking_recv() {
+            let (batch, stop) = self.gather(first);
+            for job in batch.jobs {
+                job.answer(batch.committed.as_ref().copied());
+            }
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Runs `first` and all that waits behind it in one transaction, and commits it.
+    fn gather(&mut self, first: Box<dyn Job>) -> (Batch, bool) {
+        let mut jobs = Vec::new();
+        let mut stop = false;
+        let mut next = Some(first);
+        let mut outcome = self
+            .conn
+            .batch_execute("BEGIN IMMEDIATE")
+            .map_err(Into::into);
+        while let Some(mut job) = next.take() {
+            outcome = outcome.and_then(|()| job.run(&mut self.conn));
+            jobs.push(job);
+            if jobs.len() < self.limit && outcome.is_ok() {
+                match self.queue.try_recv() {
+                    Ok(Message::Job(job)) => next = Some(job),
+                    Ok(Message::Stop) => stop = true,
+                    Err(_empty) => {}
+                }
+            }
+        }
+        let committed = outcome.and_then(|()| Ok(self.conn.batch_execute("COMMIT")?));
+        if let Err(error) = &committed {
+            log::error!(
+                "SQLite lost a transaction of {} writes: {}",
+                jobs.len(),
+                describe(error)
+            );
+            // Fails where SQLite has rolled back by itself.
+            let _ = self.conn.batch_execute("ROLLBACK");
+        }
+        (Batch { jobs, committed }, stop)
+    }
+}
+
+struct Batch {
+    jobs: Vec<Box<dyn Job>>,
+    committed: Result<(), StoreError>,
+}
+
+/// An error with its cause, for it must be told to several.
+fn describe(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

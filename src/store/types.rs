@@ -1,0 +1,250 @@
+//! SQL types that each database spells its own way, bridged once. Knows no table.
+
+use chrono::{DateTime, Duration, SubsecRound, Utc};
+use diesel::{
+    deserialize::{self, FromSql, FromSqlRow},
+    expression::AsExpression,
+    pg::{Pg, PgValue},
+    query_builder::QueryId,
+    serialize::{self, IsNull, Output, ToSql},
+    sql_types::{self, SqlOrd, SqlType, Text},
+    sqlite::{Sqlite, SqliteValue},
+};
+use std::io::Write as _;
+
+/// A UUID: `UUID` in PostgreSQL, hyphenated `TEXT` in SQLite.
+#[derive(SqlType, QueryId)]
+#[diesel(
+    postgres_type(oid = 2950, array_oid = 2951),
+    sqlite_type(name = "Text")
+)]
+pub struct Id;
+
+/// An instant: `TIMESTAMPTZ` in PostgreSQL, fixed-width RFC 3339 UTC `TEXT` in SQLite.
+#[derive(SqlType, QueryId)]
+#[diesel(
+    postgres_type(oid = 1184, array_oid = 1185),
+    sqlite_type(name = "Text")
+)]
+pub struct Moment;
+impl SqlOrd for Moment {}
+
+/// A JSON document kept as it was written: `JSON` in PostgreSQL (not `JSONB`, which reorders), `TEXT` in SQLite.
+#[derive(SqlType, QueryId)]
+#[diesel(postgres_type(oid = 114, array_oid = 199), sqlite_type(name = "Text"))]
+pub struct Document;
+
+/// The Rust side of [`Id`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Id)]
+pub struct Uuid(pub uuid::Uuid);
+
+impl Uuid {
+    /// A new id that sorts by the time it was made (UUID version 7).
+    pub fn in_order() -> Self {
+        Self(uuid::Uuid::now_v7())
+    }
+
+    /// A new id that nobody can guess (UUID version 4).
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+impl std::fmt::Display for Uuid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+impl ToSql<Id, Pg> for Uuid {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        ToSql::<sql_types::Uuid, Pg>::to_sql(&self.0, out)
+    }
+}
+impl FromSql<Id, Pg> for Uuid {
+    fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
+        <uuid::Uuid as FromSql<sql_types::Uuid, Pg>>::from_sql(raw).map(Self)
+    }
+}
+impl ToSql<Id, Sqlite> for Uuid {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.0.hyphenated().to_string());
+        Ok(IsNull::No)
+    }
+}
+impl FromSql<Id, Sqlite> for Uuid {
+    fn from_sql(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(text(raw)?.parse()?))
+    }
+}
+
+/// The Rust side of [`Moment`], cut to microseconds, the finest that both databases keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Moment)]
+pub struct Timestamp(DateTime<Utc>);
+
+impl Timestamp {
+    /// This machine's clock, now.
+    pub fn now() -> Self {
+        Utc::now().into()
+    }
+
+    /// The instant `span` after this one; the end of time where that cannot be told.
+    pub fn after(self, span: std::time::Duration) -> Self {
+        Duration::from_std(span)
+            .ok()
+            .and_then(|span| self.0.checked_add_signed(span))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+            .into()
+    }
+
+    /// How long from this instant to `later`; zero where `later` is not later.
+    pub fn until(self, later: Self) -> std::time::Duration {
+        (later.0 - self.0).to_std().unwrap_or_default()
+    }
+}
+impl From<DateTime<Utc>> for Timestamp {
+    fn from(at: DateTime<Utc>) -> Self {
+        Self(at.trunc_subsecs(6))
+    }
+}
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.format("%FT%T%.6fZ"))
+    }
+}
+impl ToSql<Moment, Pg> for Timestamp {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        ToSql::<sql_types::Timestamptz, Pg>::to_sql(&self.0, out)
+    }
+}
+impl FromSql<Moment, Pg> for Timestamp {
+    fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
+        <DateTime<Utc> as FromSql<sql_types::Timestamptz, Pg>>::from_sql(raw).map(Self)
+    }
+}
+impl ToSql<Moment, Sqlite> for Timestamp {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.to_string());
+        Ok(IsNull::No)
+    }
+}
+impl FromSql<Moment, Sqlite> for Timestamp {
+    fn from_sql(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(DateTime::parse_from_rfc3339(&text(raw)?)?.to_utc()))
+    }
+}
+
+/// The Rust side of [`Document`]: the text of a JSON document, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Document)]
+pub struct Json(String);
+
+impl Json {
+    /// The text of `value`, written without white space.
+    pub fn of(value: &serde_json::Value) -> Self {
+        Self(value.to_string())
+    }
+
+    /// Takes a text that is a JSON document already.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn parse(text: String) -> Result<Self, serde_json::Error> {
+        serde_json::from_str::<serde::de::IgnoredAny>(&text)?;
+        Ok(Self(text))
+    }
+
+    /// The document's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+impl ToSql<Document, Pg> for Json {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(self.0.as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+impl FromSql<Document, Pg> for Json {
+    fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(std::str::from_utf8(raw.as_bytes())?.to_owned()))
+    }
+}
+impl ToSql<Document, Sqlite> for Json {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.0.as_str());
+        Ok(IsNull::No)
+    }
+}
+impl FromSql<Document, Sqlite> for Json {
+    fn from_sql(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        text(raw).map(Self)
+    }
+}
+
+fn text(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<String> {
+    <String as FromSql<Text, Sqlite>>::from_sql(raw)
+}
+
+/// An enum kept as text, in every database alike.
+macro_rules! text_enum {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident => $text:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// The name that is stored and shown.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl<DB: diesel::backend::Backend> diesel::serialize::ToSql<diesel::sql_types::Text, DB> for $name
+        where
+            str: diesel::serialize::ToSql<diesel::sql_types::Text, DB>,
+        {
+            fn to_sql<'b>(&'b self, out: &mut diesel::serialize::Output<'b, '_, DB>) -> diesel::serialize::Result {
+                self.as_str().to_sql(out)
+            }
+        }
+        impl<DB: diesel::backend::Backend> diesel::deserialize::FromSql<diesel::sql_types::Text, DB> for $name
+        where
+            String: diesel::deserialize::FromSql<diesel::sql_types::Text, DB>,
+        {
+            fn from_sql(raw: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
+                match String::from_sql(raw)?.as_str() {
+                    $($text => Ok(Self::$variant),)+
+                    other => Err(format!("{other:?} is no {}", stringify!($name)).into()),
+                }
+            }
+        }
+    };
+}
+pub(crate) use text_enum;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_keeps_microseconds_and_sorts_as_text() {
+        let at: Timestamp = DateTime::from_timestamp_nanos(1_700_000_000_123_456_789).into();
+        assert_eq!(at.to_string(), "2023-11-14T22:13:20.123456Z");
+        let later = at.after(std::time::Duration::from_micros(1));
+        assert!(later.to_string() > at.to_string());
+        assert_eq!(at.until(later), std::time::Duration::from_micros(1));
+        assert_eq!(later.until(at), std::time::Duration::ZERO);
+    }
+
+    #[test]
+    fn a_span_beyond_the_end_of_time_ends_there() {
+        let end = Timestamp::now().after(std::time::Duration::MAX);
+        assert!(end > Timestamp::now());
+    }
+}

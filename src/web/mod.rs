@@ -1,0 +1,73 @@
+//! HTTP: routes, headers, bodies, statuses. Alone knows them; the work is done by [`crate::intake`].
+
+mod body;
+mod health;
+mod key;
+pub mod metrics;
+mod origin;
+pub mod problem;
+pub mod reply;
+mod request_log;
+mod signed_request;
+mod twilio;
+mod whatsapp;
+
+use actix_web::{Resource, Route, guard, web};
+use std::sync::Arc;
+
+use crate::{config::Config, intake::Intake, store::Store};
+use metrics::Metrics;
+use problem::{ErrorCode, Problem};
+
+pub use request_log::log_request;
+
+/// What the handlers share.
+pub struct State {
+    /// The configuration.
+    pub config: Config,
+    /// The database, for the health checks.
+    pub store: Store,
+    /// Where deliveries are acted on.
+    pub intake: Intake,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Puts the routes into an actix application.
+pub fn routes(state: Arc<State>) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |app| {
+        app.app_data(web::Data::from(state))
+            .service(at("/webhooks/twilio", "POST").route(web::post().to(twilio::messages)))
+            .service(at("/webhooks/twilio/status", "POST").route(web::post().to(twilio::statuses)))
+            .service(at("/api/v1/whatsapp/webhook", "POST").route(web::post().to(twilio::messages)))
+            .service(
+                at("/webhooks/whatsapp", "GET, HEAD, POST")
+                    .route(get().to(whatsapp::handshake))
+                    .route(web::post().to(whatsapp::batches)),
+            )
+            .service(at("/api/v1/whatsapp/test", "GET, HEAD").route(get().to(health::configured)))
+            .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
+            .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
+            .service(at("/metrics", "GET, HEAD").route(get().to(metrics::show)))
+            .default_service(web::to(not_found));
+    }
+}
+
+/// A path, which answers methods other than the allowed ones with a problem.
+fn at(path: &str, allow: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move {
+        Err::<&str, _>(Problem::method_not_allowed(allow))
+    }))
+}
+
+/// GET, and HEAD as HTTP asks of whoever answers GET.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+async fn not_found() -> Result<&'static str, Problem> {
+    Err(Problem::new(
+        ErrorCode::NotFound,
+        "there is nothing at this path",
+    ))
+}

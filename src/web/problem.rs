@@ -1,0 +1,256 @@
+//! Errors as `application/problem+json` (RFC 9457), and the one table that maps failures to statuses.
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+    },
+};
+use serde_json::json;
+use std::{error::Error, fmt, time::Duration};
+
+use crate::{
+    idempotency::InvalidKey,
+    intake::IntakeError,
+    provider::{Malformed, SignatureError},
+    store::StoreError,
+};
+
+/// The content type of every error.
+pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
+
+/// What went wrong, by the name that clients rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The table below says what each is.
+pub enum ErrorCode {
+    IdempotencyKeyInvalid,
+    BodyMalformed,
+    SignatureMissing,
+    SignatureInvalid,
+    VerifyTokenMismatch,
+    NotFound,
+    MethodNotAllowed,
+    RequestProcessing,
+    IdempotencyKeyMismatch,
+    BodyTooLarge,
+    ContentTypeUnsupported,
+    Internal,
+    StoreUnavailable,
+    ProviderNotConfigured,
+}
+
+impl ErrorCode {
+    /// Name, status and title of each failure. No other place names the status of a failure.
+    fn row(self) -> (&'static str, u16, &'static str) {
+        match self {
+            Self::IdempotencyKeyInvalid => (
+                "IDEMPOTENCY_KEY_INVALID",
+                400,
+                "The idempotency key is invalid",
+            ),
+            Self::BodyMalformed => ("BODY_MALFORMED", 400, "The body cannot be read"),
+            Self::SignatureMissing => ("SIGNATURE_MISSING", 401, "The request is not signed"),
+            Self::SignatureInvalid => (
+                "SIGNATURE_INVALID",
+                401,
+                "The signature does not fit the request",
+            ),
+            Self::VerifyTokenMismatch => {
+                ("VERIFY_TOKEN_MISMATCH", 403, "The verify token is not ours")
+            }
+            Self::NotFound => ("NOT_FOUND", 404, "Not found"),
+            Self::MethodNotAllowed => ("METHOD_NOT_ALLOWED", 405, "The method is not allowed"),
+            Self::RequestProcessing => (
+                "REQUEST_PROCESSING",
+                409,
+                "The first request with this key is still in progress",
+            ),
+            Self::IdempotencyKeyMismatch => (
+                "IDEMPOTENCY_KEY_MISMATCH",
+                409,
+                "The idempotency key was used for another request",
+            ),
+            Self::BodyTooLarge => ("BODY_TOO_LARGE", 413, "The body is too large"),
+            Self::ContentTypeUnsupported => (
+                "CONTENT_TYPE_UNSUPPORTED",
+                415,
+                "The content type is not supported",
+            ),
+            Self::Internal => ("INTERNAL", 500, "Something broke inside"),
+            Self::StoreUnavailable => ("STORE_UNAVAILABLE", 503, "The database is not available"),
+            Self::ProviderNotConfigured => (
+                "PROVIDER_NOT_CONFIGURED",
+                503,
+                "This provider is not configured",
+            ),
+        }
+    }
+
+    /// The name that clients rely on.
+    pub fn name(self) -> &'static str {
+        self.row().0
+    }
+}
+
+/// An error on its way to the client. What broke inside stays in `cause`, for the log.
+#[derive(Debug)]
+pub struct Problem {
+    /// What went wrong.
+    pub code: ErrorCode,
+    message: String,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Problem {
+    /// An error with a message for whoever sent the request.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retry_after: None,
+            allow: None,
+            cause: None,
+        }
+    }
+
+    /// The method is not among those that the path allows.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(
+                ErrorCode::MethodNotAllowed,
+                format!("allowed here: {allow}"),
+            )
+        }
+    }
+
+    /// The provider has no secret to verify with.
+    pub fn not_configured(variable: &str) -> Self {
+        Self::new(
+            ErrorCode::ProviderNotConfigured,
+            format!("set {variable} to receive these webhooks"),
+        )
+    }
+
+    fn unavailable(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            cause: Some(Box::new(cause)),
+            ..Self::new(
+                ErrorCode::StoreUnavailable,
+                "nothing was done; send the request again",
+            )
+        }
+    }
+
+    /// Something broke inside; `cause` is for the log alone.
+    pub fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            cause: Some(Box::new(cause)),
+            ..Self::new(
+                ErrorCode::Internal,
+                "nothing was done; the log knows more under the request id",
+            )
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    /// For the log: the code, the message and every cause.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.name(), self.message)?;
+        let mut cause = self.cause.as_deref().map(|cause| cause as &dyn Error);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (name, status, title) = self.code.row();
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header((CONTENT_TYPE, CONTENT_TYPE_PROBLEM));
+        if let Some(after) = self.retry_after {
+            // Whole seconds, rounded up: coming too early helps nobody.
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
+        }
+        let body = json!({
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": self.message,
+            "success": false,
+            "error_code": name,
+            "message": self.message,
+        });
+        response.body(body.to_string())
+    }
+}
+
+impl From<IntakeError> for Problem {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::KeyMismatch => Self::new(
+                ErrorCode::IdempotencyKeyMismatch,
+                "this idempotency key was used for another request",
+            ),
+            IntakeError::InProgress { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    ErrorCode::RequestProcessing,
+                    "the first request with this key is still in progress",
+                )
+            },
+            IntakeError::Key(error) => error.into(),
+            IntakeError::Timeout => Self::unavailable(error),
+            IntakeError::ReplyTooLarge => Self::internal(error),
+            IntakeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_unavailable() {
+            Self::unavailable(error)
+        } else {
+            Self::internal(error)
+        }
+    }
+}
+
+impl From<SignatureError> for Problem {
+    fn from(error: SignatureError) -> Self {
+        let code = match error {
+            SignatureError::Missing => ErrorCode::SignatureMissing,
+            SignatureError::Invalid => ErrorCode::SignatureInvalid,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<Malformed> for Problem {
+    fn from(error: Malformed) -> Self {
+        Self::new(ErrorCode::BodyMalformed, error.0)
+    }
+}
+
+impl From<InvalidKey> for Problem {
+    fn from(error: InvalidKey) -> Self {
+        Self::new(ErrorCode::IdempotencyKeyInvalid, error.to_string())
+    }
+}

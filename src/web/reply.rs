@@ -1,0 +1,65 @@
+//! Puts an answer into HTTP.
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header::CONTENT_TYPE},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    idempotency::StoredReply,
+    intake::{Answer, EventReport, Reply},
+    provider::twilio::twiml,
+};
+
+/// Says whether an answer was given before.
+pub const REPLAYED: &str = "Idempotent-Replayed";
+
+/// The form in which a reply is stored and sent.
+pub fn encode(reply: Reply) -> StoredReply {
+    match reply {
+        Reply::Twiml(text) => StoredReply {
+            status: 200,
+            content_type: Some(twiml::CONTENT_TYPE.to_owned()),
+            body: twiml::response(text.as_deref()),
+        },
+        Reply::Empty => StoredReply {
+            status: 204,
+            content_type: None,
+            body: String::new(),
+        },
+        Reply::Report(events) => {
+            let events: Vec<_> = events.iter().map(report).collect();
+            StoredReply {
+                status: 200,
+                content_type: Some("application/json".to_owned()),
+                body: json!({"success": true, "events": events}).to_string(),
+            }
+        }
+    }
+}
+
+fn report(event: &EventReport) -> Value {
+    json!({
+        "id": event.id,
+        "outcome": event.outcome.as_str(),
+        "order_id": event.order_id.map(|id| id.to_string()),
+        "order_number": event.order_number,
+    })
+}
+
+/// The answer as a response.
+pub fn response(answer: &Answer) -> HttpResponse {
+    let status = u16::try_from(answer.reply.status)
+        .ok()
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = HttpResponse::build(status);
+    response.insert_header((REPLAYED, if answer.replayed { "true" } else { "false" }));
+    match &answer.reply.content_type {
+        Some(content_type) => response
+            .insert_header((CONTENT_TYPE, content_type.as_str()))
+            .body(answer.reply.body.clone()),
+        None => response.finish(),
+    }
+}

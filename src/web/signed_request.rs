@@ -1,0 +1,121 @@
+//! What every provider's route does: read the body, verify it, parse it, and hand it to the intake.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::CONTENT_TYPE,
+    web::{self, Bytes, Payload},
+};
+use tokio::time::Instant;
+
+use super::{State, body, key, origin, problem::Problem, reply};
+use crate::{
+    config::Config,
+    idempotency::{IdempotencyKey, fingerprint},
+    intake::Inbound,
+    provider::Delivery,
+    store::types::Timestamp,
+};
+
+/// A request as it came, nothing about it believed yet.
+pub struct SignedRequest {
+    /// The URL that its sender called.
+    pub url: String,
+    /// The signature, as the header has it.
+    pub signature: Option<String>,
+    /// The content type, as the header has it.
+    pub content_type: String,
+    /// The body, raw.
+    pub body: Bytes,
+    method: String,
+    path: String,
+    query: String,
+    key: Result<Option<IdempotencyKey>, Problem>,
+    source_ip: Option<String>,
+}
+
+/// Checks the signature, then reads what is signed.
+pub type Open = fn(&SignedRequest, &Config) -> Result<Delivery, Problem>;
+
+/// Reads, opens and acts on a delivery.
+///
+/// # Errors
+/// Where it is refused, or could not be acted on.
+pub async fn receive(
+    request: HttpRequest,
+    payload: Payload,
+    state: web::Data<State>,
+    signature_header: &str,
+    open: Open,
+) -> Result<HttpResponse, Problem> {
+    let deadline = Instant::now() + state.config.request_timeout;
+    let limit = state.config.max_body_bytes;
+    let body = body::read(&request, payload, limit, deadline).await?;
+    let signed = SignedRequest::new(&request, &state.config, signature_header, body);
+    let inbound = signed.open(state.clone(), open).await?;
+    let provider = inbound.delivery.provider;
+    let answer = state
+        .intake
+        .receive(inbound, Timestamp::now(), deadline)
+        .await?;
+    state.metrics.count_answer(provider, &answer);
+    Ok(reply::response(&answer))
+}
+
+impl SignedRequest {
+    fn new(request: &HttpRequest, config: &Config, signature_header: &str, body: Bytes) -> Self {
+        let header = |name: &str| {
+            let value = request.headers().get(name)?.to_str().ok()?;
+            Some(value.trim().to_owned())
+        };
+        let key = match config.idempotency_enabled {
+            true => key::from_headers(request.headers(), &config.idempotency_header),
+            false => Ok(None),
+        };
+        Self {
+            url: origin::public_url(request, config),
+            signature: header(signature_header),
+            content_type: header(CONTENT_TYPE.as_str()).unwrap_or_default(),
+            body,
+            method: request.method().to_string(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            key,
+            source_ip: origin::source_ip(request, &config.trusted_proxies).map(|ip| ip.to_string()),
+        }
+    }
+
+    /// The content type without its parameters, in lower case.
+    pub fn media_type(&self) -> String {
+        let essence = self.content_type.split(';').next().unwrap_or_default();
+        essence.trim().to_ascii_lowercase()
+    }
+
+    /// Verifies and parses, a large body on a thread that may be kept busy.
+    async fn open(self, state: web::Data<State>, open: Open) -> Result<Inbound, Problem> {
+        const LARGE: usize = 64 * 1024;
+        if self.body.len() < LARGE {
+            return self.opened(&state.config, open);
+        }
+        let opened = web::block(move || self.opened(&state.config, open)).await;
+        opened.unwrap_or_else(|died| Err(Problem::internal(died)))
+    }
+
+    fn opened(self, config: &Config, open: Open) -> Result<Inbound, Problem> {
+        let delivery = open(&self, config)?;
+        Ok(Inbound {
+            delivery,
+            // Only now: a header of a request that nobody signed is not even looked at.
+            key: self.key?,
+            fingerprint: fingerprint(
+                &self.method,
+                &self.path,
+                &self.query,
+                &self.content_type,
+                &self.body,
+            ),
+            method: self.method,
+            path: self.path,
+            source_ip: self.source_ip,
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Twilio's routes.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    web::{Data, Payload},
+};
+
+use super::{
+    State,
+    problem::{ErrorCode, Problem},
+    signed_request::{self, SignedRequest},
+};
+use crate::{
+    config::Config,
+    provider::{
+        Delivery, Malformed,
+        twilio::{self, form::Form, signature},
+    },
+};
+
+/// Inbound messages, and whatever else Twilio sends there.
+pub async fn messages(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> Result<HttpResponse, Problem> {
+    signed_request::receive(
+        request,
+        payload,
+        state,
+        signature::HEADER,
+        |signed, config| open(signed, config, twilio::parse_form),
+    )
+    .await
+}
+
+/// Status callbacks.
+pub async fn statuses(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> Result<HttpResponse, Problem> {
+    signed_request::receive(
+        request,
+        payload,
+        state,
+        signature::HEADER,
+        |signed, config| open(signed, config, twilio::parse_status),
+    )
+    .await
+}
+
+fn open(
+    signed: &SignedRequest,
+    config: &Config,
+    parse_form: fn(&Form<'_>) -> Result<Delivery, Malformed>,
+) -> Result<Delivery, Problem> {
+    let tokens = &config.twilio_auth_tokens;
+    if tokens.is_empty() {
+        return Err(Problem::not_configured("TWILIO_AUTH_TOKEN"));
+    }
+    let signature = signed.signature.as_deref();
+    let media_type = signed.media_type();
+    // The content type says what the signature is over, so it comes first.
+    if media_type == "application/x-www-form-urlencoded" {
+        let form = Form::parse(&signed.body)?;
+        signature::verify_form(tokens, signature, &signed.url, &form)?;
+        Ok(parse_form(&form)?)
+    } else if media_type.ends_with("json") {
+        signature::verify_json(tokens, signature, &signed.url, &signed.body)?;
+        Ok(twilio::parse_json(&signed.body)?)
+    } else {
+        Err(Problem::new(
+            ErrorCode::ContentTypeUnsupported,
+            "Twilio sends application/x-www-form-urlencoded or application/json",
+        ))
+    }
+}

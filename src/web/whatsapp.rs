@@ -1,0 +1,68 @@
+//! WhatsApp Cloud API's routes.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::ContentType,
+    web::{Data, Payload},
+};
+
+use super::{
+    State,
+    problem::{ErrorCode, Problem},
+    signed_request::{self, SignedRequest},
+};
+use crate::{
+    config::Config,
+    provider::{
+        Delivery,
+        whatsapp::{self, signature},
+    },
+};
+
+/// The handshake by which Meta checks that the address is ours: echoes the challenge.
+pub async fn handshake(request: HttpRequest, state: Data<State>) -> Result<HttpResponse, Problem> {
+    let Some(ours) = &state.config.whatsapp_verify_token else {
+        return Err(Problem::not_configured("WHATSAPP_VERIFY_TOKEN"));
+    };
+    let query = request.uri().query().unwrap_or_default();
+    let parameter = |wanted: &str| {
+        let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+        pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
+    };
+    let ours_alone = parameter("hub.verify_token")
+        .is_some_and(|theirs| signature::verify_token_matches(ours, &theirs));
+    match (parameter("hub.mode").as_deref(), parameter("hub.challenge")) {
+        (Some("subscribe"), Some(challenge)) if ours_alone => Ok(HttpResponse::Ok()
+            .insert_header(ContentType::plaintext())
+            .insert_header(("X-Content-Type-Options", "nosniff"))
+            .body(challenge)),
+        _ => Err(Problem::new(
+            ErrorCode::VerifyTokenMismatch,
+            "hub.mode, hub.verify_token and hub.challenge must be those of a subscription of ours",
+        )),
+    }
+}
+
+/// Batches of messages and statuses.
+pub async fn batches(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> Result<HttpResponse, Problem> {
+    signed_request::receive(request, payload, state, signature::HEADER, open).await
+}
+
+fn open(signed: &SignedRequest, config: &Config) -> Result<Delivery, Problem> {
+    let secrets = &config.whatsapp_app_secrets;
+    if secrets.is_empty() {
+        return Err(Problem::not_configured("WHATSAPP_APP_SECRET"));
+    }
+    signature::verify(secrets, signed.signature.as_deref(), &signed.body)?;
+    if signed.media_type() != "application/json" {
+        return Err(Problem::new(
+            ErrorCode::ContentTypeUnsupported,
+            "Meta sends application/json",
+        ));
+    }
+    Ok(whatsapp::parse(&signed.body)?)
+}
