@@ -9,9 +9,9 @@ use hookonce::{
     secret::Secret,
 };
 use std::{
-    io::{BufRead as _, BufReader},
+    fs::File,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -133,19 +133,20 @@ impl Server {
     fn start(write_batch: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         open_shop(folder.path());
-        let mut process = program(folder.path())
+        // Logs as it does out of the box, into a file as under a service manager.
+        let log = folder.path().join("log");
+        let process = program(folder.path())
             .env("WRITE_BATCH", write_batch.to_string())
-            .env("RUST_LOG", "hookonce::command=info")
-            .stderr(Stdio::piped())
+            .stderr(File::create(&log).expect("a log"))
             .spawn()
             .expect("the server starts");
-        let log = BufReader::new(process.stderr.take().expect("its log"));
-        let address = log
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| line.split("http://").nth(1).map(str::to_owned))
-            .expect("the server says where it listens");
-        std::thread::sleep(Duration::from_millis(200));
+        let address = loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let text = std::fs::read_to_string(&log).expect("the log");
+            if let Some((_, rest)) = text.split_once("listening on http://") {
+                break rest.lines().next().unwrap_or_default().to_owned();
+            }
+        };
         Self {
             process,
             address,

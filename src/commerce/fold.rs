@@ -19,6 +19,9 @@ const ZEROS: [u32; 77] = [
 /// The value, 0 to 9, of a decimal digit of any script; `None` for every other character,
 /// fractions and superscripts among them.
 pub fn digit_value(c: char) -> Option<u32> {
+    if c.is_ascii() {
+        return c.to_digit(10);
+    }
     let code = u32::from(c);
     let zeros_up_to_code = ZEROS.partition_point(|&zero| zero <= code);
     let zero = ZEROS.get(zeros_up_to_code.checked_sub(1)?)?;
@@ -91,6 +94,9 @@ fn is_ignored(c: char) -> bool {
 /// word becomes a different word: the vowel signs of the Indic scripts, Thai tones, the voicing of
 /// Japanese kana.
 fn is_diacritic(c: char) -> bool {
+    if c.is_ascii() {
+        return false;
+    }
     match canonical_combining_class(c) {
         0 => is_combining_mark(c) && !c.is_alphanumeric(),
         // Hebrew and Arabic points, then the accents above and below that all scripts share.

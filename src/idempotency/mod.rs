@@ -99,18 +99,23 @@ pub fn claim(
     now: Timestamp,
 ) -> Result<Claim, StoreError> {
     let (scope, key) = (request.scope, request.key.as_str());
-    // Asked first, since claiming a key that stands would lock its row, and cost a replay a disk write.
-    if let Some(standing) = rows::find(conn, scope, key)?.filter(|record| stands(record, now)) {
+    // Asked first, for a replay then needs no lock and no disk write.
+    let known = rows::find(conn, scope, key)?;
+    if let Some(standing) = known.as_ref().filter(|record| stands(record, now)) {
         return judge(standing, request, now);
     }
     let token = Uuid::random();
     let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
-    if let Some(id) = rows::claim(conn, &new)? {
-        return Ok(Claim::Ours(Owned { id, token }));
+    let ours = match known {
+        None => rows::claim(conn, &new)?,
+        Some(_) => rows::take_over(conn, &new)?,
+    };
+    if ours {
+        return Ok(Claim::Ours(Owned { id: new.id, token }));
     }
     // Another claimed it between our look and our claim, and has committed since.
     match rows::find(conn, scope, key)? {
-        Some(standing) => judge(standing, request, now),
+        Some(standing) => judge(&standing, request, now),
         None => Ok(Claim::InProgress {
             remaining: Duration::ZERO,
         }),
@@ -163,7 +168,10 @@ pub fn record_failure(
         Uuid::random(),
         Some(error),
     );
-    rows::claim(conn, &new).map(drop)
+    if !rows::claim(conn, &new)? {
+        rows::take_over(conn, &new)?;
+    }
+    Ok(())
 }
 
 fn new_record<'a>(
@@ -194,7 +202,7 @@ fn new_record<'a>(
     }
 }
 
-/// Whether a record keeps others from its key. The same rule as in [`rows::claim`].
+/// Whether a record keeps others from its key. The same rule as in [`rows::take_over`].
 fn stands(record: &Record, now: Timestamp) -> bool {
     record.expires_at > now
         && match record.status {
@@ -204,7 +212,7 @@ fn stands(record: &Record, now: Timestamp) -> bool {
         }
 }
 
-fn judge(record: Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
+fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
     if record.fingerprint != request.fingerprint.as_str() {
         return Ok(Claim::Mismatch);
     }
@@ -233,7 +241,7 @@ impl StoredReply {
         })
     }
 
-    fn of(record: Record) -> Result<Self, StoreError> {
+    fn of(record: &Record) -> Result<Self, StoreError> {
         let body = match (&record.response_content_type, &record.response_body) {
             (Some(content_type), Some(json)) if is_json(content_type) => json.as_str().to_owned(),
             (_, Some(json)) => serde_json::from_str(json.as_str()).map_err(unreadable)?,
@@ -244,7 +252,7 @@ impl StoredReply {
                 .response_status
                 .ok_or("it has no status")
                 .map_err(unreadable)?,
-            content_type: record.response_content_type,
+            content_type: record.response_content_type.clone(),
             body,
         })
     }

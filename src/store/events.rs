@@ -32,7 +32,7 @@ text_enum! {
 
 /// An event to claim.
 #[derive(Debug, Insertable)]
-#[diesel(table_name = table)]
+#[diesel(table_name = table, treat_none_as_default_value = false)]
 pub struct NewEvent<'a> {
     /// Who told it.
     pub provider: &'a str,
@@ -108,7 +108,7 @@ pub fn find(
             orders::order_number.nullable(),
             table::reply,
         ))
-        .first(c)
+        .get_result(c)
         .optional())?)
 }
 

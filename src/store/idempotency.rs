@@ -1,9 +1,11 @@
 //! The rows of `webhook_idempotency`: who holds a key, and what was answered.
 
-use diesel::{prelude::*, query_dsl::methods::FilterDsl, upsert::excluded};
+use diesel::prelude::*;
 
 use super::{
-    Conn, StoreError, on_each,
+    Conn, StoreError,
+    cached::Update,
+    on_each,
     schema::webhook_idempotency as table,
     types::{Json, Timestamp, Uuid, text_enum},
 };
@@ -22,7 +24,7 @@ text_enum! {
 
 /// A record to claim.
 #[derive(Debug, Clone, Insertable)]
-#[diesel(table_name = table)]
+#[diesel(table_name = table, treat_none_as_default_value = false)]
 pub struct NewRecord<'a> {
     /// Its id, where the key is new.
     pub id: Uuid,
@@ -56,6 +58,57 @@ pub struct NewRecord<'a> {
     pub last_accessed_at: Timestamp,
     /// Until when its answer is replayed.
     pub expires_at: Timestamp,
+}
+
+/// A record that takes the place of another: all of its columns but the id, those of the answer emptied.
+#[derive(Debug, AsChangeset)]
+#[diesel(table_name = table, treat_none_as_null = true)]
+struct Replacement<'a> {
+    webhook_type: &'a str,
+    method: &'a str,
+    path: &'a str,
+    fingerprint: &'a str,
+    status: RecordStatus,
+    request_body: Option<&'a Json>,
+    response_status: Option<i16>,
+    response_content_type: Option<&'a str>,
+    response_body: Option<&'a Json>,
+    error_message: Option<&'a str>,
+    owner_token: Uuid,
+    lease_expires_at: Timestamp,
+    source_ip: Option<&'a str>,
+    retailer_id: Option<Uuid>,
+    order_id: Option<Uuid>,
+    replay_count: i64,
+    created_at: Timestamp,
+    last_accessed_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl<'a> From<&NewRecord<'a>> for Replacement<'a> {
+    fn from(new: &NewRecord<'a>) -> Self {
+        Self {
+            webhook_type: new.webhook_type,
+            method: new.method,
+            path: new.path,
+            fingerprint: new.fingerprint,
+            status: new.status,
+            request_body: new.request_body,
+            response_status: None,
+            response_content_type: None,
+            response_body: None,
+            error_message: new.error_message,
+            owner_token: new.owner_token,
+            lease_expires_at: new.lease_expires_at,
+            source_ip: new.source_ip,
+            retailer_id: None,
+            order_id: None,
+            replay_count: 0,
+            created_at: new.created_at,
+            last_accessed_at: new.last_accessed_at,
+            expires_at: new.expires_at,
+        }
+    }
 }
 
 /// What a key's record says of it.
@@ -100,64 +153,43 @@ pub struct Completion<'a> {
 
 /// The record of a key, whatever its state.
 pub fn find(conn: &mut Conn<'_>, scope: &str, key: &str) -> Result<Option<Record>, StoreError> {
-    use diesel::QueryDsl;
-    Ok(on_each!(conn, |c| QueryDsl::select(
-        QueryDsl::filter(
-            table::table,
-            table::scope.eq(scope).and(table::idempotency_key.eq(key))
-        ),
-        Record::as_select()
-    )
-    .first(c)
-    .optional())?)
-}
-
-/// Claims the key, or takes over a record that no longer stands: expired, failed, or in progress
-/// with its lease run out. Gives the record's id where it is ours now. Waits for another
-/// transaction that is claiming the same.
-pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<Option<Uuid>, StoreError> {
-    let now = new.created_at;
-    let free = || {
-        table::expires_at
-            .le(now)
-            .or(table::status.eq(RecordStatus::Failed))
-            .or(table::status
-                .eq(RecordStatus::InProgress)
-                .and(table::lease_expires_at.le(now)))
-    };
-    Ok(on_each!(conn, |c| diesel::insert_into(table::table)
-        .values(new)
-        .on_conflict((table::scope, table::idempotency_key))
-        .do_update()
-        .set((
-            (
-                table::webhook_type.eq(excluded(table::webhook_type)),
-                table::method.eq(excluded(table::method)),
-                table::path.eq(excluded(table::path)),
-                table::fingerprint.eq(excluded(table::fingerprint)),
-                table::status.eq(excluded(table::status)),
-                table::request_body.eq(excluded(table::request_body)),
-                table::error_message.eq(excluded(table::error_message)),
-                table::owner_token.eq(excluded(table::owner_token)),
-                table::lease_expires_at.eq(excluded(table::lease_expires_at)),
-                table::source_ip.eq(excluded(table::source_ip)),
-            ),
-            (
-                table::created_at.eq(excluded(table::created_at)),
-                table::last_accessed_at.eq(excluded(table::last_accessed_at)),
-                table::expires_at.eq(excluded(table::expires_at)),
-                table::response_status.eq(None::<i16>),
-                table::response_content_type.eq(None::<String>),
-                table::response_body.eq(None::<Json>),
-                table::retailer_id.eq(None::<Uuid>),
-                table::order_id.eq(None::<Uuid>),
-                table::replay_count.eq(0),
-            ),
-        ))
-        .filter(free())
-        .returning(table::id)
+    Ok(on_each!(conn, |c| table::table
+        .filter(table::scope.eq(scope))
+        .filter(table::idempotency_key.eq(key))
+        .select(Record::as_select())
         .get_result(c)
         .optional())?)
+}
+
+/// Claims the key with a new record. `false`: it has one already, and nothing was done. Waits for another transaction
+/// that is claiming the same.
+pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {
+    let rows = on_each!(conn, |c| diesel::insert_into(table::table)
+        .values(new)
+        .on_conflict((table::scope, table::idempotency_key))
+        .do_nothing()
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Claims the key in place of a record that no longer stands: expired, failed, or in progress with its lease run out.
+/// `false`: it stands, or there is none, and nothing was done.
+pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {
+    let now = new.created_at;
+    let no_longer_stands = || {
+        let expired = table::expires_at.le(now);
+        let failed = table::status.eq(RecordStatus::Failed);
+        let in_progress = table::status.eq(RecordStatus::InProgress);
+        let abandoned = in_progress.and(table::lease_expires_at.le(now));
+        expired.or(failed).or(abandoned)
+    };
+    let rows = on_each!(conn, |c| diesel::update(table::table)
+        .filter(table::scope.eq(new.scope))
+        .filter(table::idempotency_key.eq(new.idempotency_key))
+        .filter(no_longer_stands())
+        .set((table::id.eq(new.id), Replacement::from(new)))
+        .execute(c))?;
+    Ok(rows == 1)
 }
 
 /// Completes a record for its owner. `false`: another has taken it over, and nothing was done.
@@ -167,14 +199,13 @@ pub fn complete(
     owner_token: Uuid,
     completion: &Completion<'_>,
 ) -> Result<bool, StoreError> {
-    let rows = on_each!(conn, |c| FilterDsl::filter(
-        diesel::update(diesel::QueryDsl::find(table::table, id)),
-        table::owner_token
-            .eq(owner_token)
-            .and(table::status.eq(RecordStatus::InProgress))
-    )
-    .set(completion)
-    .execute(c))?;
+    let owned = table::id.eq(id).and(table::owner_token.eq(owner_token));
+    let update = Update {
+        table: "webhook_idempotency",
+        changes: completion.as_changeset(),
+        filter: owned.and(table::status.eq(RecordStatus::InProgress)),
+    };
+    let rows = on_each!(conn, |c| update.execute(c))?;
     Ok(rows == 1)
 }
 
@@ -185,14 +216,15 @@ pub fn count_replays(
     times: i64,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    on_each!(conn, |c| diesel::update(diesel::QueryDsl::find(
-        table::table,
-        id
-    ))
-    .set((
-        table::replay_count.eq(table::replay_count + times),
-        table::last_accessed_at.eq(at),
-    ))
-    .execute(c))?;
+    let update = Update {
+        table: "webhook_idempotency",
+        changes: (
+            table::replay_count.eq(table::replay_count + times),
+            table::last_accessed_at.eq(at),
+        )
+            .as_changeset(),
+        filter: table::id.eq(id),
+    };
+    on_each!(conn, |c| update.execute(c))?;
     Ok(())
 }

@@ -18,7 +18,7 @@ text_enum! {
 
 /// One amount.
 #[derive(Clone, Debug, PartialEq, Insertable)]
-#[diesel(table_name = table)]
+#[diesel(table_name = table, treat_none_as_default_value = false)]
 pub struct LedgerEntry<'a> {
     /// Its id.
     pub id: Uuid,

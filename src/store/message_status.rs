@@ -6,7 +6,7 @@ use super::{Conn, StoreError, on_each, schema::message_status as table, types::T
 
 /// A step of a message that we sent.
 #[derive(Debug, Insertable)]
-#[diesel(table_name = table)]
+#[diesel(table_name = table, treat_none_as_default_value = false)]
 pub struct MessageStatus<'a> {
     /// Who told it.
     pub provider: &'a str,

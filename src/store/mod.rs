@@ -1,5 +1,6 @@
 //! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
 
+mod cached;
 pub mod events;
 pub mod idempotency;
 pub mod ledger;
@@ -111,6 +112,9 @@ pub enum Conn<'a> {
 }
 
 /// Writes a query once; compiles it for each database.
+///
+/// A row that a unique key finds is fetched with `get_result`, not `first`: SQLite prepares a statement anew whenever a
+/// bound `LIMIT` changes hands.
 macro_rules! on_each {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {

@@ -28,7 +28,7 @@ text_enum! {
 
 /// An order without its items.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
 pub struct Order {
     /// Its id.
     pub id: Uuid,
@@ -64,7 +64,7 @@ pub struct Order {
 
 /// One line of an order, with name and price as they were.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = order_items, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = order_items, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
 pub struct OrderItem {
     /// The order.
     pub order_id: Uuid,
@@ -121,7 +121,7 @@ pub fn by_message(
         .filter(table::source.eq(source))
         .filter(table::message_id.eq(message_id))
         .select(Order::as_select())
-        .first(c)
+        .get_result(c)
         .optional())?)
 }
 

@@ -10,7 +10,7 @@ use super::{
 
 /// A business that takes orders.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
 pub struct Retailer {
     /// Its id.
     pub id: Uuid,
@@ -54,7 +54,7 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<Retailer>, StoreErro
     Ok(on_each!(conn, |c| table::table
         .find(id)
         .select(Retailer::as_select())
-        .first(c)
+        .get_result(c)
         .optional())?)
 }
 
@@ -63,7 +63,7 @@ pub fn by_phone(conn: &mut Conn<'_>, phone: &str) -> Result<Option<Retailer>, St
     Ok(on_each!(conn, |c| table::table
         .filter(table::phone.eq(phone))
         .select(Retailer::as_select())
-        .first(c)
+        .get_result(c)
         .optional())?)
 }
 
@@ -72,7 +72,7 @@ pub fn by_phone_number_id(conn: &mut Conn<'_>, id: &str) -> Result<Option<Retail
     Ok(on_each!(conn, |c| table::table
         .filter(table::phone_number_id.eq(id))
         .select(Retailer::as_select())
-        .first(c)
+        .get_result(c)
         .optional())?)
 }
 

@@ -5,14 +5,14 @@
 //! many requests share one `fsync`, and none is answered before it is on disk.
 
 use diesel::{
-    Connection as _, SqliteConnection,
+    Connection as _, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
 };
 use std::{path::PathBuf, sync::Arc, thread};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Conn, StoreError, StoreOptions, blocking, guarded, migrations};
+use super::{Conn, StoreError, StoreOptions, blocking, cached::Fixed, guarded, migrations};
 
 /// How many jobs may wait for the writer; more wait in their own requests.
 const QUEUE: usize = 1024;
@@ -138,8 +138,9 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
+         PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536;
-         PRAGMA wal_autocheckpoint = 4000;",
+         PRAGMA wal_autocheckpoint = 16384;",
     )?;
     migrations::sqlite(&mut conn)?;
     Ok(conn)
@@ -189,12 +190,12 @@ where
         let Some(work) = self.work.take() else {
             return Ok(());
         };
-        conn.batch_execute("SAVEPOINT job")?;
+        Fixed("SAVEPOINT job").execute(conn)?;
         let outcome = guarded(work, &mut Conn::Sqlite(conn));
-        conn.batch_execute(match outcome {
-            Ok(_) => "RELEASE job",
-            Err(_) => "ROLLBACK TO job; RELEASE job",
-        })?;
+        if outcome.is_err() {
+            Fixed("ROLLBACK TO job").execute(conn)?;
+        }
+        Fixed("RELEASE job").execute(conn)?;
         self.outcome = Some(outcome);
         Ok(())
     }
@@ -235,10 +236,10 @@ impl Writer {
         let mut jobs = Vec::new();
         let mut stop = false;
         let mut next = Some(first);
-        let mut outcome = self
-            .conn
-            .batch_execute("BEGIN IMMEDIATE")
-            .map_err(Into::into);
+        let mut outcome = Fixed("BEGIN IMMEDIATE")
+            .execute(&mut self.conn)
+            .map(drop)
+            .map_err(StoreError::from);
         while let Some(mut job) = next.take() {
             outcome = outcome.and_then(|()| job.run(&mut self.conn));
             jobs.push(job);
@@ -250,7 +251,8 @@ impl Writer {
                 }
             }
         }
-        let committed = outcome.and_then(|()| Ok(self.conn.batch_execute("COMMIT")?));
+        let committed =
+            outcome.and_then(|()| Ok(Fixed("COMMIT").execute(&mut self.conn).map(drop)?));
         if let Err(error) = &committed {
             log::error!(
                 "SQLite lost a transaction of {} writes: {}",
