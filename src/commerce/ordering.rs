@@ -286,7 +286,6 @@ fn earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Option<PlacedOrder>, St
 mod tests {
     use super::*;
     use crate::commerce::catalogue::Catalogue;
-    use std::sync::Arc;
 
     fn shop() -> Shop {
         let product = |sku: &str, name: &str, price_minor| Product {
@@ -298,12 +297,13 @@ mod tests {
         };
         Shop {
             retailer_id: Uuid::in_order(),
+            version: Uuid::random(),
             currency: "USD".parse().unwrap(),
-            catalogue: Arc::new(Catalogue::new(vec![
+            catalogue: Catalogue::new(vec![
                 product("PIZZA", "Pizza", 850),
                 product("COLA", "Cola", 175),
                 product("YACHT", "Yacht", i64::MAX / 2),
-            ])),
+            ]),
         }
     }
 

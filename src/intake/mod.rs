@@ -1,13 +1,14 @@
 //! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
 //! work and stores the reply. Knows neither HTTP nor SQL.
 
+mod plan;
 mod transaction;
 
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    commerce::shop::Catalogues,
+    commerce::shop::Shops,
     idempotency::{
         self, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, ReplayTally, StoredReply,
         Terms,
@@ -35,7 +36,7 @@ pub struct Intake {
     store: Store,
     settings: Settings,
     encode: fn(Reply) -> StoredReply,
-    catalogues: Arc<Catalogues>,
+    shops: Arc<Shops>,
     replays: Arc<ReplayTally>,
 }
 
@@ -126,7 +127,7 @@ impl Intake {
             store,
             settings,
             encode,
-            catalogues: Arc::default(),
+            shops: Arc::default(),
             replays: Arc::default(),
         }
     }
@@ -188,11 +189,12 @@ impl Intake {
         now: Timestamp,
     ) -> Result<Answer, IntakeError> {
         let transaction = transaction::Transaction {
+            foreseen: plan::foresee(&inbound.delivery, &self.shops, now),
             inbound,
             request,
             terms: self.settings.terms,
             encode: self.encode,
-            catalogues: self.catalogues.clone(),
+            shops: self.shops.clone(),
             now,
         };
         let done = self.store.write(move |conn| transaction.run(conn)).await?;

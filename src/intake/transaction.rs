@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use super::{Answer, EventReport, Inbound, IntakeError, Reply};
+use super::{
+    Answer, EventReport, Inbound, IntakeError, Reply,
+    plan::{self, Foreseen, Plan},
+};
 use crate::{
     commerce::{
-        ordering::{self, CartLine, Customer, Decision, Message, PlacedOrder, Placement, Wish},
+        ordering::{self, Placement},
         reply,
-        shop::Catalogues,
+        shop::Shops,
     },
     idempotency::{self, Claim, KeyedRequest, Owned, StoredReply, Terms},
-    provider::{Address, Content, Event, Provider, ReplyForm, Sender, StatusChange},
+    provider::{Address, Content, Event, Provider, ReplyForm, StatusChange},
     store::{
         Conn, StoreError,
         events::{self, KnownEvent, NewEvent, Outcome},
         message_status::{self, MessageStatus},
-        orders::OrderSource,
         retailers::{self, Retailer},
         types::{Json, Timestamp, Uuid},
     },
@@ -27,7 +29,9 @@ pub(super) struct Transaction {
     pub request: Option<KeyedRequest>,
     pub terms: Terms,
     pub encode: fn(Reply) -> StoredReply,
-    pub catalogues: Arc<Catalogues>,
+    pub shops: Arc<Shops>,
+    /// The plan for each event, where it could be made before.
+    pub foreseen: Vec<Option<Foreseen>>,
     pub now: Timestamp,
 }
 
@@ -38,14 +42,6 @@ pub(super) struct Done {
     pub replayed_record: Option<Uuid>,
 }
 
-/// What is to be done about an event, decided before anything is written.
-struct Plan {
-    outcome: Outcome,
-    retailer_id: Option<Uuid>,
-    reply: Option<String>,
-    order: Option<PlacedOrder>,
-}
-
 /// What became of an event, with all that an answer may need.
 struct Told {
     report: EventReport,
@@ -54,7 +50,7 @@ struct Told {
 }
 
 impl Transaction {
-    pub fn run(self, conn: &mut Conn<'_>) -> Result<Done, IntakeError> {
+    pub fn run(mut self, conn: &mut Conn<'_>) -> Result<Done, IntakeError> {
         let owned = match self.claim_key(conn)? {
             Some(Claim::Replay { record, reply }) => return Ok(Done::replay(record, reply)),
             Some(Claim::InProgress { remaining }) => {
@@ -114,25 +110,31 @@ impl Transaction {
 
     /// Acts on each event. Always in the order of their ids, so that two batches that overlap wait for each other
     /// instead of locking each other out; told in the order of the delivery.
-    fn tell_all(&self, conn: &mut Conn<'_>, owned: Option<Owned>) -> Result<Vec<Told>, StoreError> {
-        let events = &self.inbound.delivery.events;
+    fn tell_all(
+        &mut self,
+        conn: &mut Conn<'_>,
+        owned: Option<Owned>,
+    ) -> Result<Vec<Told>, StoreError> {
+        let inbound = self.inbound.clone();
+        let events = &inbound.delivery.events;
         let mut order: Vec<usize> = (0..events.len()).collect();
         order.sort_by_key(|&at| &events[at].id);
         let mut told: Vec<(usize, Told)> = order
             .into_iter()
-            .map(|at| Ok((at, self.tell(conn, &events[at], owned)?)))
+            .map(|at| Ok((at, self.tell(conn, at, &events[at], owned)?)))
             .collect::<Result<_, StoreError>>()?;
         told.sort_by_key(|(at, _)| *at);
         Ok(told.into_iter().map(|(_, told)| told).collect())
     }
 
     fn tell(
-        &self,
+        &mut self,
         conn: &mut Conn<'_>,
+        at: usize,
         event: &Event,
         owned: Option<Owned>,
     ) -> Result<Told, StoreError> {
-        let plan = self.plan(conn, event)?;
+        let plan = self.plan(conn, at, event)?;
         let payload = Json::of(&event.payload);
         let claimed = events::claim(
             conn,
@@ -158,66 +160,17 @@ impl Transaction {
         }
     }
 
-    fn plan(&self, conn: &mut Conn<'_>, event: &Event) -> Result<Plan, StoreError> {
-        match &event.content {
-            Content::Text { to, from, text } => {
-                self.plan_order(conn, event, to, from, Wish::Text(text))
-            }
-            Content::Cart {
-                to,
-                from,
-                lines,
-                note,
-            } => {
-                let lines: Vec<_> = lines.iter().map(cart_line).collect();
-                let note = note.as_deref();
-                self.plan_order(
-                    conn,
-                    event,
-                    to,
-                    from,
-                    Wish::Cart {
-                        lines: &lines,
-                        note,
-                    },
-                )
-            }
-            Content::Status(_) => Ok(Plan::nothing(Outcome::StatusRecorded)),
-            Content::Other => Ok(Plan::nothing(Outcome::Ignored)),
+    fn plan(&mut self, conn: &mut Conn<'_>, at: usize, event: &Event) -> Result<Plan, StoreError> {
+        let retailer = find_retailer(conn, event)?;
+        let (Some(retailer), Some(address)) = (retailer, plan::recipient(event)) else {
+            return Ok(Plan::new(self.provider(), event, None, self.now));
+        };
+        let foreseen = self.foreseen.get_mut(at).and_then(Option::take);
+        if let Some(foreseen) = foreseen.filter(|foreseen| foreseen.shop.is_current(&retailer)) {
+            return Ok(foreseen.plan);
         }
-    }
-
-    fn plan_order(
-        &self,
-        conn: &mut Conn<'_>,
-        event: &Event,
-        to: &Address,
-        from: &Sender,
-        wish: Wish<'_>,
-    ) -> Result<Plan, StoreError> {
-        let Some(retailer) = find_retailer(conn, to)? else {
-            return Ok(Plan::nothing(Outcome::UnknownRetailer));
-        };
-        let shop = self.catalogues.shop(conn, &retailer)?;
-        let (outcome, reply, order) = match ordering::decide(wish, &shop) {
-            Decision::NotAnOrder => (Outcome::NotAnOrder, None, None),
-            Decision::NotUnderstood(reply) => (Outcome::UnknownProduct, Some(reply), None),
-            Decision::Take(draft) => {
-                let message = Message {
-                    source: self.order_source(),
-                    id: &event.id,
-                };
-                let placed = draft.number(&shop, message, &customer(from), self.now);
-                let reply = reply::order_received(&placed);
-                (Outcome::OrderCreated, Some(reply), Some(placed))
-            }
-        };
-        Ok(Plan {
-            outcome,
-            retailer_id: Some(retailer.id),
-            reply,
-            order,
-        })
+        let shop = self.shops.current(conn, address, &retailer)?;
+        Ok(Plan::new(self.provider(), event, Some(&shop), self.now))
     }
 
     /// Does what was planned for an event that is ours.
@@ -318,13 +271,6 @@ impl Transaction {
     fn provider(&self) -> Provider {
         self.inbound.delivery.provider
     }
-
-    fn order_source(&self) -> OrderSource {
-        match self.provider() {
-            Provider::Twilio => OrderSource::Twilio,
-            Provider::WhatsApp => OrderSource::WhatsApp,
-        }
-    }
 }
 
 impl Done {
@@ -336,17 +282,6 @@ impl Done {
                 events: Vec::new(),
             },
             replayed_record: Some(record),
-        }
-    }
-}
-
-impl Plan {
-    fn nothing(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            retailer_id: None,
-            reply: None,
-            order: None,
         }
     }
 }
@@ -367,26 +302,13 @@ impl Told {
     }
 }
 
-fn find_retailer(conn: &mut Conn<'_>, to: &Address) -> Result<Option<Retailer>, StoreError> {
-    match to {
-        Address::Phone(phone) => retailers::by_phone(conn, phone),
-        Address::PhoneNumberId(id) => retailers::by_phone_number_id(conn, id),
-    }
-}
-
-fn customer(from: &Sender) -> Customer {
-    Customer {
-        phone: from.phone.clone(),
-        user_id: from.user_id.clone(),
-        name: from.name.clone(),
-    }
-}
-
-fn cart_line(line: &crate::provider::CartLine) -> CartLine {
-    CartLine {
-        sku: line.sku.clone(),
-        quantity: line.quantity.clone(),
-        price: line.price.clone(),
-        currency: line.currency.clone(),
+/// The retailer that an event was written to.
+fn find_retailer(conn: &mut Conn<'_>, event: &Event) -> Result<Option<Retailer>, StoreError> {
+    match &event.content {
+        Content::Text { to, .. } | Content::Cart { to, .. } => match to {
+            Address::Phone(phone) => retailers::by_phone(conn, phone),
+            Address::PhoneNumberId(id) => retailers::by_phone_number_id(conn, id),
+        },
+        Content::Status(_) | Content::Other => Ok(None),
     }
 }

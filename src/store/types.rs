@@ -1,6 +1,6 @@
 //! SQL types that each database spells its own way, bridged once. Knows no table.
 
-use chrono::{DateTime, Duration, SubsecRound, Utc};
+use chrono::{DateTime, Duration, SecondsFormat, SubsecRound, Utc};
 use diesel::{
     deserialize::{self, FromSql, FromSqlRow},
     expression::AsExpression,
@@ -109,7 +109,7 @@ impl From<DateTime<Utc>> for Timestamp {
 }
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.format("%FT%T%.6fZ"))
+        f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Micros, true))
     }
 }
 impl ToSql<Moment, Pg> for Timestamp {

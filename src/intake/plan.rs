@@ -1,0 +1,158 @@
+//! What is to be done about an event, decided before anything is written.
+
+use std::sync::Arc;
+
+use crate::{
+    commerce::{
+        ordering::{self, CartLine, Customer, Decision, Message, PlacedOrder, Wish},
+        reply,
+        shop::{Shop, Shops},
+    },
+    provider::{self, Address, Content, Delivery, Event, Provider, Sender},
+    store::{
+        events::Outcome,
+        orders::OrderSource,
+        types::{Timestamp, Uuid},
+    },
+};
+
+/// What is to be done about an event.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub outcome: Outcome,
+    pub retailer_id: Option<Uuid>,
+    pub reply: Option<String>,
+    pub order: Option<PlacedOrder>,
+}
+
+/// A plan made before the transaction, and the shop that it holds for.
+#[derive(Debug)]
+pub(super) struct Foreseen {
+    pub shop: Arc<Shop>,
+    pub plan: Plan,
+}
+
+/// Plans each event of a delivery with the shops as they were last seen, so that the one thread that writes need not.
+/// What it cannot foresee is left to the transaction: unknown shops, and long batches, which would keep other
+/// connections waiting.
+pub(super) fn foresee(delivery: &Delivery, shops: &Shops, now: Timestamp) -> Vec<Option<Foreseen>> {
+    const MOST: usize = 8;
+    let foresee = |event| -> Option<Foreseen> {
+        let shop = shops.recall(recipient(event)?)?;
+        let plan = Plan::new(delivery.provider, event, Some(&shop), now);
+        Some(Foreseen { shop, plan })
+    };
+    let few = delivery.events.len() <= MOST;
+    let events = delivery.events.iter();
+    events
+        .map(|event| few.then(|| foresee(event)).flatten())
+        .collect()
+}
+
+/// The number or the id that a customer wrote to.
+pub(super) fn recipient(event: &Event) -> Option<&str> {
+    match &event.content {
+        Content::Text { to, .. } | Content::Cart { to, .. } => match to {
+            Address::Phone(text) | Address::PhoneNumberId(text) => Some(text),
+        },
+        Content::Status(_) | Content::Other => None,
+    }
+}
+
+impl Plan {
+    /// Plans an event; `shop` is the one that its customer wrote to, if there is one.
+    pub fn new(provider: Provider, event: &Event, shop: Option<&Shop>, now: Timestamp) -> Self {
+        match (&event.content, shop) {
+            (Content::Status(_), _) => Self::nothing(Outcome::StatusRecorded),
+            (Content::Other, _) => Self::nothing(Outcome::Ignored),
+            (Content::Text { .. } | Content::Cart { .. }, None) => {
+                Self::nothing(Outcome::UnknownRetailer)
+            }
+            (Content::Text { from, text, .. }, Some(shop)) => {
+                Self::order(provider, event, from, Wish::Text(text), shop, now)
+            }
+            (
+                Content::Cart {
+                    from, lines, note, ..
+                },
+                Some(shop),
+            ) => {
+                let lines: Vec<_> = lines.iter().map(cart_line).collect();
+                let note = note.as_deref();
+                Self::order(
+                    provider,
+                    event,
+                    from,
+                    Wish::Cart {
+                        lines: &lines,
+                        note,
+                    },
+                    shop,
+                    now,
+                )
+            }
+        }
+    }
+
+    fn order(
+        provider: Provider,
+        event: &Event,
+        from: &Sender,
+        wish: Wish<'_>,
+        shop: &Shop,
+        now: Timestamp,
+    ) -> Self {
+        let (outcome, reply, order) = match ordering::decide(wish, shop) {
+            Decision::NotAnOrder => (Outcome::NotAnOrder, None, None),
+            Decision::NotUnderstood(reply) => (Outcome::UnknownProduct, Some(reply), None),
+            Decision::Take(draft) => {
+                let message = Message {
+                    source: order_source(provider),
+                    id: &event.id,
+                };
+                let placed = draft.number(shop, message, &customer(from), now);
+                let reply = reply::order_received(&placed);
+                (Outcome::OrderCreated, Some(reply), Some(placed))
+            }
+        };
+        Self {
+            outcome,
+            retailer_id: Some(shop.retailer_id),
+            reply,
+            order,
+        }
+    }
+
+    fn nothing(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            retailer_id: None,
+            reply: None,
+            order: None,
+        }
+    }
+}
+
+fn order_source(provider: Provider) -> OrderSource {
+    match provider {
+        Provider::Twilio => OrderSource::Twilio,
+        Provider::WhatsApp => OrderSource::WhatsApp,
+    }
+}
+
+fn customer(from: &Sender) -> Customer {
+    Customer {
+        phone: from.phone.clone(),
+        user_id: from.user_id.clone(),
+        name: from.name.clone(),
+    }
+}
+
+fn cart_line(line: &provider::CartLine) -> CartLine {
+    CartLine {
+        sku: line.sku.clone(),
+        quantity: line.quantity.clone(),
+        price: line.price.clone(),
+        currency: line.currency.clone(),
+    }
+}
