@@ -31,6 +31,9 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// What a shutdown leaves of `REQUEST_TIMEOUT` to the jobs and the database.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// A service that listens, and answers once it runs.
 pub struct Application {
     /// Where it listens.
@@ -99,8 +102,7 @@ fn listen(state: Arc<State>) -> Result<(Server, SocketAddr), StartError> {
             .configure(web::routes(state.clone()))
     })
     .client_request_timeout(timeout)
-    // What is left is for the jobs and the database.
-    .shutdown_timeout(timeout.saturating_sub(Duration::from_secs(1)).as_secs())
+    .shutdown_timeout(timeout.saturating_sub(CLOSING).as_secs())
     .disable_signals()
     .bind(bind)
     .map_err(unusable)?;
@@ -125,10 +127,17 @@ impl Application {
     /// Where the server breaks.
     pub async fn run(self) -> io::Result<()> {
         let outcome = self.server.await;
-        // The jobs first, for they still write.
-        let _ = self.stop_jobs.send(());
-        let _ = self.jobs.await;
-        self.store.close().await;
+        let close = async {
+            // The jobs first, for they still write.
+            let _ = self.stop_jobs.send(());
+            let _ = self.jobs.await;
+            self.store.close().await;
+        };
+        if tokio::time::timeout(CLOSING, close).await.is_err() {
+            log::error!(
+                "the database did not finish in time; what was not answered may not be done"
+            );
+        }
         outcome
     }
 }

@@ -1,7 +1,7 @@
 //! The configuration: a plain struct. Only [`Config::from_env`] reads the environment.
 
 use ipnet::IpNet;
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use crate::{secret::Secret, store::DatabaseUrl};
 
@@ -17,7 +17,7 @@ pub struct Config {
     /// `BIND`
     pub bind: SocketAddr,
     /// `PUBLIC_BASE_URL`, without a slash at its end.
-    pub public_base_url: Option<String>,
+    pub public_base_url: Option<PublicUrl>,
     /// `TRUSTED_PROXIES`
     pub trusted_proxies: Vec<IpNet>,
     /// `TWILIO_AUTH_TOKEN`, any of which verifies.
@@ -40,6 +40,50 @@ pub struct Config {
     pub request_timeout: Duration,
     /// `RUST_LOG`
     pub log_filter: String,
+}
+
+/// The URL that providers call, without a slash at its end. Shows itself without the credentials it may hold.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// The very text that was configured, for that is what providers sign.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const ALLOWED: &str =
+            "allowed is the URL that providers call, as in https://hooks.example.com";
+        let url = url::Url::parse(text).map_err(|_| ALLOWED)?;
+        let usable = matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.query().is_none()
+            && url.fragment().is_none();
+        usable
+            .then(|| Self(text.trim_end_matches('/').to_owned()))
+            .ok_or(ALLOWED)
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        write!(f, "{scheme}://{host}{path}")
+    }
+}
+
+impl fmt::Debug for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A variable that cannot be used.
@@ -177,24 +221,22 @@ impl Config {
             get,
             "IDEMPOTENCY_TTL",
             &mut config.idempotency_ttl,
-            duration,
+            retention,
         )?;
         read(
             get,
             "IDEMPOTENCY_LEASE",
             &mut config.idempotency_lease,
-            duration,
+            retention,
         )?;
         read(get, "MAX_BODY_BYTES", &mut config.max_body_bytes, positive)?;
         read(
             get,
             "REQUEST_TIMEOUT",
             &mut config.request_timeout,
-            duration,
+            patience,
         )?;
-        read(get, "RUST_LOG", &mut config.log_filter, |text| {
-            Ok(text.to_owned())
-        })?;
+        read(get, "RUST_LOG", &mut config.log_filter, log_filter)?;
         Ok(config)
     }
 }
@@ -216,10 +258,10 @@ fn read<T>(
     Ok(())
 }
 
-/// A database's address may hold a password.
+/// An address may hold a password.
 fn printable(variable: &str, value: &str) -> String {
     match value.split_once("://") {
-        Some((scheme, _)) if variable == "DATABASE_URL" => format!("{scheme}://…"),
+        Some((scheme, _)) if variable.ends_with("_URL") => format!("{scheme}://…"),
         _ => value.to_owned(),
     }
 }
@@ -241,25 +283,46 @@ fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String>
     })
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// How long something is kept.
+fn retention(text: &str) -> Result<Duration, String> {
+    const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    duration(
+        text,
+        TEN_YEARS,
+        "30s, 24h or 30d, of at least 100ms and at most 10 years",
+    )
+}
+
+/// How long something is waited for.
+fn patience(text: &str) -> Result<Duration, String> {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    duration(
+        text,
+        HOUR,
+        "500ms, 10s or 2m, of at least 100ms and at most 1h",
+    )
+}
+
+fn duration(text: &str, most: Duration, allowed: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_millis(100);
     match humantime::parse_duration(text) {
-        Ok(span) if span >= Duration::from_millis(100) => Ok(span),
-        _ => Err("allowed is a time of at least 100ms, as in 30s, 10m, 24h or 30d".to_owned()),
+        Ok(span) if (LEAST..=most).contains(&span) => Ok(span),
+        _ => Err(format!("allowed is a time, as in {allowed}")),
     }
 }
 
-fn base_url(text: &str) -> Result<Option<String>, String> {
-    let allowed =
-        || "allowed is the URL that providers call, as in https://hooks.example.com".to_owned();
-    let url = url::Url::parse(text).map_err(|_| allowed())?;
-    let usable = matches!(url.scheme(), "http" | "https")
-        && url.has_host()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    // Kept as it was written: providers sign the very text.
-    usable
-        .then(|| Some(text.trim_end_matches('/').to_owned()))
-        .ok_or_else(allowed)
+fn base_url(text: &str) -> Result<Option<PublicUrl>, String> {
+    text.parse().map(Some).map_err(str::to_owned)
+}
+
+/// Checked here, for the logger would go on with what it understood.
+fn log_filter(text: &str) -> Result<String, String> {
+    match env_filter::Builder::new().try_parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "allowed is what env_logger takes, as in info: {error}"
+        )),
+    }
 }
 
 fn networks(text: &str) -> Result<Vec<IpNet>, String> {
@@ -326,7 +389,10 @@ mod tests {
             ("IDEMPOTENCY_TTL", "24"),
             ("IDEMPOTENCY_LEASE", "0s"),
             ("MAX_BODY_BYTES", "3MB"),
+            ("IDEMPOTENCY_TTL", "300years"),
             ("REQUEST_TIMEOUT", "-1s"),
+            ("REQUEST_TIMEOUT", "2h"),
+            ("RUST_LOG", "nonsense=loud"),
         ];
         for (name, value) in cases {
             let message = with(name, value).unwrap_err().to_string();
@@ -343,6 +409,15 @@ mod tests {
         let config = with("TWILIO_AUTH_TOKEN", "hunter2, hunter3,").unwrap();
         assert_eq!(config.twilio_auth_tokens.len(), 2);
         assert!(!format!("{config:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn credentials_in_the_public_url_are_signed_and_never_shown() {
+        let config = with("PUBLIC_BASE_URL", "https://shop:hunter2@a.example/in/").unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let url = config.public_base_url.unwrap();
+        assert_eq!(url.as_str(), "https://shop:hunter2@a.example/in");
+        assert_eq!(url.to_string(), "https://a.example/in");
     }
 
     #[test]

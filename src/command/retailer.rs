@@ -26,13 +26,13 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Add {
     /// What it is called
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// The number that its customers write to, as in +14155238886
     #[arg(long)]
     phone: PhoneNumber,
     /// The same number's id at Meta
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     phone_number_id: Option<String>,
     /// ISO 4217 code of all its prices
     #[arg(long)]

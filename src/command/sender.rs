@@ -57,10 +57,10 @@ impl Sender {
             .map_err(CommandError::failed)?;
         Ok(Self {
             client,
-            public_url: config
-                .public_base_url
-                .clone()
-                .unwrap_or_else(|| url.clone()),
+            public_url: match &config.public_base_url {
+                Some(public) => public.as_str().to_owned(),
+                None => url.clone(),
+            },
             url,
             twilio: config.twilio_auth_tokens.first().cloned(),
             whatsapp: config.whatsapp_app_secrets.first().cloned(),

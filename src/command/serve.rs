@@ -32,7 +32,7 @@ fn log_configuration(config: &Config) {
     log::info!("database: {}", config.database_url);
     match &config.public_base_url {
         Some(url) => log::info!("public URL: {url}"),
-        None => log::info!("public URL: as each request has it (PUBLIC_BASE_URL is not set)"),
+        None => log::warn!("public URL: as each request says, since PUBLIC_BASE_URL is not set"),
     }
     log_secrets(
         "Twilio",

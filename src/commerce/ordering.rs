@@ -4,7 +4,7 @@ use super::{
     catalogue::Product,
     money, order_number, reply,
     shop::Shop,
-    text_order::{self, MAX_QUANTITY, Reading},
+    text_order::{self, MAX_QUANTITY, MAX_SUGGESTIONS, Reading},
 };
 use crate::store::{
     Conn, StoreError,
@@ -12,6 +12,9 @@ use crate::store::{
     orders::{self, Order, OrderItem, OrderSource, OrderStatus},
     types::{Timestamp, Uuid},
 };
+
+/// The most lines of a cart; WhatsApp's own carts are far shorter.
+const MAX_CART_LINES: usize = 1_000;
 
 /// What a customer wants, as the message has it.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +97,10 @@ pub struct PlacedOrder {
 pub enum Placement {
     /// As it was planned.
     AsPlanned,
-    /// Its number was taken, so it got another; or its message has made this order long ago.
-    Otherwise(Box<PlacedOrder>),
+    /// Its number was taken, so it got another.
+    Renumbered(Box<PlacedOrder>),
+    /// Its message made this order before: nothing was written.
+    Earlier(Box<PlacedOrder>),
 }
 
 /// Decides what to do about a wish. Touches nothing.
@@ -103,6 +108,9 @@ pub fn decide(wish: Wish<'_>, shop: &Shop) -> Decision {
     match wish {
         Wish::Text(text) => decide_text(text, shop),
         Wish::Cart { lines: [], .. } => Decision::NotAnOrder,
+        Wish::Cart { lines, .. } if lines.len() > MAX_CART_LINES => {
+            Decision::NotUnderstood(reply::too_large())
+        }
         Wish::Cart { lines, note } => decide_cart(lines, note, shop),
     }
 }
@@ -137,8 +145,12 @@ fn decide_cart(cart: &[CartLine], note: Option<&str>, shop: &Shop) -> Decision {
     if !unknown.is_empty() {
         let unknown: Vec<_> = unknown
             .into_iter()
-            .map(|(line, product)| {
-                let nearest = product.or_else(|| shop.catalogue.nearest(&line.sku));
+            .enumerate()
+            .map(|(at, (line, product))| {
+                // Each search walks the whole catalogue.
+                let search =
+                    || (at < MAX_SUGGESTIONS).then(|| shop.catalogue.nearest(&line.sku))?;
+                let nearest = product.or_else(search);
                 (format!("{} {}", line.quantity, line.sku), nearest)
             })
             .collect();
@@ -239,8 +251,10 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
         write_rest(conn, planned)?;
         return Ok(Placement::AsPlanned);
     }
-    if let Some(earlier) = earlier(conn, &planned.order)? {
-        return Ok(Placement::Otherwise(Box::new(earlier)));
+    if let Some(message_id) = &planned.order.message_id
+        && let Some(earlier) = earlier(conn, planned.order.source, message_id)?
+    {
+        return Ok(Placement::Earlier(Box::new(earlier)));
     }
     let mut renumbered = planned.clone();
     loop {
@@ -248,7 +262,7 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
         renumbered.order.order_number = order_number::random();
         if orders::insert(conn, &renumbered.order)? {
             write_rest(conn, &renumbered)?;
-            return Ok(Placement::Otherwise(Box::new(renumbered)));
+            return Ok(Placement::Renumbered(Box::new(renumbered)));
         }
     }
 }
@@ -270,12 +284,16 @@ fn write_rest(conn: &mut Conn<'_>, placed: &PlacedOrder) -> Result<(), StoreErro
     )
 }
 
-/// The order that the same message has made before.
-fn earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Option<PlacedOrder>, StoreError> {
-    let Some(message_id) = &order.message_id else {
-        return Ok(None);
-    };
-    let Some(order) = orders::by_message(conn, order.source, message_id)? else {
+/// The order that a message has made before.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn earlier(
+    conn: &mut Conn<'_>,
+    source: OrderSource,
+    message_id: &str,
+) -> Result<Option<PlacedOrder>, StoreError> {
+    let Some(order) = orders::by_message(conn, source, message_id)? else {
         return Ok(None);
     };
     let items = orders::items(conn, order.id)?;

@@ -98,5 +98,5 @@ fn product(row: products::Product) -> Result<Product, StoreError> {
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Query(diesel::result::Error::DeserializationError(error.into()))
+    StoreError::Unreadable(error.into())
 }

@@ -20,7 +20,7 @@ pub const MAX_TEXT_CHARS: usize = 4_096;
 const MAX_QUOTED_CHARS: usize = 80;
 
 /// How many misreads get a suggestion, for which the whole catalogue is searched.
-const MAX_SUGGESTIONS: usize = 10;
+pub const MAX_SUGGESTIONS: usize = 10;
 
 /// How many pieces around the word "and" may be one product's name ("salt and pepper and lime").
 /// It keeps the cost of a text made of nothing but "and" in proportion to its length.

@@ -149,6 +149,14 @@ pub fn complete(
     )
 }
 
+/// Gives back the key of a request that is ours and failed, with what went wrong. `false`: another has taken it over.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn release(conn: &mut Conn<'_>, owned: Owned, error: &str) -> Result<bool, StoreError> {
+    rows::release(conn, owned.id, owned.token, error)
+}
+
 /// Notes for the operator that a request failed. An answer that stands is left alone, and the key stays free.
 ///
 /// # Errors
@@ -264,5 +272,5 @@ fn is_json(content_type: &str) -> bool {
 }
 
 fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::Query(diesel::result::Error::DeserializationError(error.into()))
+    StoreError::Unreadable(error.into())
 }

@@ -7,6 +7,7 @@ mod transaction;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
+use self::transaction::{Done, Transaction};
 use crate::{
     commerce::shop::Shops,
     idempotency::{
@@ -155,7 +156,9 @@ impl Intake {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(IntakeError::Timeout),
         };
-        if let (Err(IntakeError::Store(error)), Some(request)) = (&outcome, request) {
+        if let (Err(error), Some(request)) = (&outcome, request)
+            && error.is_failure()
+        {
             self.record_failure(request, error, now).await;
         }
         outcome
@@ -171,9 +174,18 @@ impl Intake {
     ) -> Result<Answer, IntakeError> {
         const PAUSE: Duration = Duration::from_millis(50);
         let begun = Instant::now();
+        let mut foreseen = plan::foresee(&inbound.delivery, &self.shops, now);
         loop {
-            let now = now.after(begun.elapsed());
-            match self.attempt(inbound.clone(), request.clone(), now).await {
+            let transaction = Transaction {
+                inbound: inbound.clone(),
+                request: request.clone(),
+                terms: self.settings.terms,
+                encode: self.encode,
+                shops: self.shops.clone(),
+                foreseen: std::mem::take(&mut foreseen),
+                now: now.after(begun.elapsed()),
+            };
+            match self.attempt(transaction).await {
                 Err(IntakeError::InProgress { .. }) if Instant::now() + 2 * PAUSE < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -182,26 +194,16 @@ impl Intake {
         }
     }
 
-    async fn attempt(
-        &self,
-        inbound: Arc<Inbound>,
-        request: Option<KeyedRequest>,
-        now: Timestamp,
-    ) -> Result<Answer, IntakeError> {
-        let transaction = transaction::Transaction {
-            foreseen: plan::foresee(&inbound.delivery, &self.shops, now),
-            inbound,
-            request,
-            terms: self.settings.terms,
-            encode: self.encode,
-            shops: self.shops.clone(),
-            now,
-        };
-        let done = self.store.write(move |conn| transaction.run(conn)).await?;
-        if let Some(record) = done.replayed_record {
-            self.replays.note(record, now);
+    async fn attempt(&self, transaction: Transaction) -> Result<Answer, IntakeError> {
+        let now = transaction.now;
+        match self.store.write(move |conn| transaction.run(conn)).await? {
+            Done::Answered(answer) => Ok(answer),
+            Done::Replayed { record, reply } => {
+                self.replays.note(record, now);
+                Ok(Answer::replay(reply))
+            }
+            Done::InPart(error) => Err(error),
         }
-        Ok(done.answer)
     }
 
     fn keyed(&self, inbound: &Inbound) -> Result<Option<KeyedRequest>, IntakeError> {
@@ -224,21 +226,42 @@ impl Intake {
         }))
     }
 
-    /// Writes down for the operator that a request failed, where the database can be written to.
-    async fn record_failure(&self, request: KeyedRequest, error: &StoreError, now: Timestamp) {
-        if error.is_unavailable() {
-            return;
-        }
+    /// Writes down for the operator that a request failed. Whoever sent it is not kept waiting for it.
+    async fn record_failure(&self, request: KeyedRequest, error: &IntakeError, now: Timestamp) {
+        const PATIENCE: Duration = Duration::from_secs(2);
         let terms = self.settings.terms;
         let message = with_causes(error);
         let written = self
             .store
             .write(move |conn| idempotency::record_failure(conn, &request, terms, &message, now));
-        if let Err(error) = written.await {
-            log::error!(
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::error!(
                 "a failed request could not be recorded: {}",
                 with_causes(&error)
-            );
+            ),
+            Err(_elapsed) => log::error!("a failed request could not be recorded in time"),
+        }
+    }
+}
+
+impl IntakeError {
+    /// Whether the work itself failed, rather than the database being away or the request being refused.
+    fn is_failure(&self) -> bool {
+        match self {
+            Self::Store(error) => !error.is_unavailable(),
+            Self::ReplyTooLarge => true,
+            Self::KeyMismatch | Self::InProgress { .. } | Self::Key(_) | Self::Timeout => false,
+        }
+    }
+}
+
+impl Answer {
+    fn replay(reply: StoredReply) -> Self {
+        Self {
+            reply,
+            replayed: true,
+            events: Vec::new(),
         }
     }
 }

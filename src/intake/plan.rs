@@ -1,6 +1,6 @@
 //! What is to be done about an event, decided before anything is written.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use crate::{
     commerce::{
@@ -39,14 +39,17 @@ pub(super) fn foresee(delivery: &Delivery, shops: &Shops, now: Timestamp) -> Vec
     const MOST: usize = 8;
     let foresee = |event| -> Option<Foreseen> {
         let shop = shops.recall(recipient(event)?)?;
-        let plan = Plan::new(delivery.provider, event, Some(&shop), now);
+        // A panic here would take the connection down. The transaction will meet it again, and can tell of it.
+        let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            Plan::new(delivery.provider, event, Some(&shop), now)
+        }));
+        let plan = plan.ok()?;
         Some(Foreseen { shop, plan })
     };
-    let few = delivery.events.len() <= MOST;
-    let events = delivery.events.iter();
-    events
-        .map(|event| few.then(|| foresee(event)).flatten())
-        .collect()
+    if delivery.events.len() > MOST {
+        return Vec::new();
+    }
+    delivery.events.iter().map(foresee).collect()
 }
 
 /// The number or the id that a customer wrote to.
@@ -133,7 +136,8 @@ impl Plan {
     }
 }
 
-fn order_source(provider: Provider) -> OrderSource {
+/// What orders from a provider's messages are marked with.
+pub(super) fn order_source(provider: Provider) -> OrderSource {
     match provider {
         Provider::Twilio => OrderSource::Twilio,
         Provider::WhatsApp => OrderSource::WhatsApp,

@@ -1,10 +1,11 @@
 //! The one transaction in which a delivery is acted on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Answer, EventReport, Inbound, IntakeError, Reply,
     plan::{self, Foreseen, Plan},
+    with_causes,
 };
 use crate::{
     commerce::{
@@ -36,10 +37,19 @@ pub(super) struct Transaction {
 }
 
 /// What the transaction did.
-pub(super) struct Done {
-    pub answer: Answer,
-    /// The record whose answer was replayed.
-    pub replayed_record: Option<Uuid>,
+pub(super) enum Done {
+    /// The delivery was acted on.
+    Answered(Answer),
+    /// The key's record had the answer.
+    Replayed {
+        /// The record.
+        record: Uuid,
+        /// The answer.
+        reply: StoredReply,
+    },
+    /// Some of a batch's events could not be acted on. The others are kept and will be known when the batch comes
+    /// again; the key is given back for that.
+    InPart(IntakeError),
 }
 
 /// What became of an event, with all that an answer may need.
@@ -52,7 +62,7 @@ struct Told {
 impl Transaction {
     pub fn run(mut self, conn: &mut Conn<'_>) -> Result<Done, IntakeError> {
         let owned = match self.claim_key(conn)? {
-            Some(Claim::Replay { record, reply }) => return Ok(Done::replay(record, reply)),
+            Some(Claim::Replay { record, reply }) => return Ok(Done::Replayed { record, reply }),
             Some(Claim::InProgress { remaining }) => {
                 return Err(IntakeError::InProgress {
                     retry_after: remaining,
@@ -66,7 +76,24 @@ impl Transaction {
             Some(Claim::Mismatch) | None => None,
             Some(Claim::Ours(owned)) => Some(owned),
         };
-        let told = self.tell_all(conn, owned)?;
+        let told = match self.tell_all(conn, owned)? {
+            Ok(told) => told,
+            Err(failure) => {
+                if let Some(owned) = owned {
+                    idempotency::release(conn, owned, &with_causes(&failure))?;
+                }
+                return Ok(Done::InPart(failure));
+            }
+        };
+        self.answer(conn, owned, told).map(Done::Answered)
+    }
+
+    fn answer(
+        &self,
+        conn: &mut Conn<'_>,
+        owned: Option<Owned>,
+        told: Vec<Told>,
+    ) -> Result<Answer, IntakeError> {
         let reply = (self.encode)(self.reply(&told));
         if reply.body.len() > StoredReply::MAX_BYTES {
             return Err(IntakeError::ReplyTooLarge);
@@ -74,13 +101,10 @@ impl Transaction {
         if let Some(owned) = owned {
             self.complete(conn, owned, &reply, &told)?;
         }
-        Ok(Done {
-            answer: Answer {
-                reply,
-                replayed: !told.is_empty() && told.iter().all(|told| told.report.known),
-                events: told.into_iter().map(|told| told.report).collect(),
-            },
-            replayed_record: None,
+        Ok(Answer {
+            reply,
+            replayed: !told.is_empty() && told.iter().all(|told| told.report.known),
+            events: told.into_iter().map(|told| told.report).collect(),
         })
     }
 
@@ -108,23 +132,51 @@ impl Transaction {
         }
     }
 
-    /// Acts on each event. Always in the order of their ids, so that two batches that overlap wait for each other
-    /// instead of locking each other out; told in the order of the delivery.
+    /// Acts on each event. Claims them in the order of their ids, and touches what they share only then, in an order
+    /// too, so that two batches that overlap wait for each other instead of locking each other out. Tells of them in
+    /// the order of the delivery; the inner error is that of an event that failed alone.
     fn tell_all(
         &mut self,
         conn: &mut Conn<'_>,
         owned: Option<Owned>,
-    ) -> Result<Vec<Told>, StoreError> {
+    ) -> Result<Result<Vec<Told>, IntakeError>, IntakeError> {
         let inbound = self.inbound.clone();
         let events = &inbound.delivery.events;
         let mut order: Vec<usize> = (0..events.len()).collect();
         order.sort_by_key(|&at| &events[at].id);
-        let mut told: Vec<(usize, Told)> = order
-            .into_iter()
-            .map(|at| Ok((at, self.tell(conn, at, &events[at], owned)?)))
-            .collect::<Result<_, StoreError>>()?;
+        let mut told = Vec::with_capacity(events.len());
+        let mut failure = None;
+        for at in order {
+            match self.tell_apart(conn, at, &events[at], owned) {
+                Ok(one) => told.push((at, one)),
+                Err(IntakeError::Store(error)) if events.len() > 1 && !error.is_unavailable() => {
+                    log::error!("event {:?} failed: {}", events[at].id, with_causes(&error));
+                    failure = Some(IntakeError::Store(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         told.sort_by_key(|(at, _)| *at);
-        Ok(told.into_iter().map(|(_, told)| told).collect())
+        self.advance_statuses(conn, &told)?;
+        Ok(match failure {
+            Some(failure) => Err(failure),
+            None => Ok(told.into_iter().map(|(_, told)| told).collect()),
+        })
+    }
+
+    /// Acts on an event; on one of several in a savepoint, so that it costs the others nothing where it fails.
+    fn tell_apart(
+        &mut self,
+        conn: &mut Conn<'_>,
+        at: usize,
+        event: &Event,
+        owned: Option<Owned>,
+    ) -> Result<Told, IntakeError> {
+        if self.inbound.delivery.events.len() == 1 {
+            self.tell(conn, at, event, owned)
+        } else {
+            conn.savepoint(|conn| self.tell(conn, at, event, owned))
+        }
     }
 
     fn tell(
@@ -133,7 +185,7 @@ impl Transaction {
         at: usize,
         event: &Event,
         owned: Option<Owned>,
-    ) -> Result<Told, StoreError> {
+    ) -> Result<Told, IntakeError> {
         let plan = self.plan(conn, at, event)?;
         let payload = Json::of(&event.payload);
         let claimed = events::claim(
@@ -154,7 +206,7 @@ impl Transaction {
             },
         )?;
         if claimed {
-            self.carry_out(conn, event, plan)
+            Ok(self.carry_out(conn, event, plan)?)
         } else {
             self.recall(conn, event)
         }
@@ -180,19 +232,21 @@ impl Transaction {
         event: &Event,
         mut plan: Plan,
     ) -> Result<Told, StoreError> {
-        if let Content::Status(change) = &event.content {
-            self.advance(conn, change)?;
-        }
-        let placement = plan
-            .order
-            .as_ref()
-            .map(|planned| ordering::place(conn, planned));
-        if let Some(Placement::Otherwise(placed)) = placement.transpose()? {
+        let placement = match &plan.order {
+            Some(planned) => ordering::place(conn, planned)?,
+            None => self.earlier_order(conn, event)?,
+        };
+        let known = matches!(placement, Placement::Earlier(_));
+        if let Placement::Renumbered(placed) | Placement::Earlier(placed) = placement {
             let reply = reply::order_received(&placed);
             let provider = self.provider().as_str();
             events::amend(conn, provider, &event.id, placed.order.id, &reply)?;
-            plan.reply = Some(reply);
-            plan.order = Some(*placed);
+            plan = Plan {
+                outcome: Outcome::OrderCreated,
+                retailer_id: Some(placed.order.retailer_id),
+                reply: Some(reply),
+                order: Some(*placed),
+            };
         }
         let order = plan.order.map(|placed| placed.order);
         Ok(Told {
@@ -201,17 +255,33 @@ impl Transaction {
                 outcome: plan.outcome,
                 order_id: order.as_ref().map(|order| order.id),
                 order_number: order.map(|order| order.order_number),
-                known: false,
+                known,
             },
             reply: plan.reply,
             retailer_id: plan.retailer_id,
         })
     }
 
+    /// The order that a message made before its event was forgotten, though today it would make none.
+    fn earlier_order(&self, conn: &mut Conn<'_>, event: &Event) -> Result<Placement, StoreError> {
+        if plan::recipient(event).is_none() {
+            return Ok(Placement::AsPlanned);
+        }
+        let source = plan::order_source(self.provider());
+        let earlier = ordering::earlier(conn, source, &event.id)?;
+        Ok(earlier.map_or(Placement::AsPlanned, |placed| {
+            Placement::Earlier(Box::new(placed))
+        }))
+    }
+
     /// Tells what became of an event that was known before.
-    fn recall(&self, conn: &mut Conn<'_>, event: &Event) -> Result<Told, StoreError> {
-        let known = events::find(conn, self.provider().as_str(), &event.id)?
-            .ok_or(StoreError::Query(diesel::result::Error::NotFound))?;
+    fn recall(&self, conn: &mut Conn<'_>, event: &Event) -> Result<Told, IntakeError> {
+        let Some(known) = events::find(conn, self.provider().as_str(), &event.id)? else {
+            // It was forgotten between our claim and this look: worth another try.
+            return Err(IntakeError::InProgress {
+                retry_after: Duration::ZERO,
+            });
+        };
         if known.digest != event.digest {
             log::warn!(
                 "{} event {:?} came with another content: nothing was done",
@@ -244,6 +314,28 @@ impl Transaction {
         }
     }
 
+    /// Records how far our messages have come, those of this delivery that were news.
+    fn advance_statuses(
+        &self,
+        conn: &mut Conn<'_>,
+        told: &[(usize, Told)],
+    ) -> Result<(), StoreError> {
+        let events = &self.inbound.delivery.events;
+        let is_news =
+            |told: &Told| told.report.outcome == Outcome::StatusRecorded && !told.report.known;
+        let news = told.iter().filter(|(_, told)| is_news(told));
+        let mut changes: Vec<&StatusChange> = news
+            .filter_map(|(at, _)| match &events.get(*at)?.content {
+                Content::Status(change) => Some(change),
+                _ => None,
+            })
+            .collect();
+        changes.sort_by_key(|change| &change.message_id);
+        changes
+            .into_iter()
+            .try_for_each(|change| self.advance(conn, change))
+    }
+
     fn advance(&self, conn: &mut Conn<'_>, change: &StatusChange) -> Result<(), StoreError> {
         message_status::advance(
             conn,
@@ -270,19 +362,6 @@ impl Transaction {
 
     fn provider(&self) -> Provider {
         self.inbound.delivery.provider
-    }
-}
-
-impl Done {
-    fn replay(record: Uuid, reply: StoredReply) -> Self {
-        Self {
-            answer: Answer {
-                reply,
-                replayed: true,
-                events: Vec::new(),
-            },
-            replayed_record: Some(record),
-        }
     }
 }
 

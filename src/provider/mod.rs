@@ -1,5 +1,6 @@
 //! The providers: how they sign, and what they send. Knows neither HTTP frameworks nor SQL.
 
+mod json;
 pub mod signature;
 pub mod twilio;
 pub mod whatsapp;

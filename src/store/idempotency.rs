@@ -60,7 +60,7 @@ pub struct NewRecord<'a> {
     pub expires_at: Timestamp,
 }
 
-/// A record that takes the place of another: all of its columns but the id, those of the answer emptied.
+/// A record that takes the place of another: all of its columns but the key, those of the answer emptied.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = table, treat_none_as_null = true)]
 struct Replacement<'a> {
@@ -173,7 +173,8 @@ pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreErro
 }
 
 /// Claims the key in place of a record that no longer stands: expired, failed, or in progress with its lease run out.
-/// `false`: it stands, or there is none, and nothing was done.
+/// The record is a new one from then on, with an id of its own. `false`: it stands, or there is none, and nothing was
+/// done.
 pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {
     let now = new.created_at;
     let no_longer_stands = || {
@@ -206,6 +207,25 @@ pub fn complete(
         filter: owned.and(table::status.eq(RecordStatus::InProgress)),
     };
     let rows = on_each!(conn, |c| update.execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Gives a key back for its owner, with what went wrong. `false`: another has taken it over, and nothing was done.
+pub fn release(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    owner_token: Uuid,
+    error: &str,
+) -> Result<bool, StoreError> {
+    let rows = on_each!(conn, |c| diesel::update(table::table)
+        .filter(table::id.eq(id))
+        .filter(table::owner_token.eq(owner_token))
+        .filter(table::status.eq(RecordStatus::InProgress))
+        .set((
+            table::status.eq(RecordStatus::Failed),
+            table::error_message.eq(error),
+        ))
+        .execute(c))?;
     Ok(rows == 1)
 }
 

@@ -1,6 +1,6 @@
 //! Brings a database's schema up to date.
 
-use diesel::{PgConnection, RunQueryDsl, SqliteConnection, connection::SimpleConnection};
+use diesel::{Connection as _, PgConnection, RunQueryDsl, SqliteConnection};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::StoreError;
@@ -14,7 +14,6 @@ const LOCK: i64 = 0x686f_6f6b;
 /// Brings a SQLite database up to date.
 pub fn sqlite(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     // Two processes that start on one file: the second waits here and then finds nothing to do.
-    conn.batch_execute("PRAGMA locking_mode = NORMAL")?;
     conn.exclusive_transaction(|c| {
         c.run_pending_migrations(SQLITE)
             .map(drop)
@@ -22,8 +21,9 @@ pub fn sqlite(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     })
 }
 
-/// Brings a PostgreSQL database up to date.
-pub fn postgres(conn: &mut PgConnection) -> Result<(), StoreError> {
+/// Brings a PostgreSQL database up to date, on a connection of its own: no time-out may cut a long migration short.
+pub fn postgres(url: &str) -> Result<(), StoreError> {
+    let conn = &mut PgConnection::establish(url)?;
     diesel::sql_query(format!("SELECT pg_advisory_lock({LOCK})")).execute(conn)?;
     let outcome = conn.run_pending_migrations(POSTGRES).map(drop);
     diesel::sql_query(format!("SELECT pg_advisory_unlock({LOCK})")).execute(conn)?;

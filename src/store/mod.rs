@@ -18,8 +18,9 @@ mod url;
 
 pub use url::DatabaseUrl;
 
+use cached::Fixed;
 use diesel::{
-    PgConnection, SqliteConnection,
+    PgConnection, RunQueryDsl as _, SqliteConnection,
     result::{DatabaseErrorKind, Error as QueryError},
 };
 use std::{panic::AssertUnwindSafe, time::Duration};
@@ -30,12 +31,18 @@ pub enum StoreError {
     /// A query was refused.
     #[error("the database refused the query")]
     Query(#[from] QueryError),
+    /// The database cannot be reached.
+    #[error("the database cannot be reached")]
+    Connect(#[from] diesel::ConnectionError),
     /// The database cannot be reached, or has no connection free.
     #[error("no database connection came free")]
     Pool(#[from] diesel::r2d2::PoolError),
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date")]
     Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row holds what it should not.
+    #[error("a stored value cannot be read")]
+    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The work was done, but the transaction around it could not be committed.
     #[error("the transaction could not be committed: {0}")]
     Commit(String),
@@ -51,7 +58,7 @@ impl StoreError {
     /// Whether the database was away, rather than the query at fault: the same may succeed a little later.
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Pool(_) | Self::Commit(_) | Self::Closed => true,
+            Self::Connect(_) | Self::Pool(_) | Self::Commit(_) | Self::Closed => true,
             Self::Query(QueryError::DatabaseError(kind, about)) => match kind {
                 DatabaseErrorKind::ClosedConnection
                 | DatabaseErrorKind::UnableToSendCommand
@@ -60,7 +67,7 @@ impl StoreError {
                 _ => is_passing(about.message()),
             },
             Self::Query(QueryError::BrokenTransactionManager) => true,
-            Self::Query(_) | Self::Migration(_) | Self::Panicked(_) => false,
+            Self::Query(_) | Self::Migration(_) | Self::Unreadable(_) | Self::Panicked(_) => false,
         }
     }
 
@@ -78,7 +85,7 @@ impl StoreError {
 
 /// What Diesel has no kind for: the words of SQLite (`sqlite3_errstr`) and libpq for a database that is busy or away.
 fn is_passing(message: &str) -> bool {
-    const PASSING: [&str; 11] = [
+    const PASSING: [&str; 16] = [
         "database is locked",
         "database table is locked",
         "database or disk is full",
@@ -90,6 +97,11 @@ fn is_passing(message: &str) -> bool {
         "terminating connection",
         "server closed the connection",
         "no connection to the server",
+        "deadlock detected",
+        "could not serialize access",
+        "the database system is",
+        "out of shared memory",
+        "No space left on device",
     ];
     PASSING.iter().any(|words| message.contains(words))
 }
@@ -130,6 +142,31 @@ macro_rules! on_each {
     };
 }
 pub(crate) use on_each;
+
+impl Conn<'_> {
+    /// Does `work` in a savepoint: where it fails or panics, nothing of it is kept, and the transaction around it goes on.
+    ///
+    /// # Errors
+    /// `work`'s own, or the store's where the transaction is lost.
+    pub fn savepoint<T, E, F>(&mut self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E>,
+        E: From<StoreError>,
+    {
+        self.execute(Fixed("SAVEPOINT part"))?;
+        let outcome = guarded(work, self);
+        if outcome.is_err() {
+            self.execute(Fixed("ROLLBACK TO SAVEPOINT part"))?;
+        }
+        self.execute(Fixed("RELEASE SAVEPOINT part"))?;
+        outcome
+    }
+
+    fn execute(&mut self, statement: Fixed) -> Result<(), StoreError> {
+        on_each!(self, |c| statement.execute(c))?;
+        Ok(())
+    }
+}
 
 /// How to use the database.
 #[derive(Clone, Debug)]

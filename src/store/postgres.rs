@@ -20,6 +20,7 @@ pub struct Postgres {
 
 impl Postgres {
     pub(super) fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        migrations::postgres(url)?;
         let pool = Pool::builder()
             .max_size(options.connections)
             .connection_timeout(options.timeout)
@@ -27,7 +28,6 @@ impl Postgres {
                 timeout: options.timeout,
             }))
             .build(ConnectionManager::new(url))?;
-        migrations::postgres(&mut *pool.get()?)?;
         Ok(Self {
             pool,
             permits: Arc::new(Semaphore::new(options.connections as usize)),

@@ -122,12 +122,7 @@ impl Readers {
 
 /// Opens the writer's connection and brings the schema up to date.
 fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreError> {
-    let mut conn = SqliteConnection::establish(url).map_err(|error| {
-        StoreError::Query(diesel::result::Error::DatabaseError(
-            diesel::result::DatabaseErrorKind::UnableToSendCommand,
-            Box::new(error.to_string()),
-        ))
-    })?;
+    let mut conn = SqliteConnection::establish(url)?;
     conn.batch_execute(&format!(
         "PRAGMA busy_timeout = {}",
         options.timeout.as_millis()
@@ -164,6 +159,8 @@ enum Message {
 
 /// A write that waits for the writer, whatever it gives back.
 trait Job: Send {
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
     /// Does the work in a savepoint. An error says that the transaction around it is lost.
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), StoreError>;
     /// Tells whoever asked, now that it is known whether the transaction was committed.
@@ -182,11 +179,11 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     fn run(&mut self, conn: &mut SqliteConnection) -> Result<(), StoreError> {
-        // Nobody waits any more, and nothing was begun: the sender will come again.
-        if self.reply.is_closed() {
-            return Ok(());
-        }
         let Some(work) = self.work.take() else {
             return Ok(());
         };
@@ -221,6 +218,10 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         while let Some(Message::Job(first)) = self.queue.blocking_recv() {
+            // Nobody waits any more, and nothing was begun: the sender will come again.
+            if first.is_abandoned() {
+                continue;
+            }
             let (batch, stop) = self.gather(first);
             for job in batch.jobs {
                 job.answer(batch.committed.as_ref().copied());
@@ -231,19 +232,19 @@ impl Writer {
         }
     }
 
-    /// Runs `first` and all that waits behind it in one transaction, and commits it.
+    /// Runs `first` and all that waits behind it in one transaction, and commits it. Where the transaction cannot
+    /// even begin, all that waits is told so at once instead of waiting for the lock one after another.
     fn gather(&mut self, first: Box<dyn Job>) -> (Batch, bool) {
         let mut jobs = Vec::new();
         let mut stop = false;
         let mut next = Some(first);
-        let mut outcome = Fixed("BEGIN IMMEDIATE")
-            .execute(&mut self.conn)
-            .map(drop)
-            .map_err(StoreError::from);
+        let mut outcome = self.execute("BEGIN IMMEDIATE");
         while let Some(mut job) = next.take() {
-            outcome = outcome.and_then(|()| job.run(&mut self.conn));
-            jobs.push(job);
-            if jobs.len() < self.limit && outcome.is_ok() {
+            if !job.is_abandoned() {
+                outcome = outcome.and_then(|()| job.run(&mut self.conn));
+                jobs.push(job);
+            }
+            if jobs.len() < self.limit {
                 match self.queue.try_recv() {
                     Ok(Message::Job(job)) => next = Some(job),
                     Ok(Message::Stop) => stop = true,
@@ -251,8 +252,7 @@ impl Writer {
                 }
             }
         }
-        let committed =
-            outcome.and_then(|()| Ok(Fixed("COMMIT").execute(&mut self.conn).map(drop)?));
+        let committed = outcome.and_then(|()| self.execute("COMMIT"));
         if let Err(error) = &committed {
             log::error!(
                 "SQLite lost a transaction of {} writes: {}",
@@ -260,9 +260,14 @@ impl Writer {
                 describe(error)
             );
             // Fails where SQLite has rolled back by itself.
-            let _ = self.conn.batch_execute("ROLLBACK");
+            let _ = self.execute("ROLLBACK");
         }
         (Batch { jobs, committed }, stop)
+    }
+
+    fn execute(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        Fixed(statement).execute(&mut self.conn)?;
+        Ok(())
     }
 }
 

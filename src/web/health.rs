@@ -14,7 +14,10 @@ pub async fn live() -> HttpResponse {
 /// The database answers too.
 pub async fn ready(state: Data<State>) -> Result<HttpResponse, Problem> {
     // Through the writer: a database that can only be read is not ready for webhooks.
-    state.store.write(totals::ping).await?;
+    let ping = state.store.write(totals::ping);
+    tokio::time::timeout(state.config.request_timeout, ping)
+        .await
+        .map_err(Problem::unavailable)??;
     Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
 }
 
@@ -35,6 +38,6 @@ pub async fn configured(state: Data<State>) -> HttpResponse {
             "ttl_seconds": config.idempotency_ttl.as_secs(),
             "lease_seconds": config.idempotency_lease.as_secs(),
         },
-        "public_base_url": config.public_base_url,
+        "public_base_url": config.public_base_url.as_ref().map(ToString::to_string),
     }))
 }

@@ -1,9 +1,12 @@
 //! Where a request came from and which URL its sender called, behind proxies too. Forwarding headers are believed
 //! from trusted proxies alone, for anybody can write them.
 
-use actix_web::{HttpRequest, http::header::HOST};
+use actix_web::{
+    HttpRequest,
+    http::header::{FORWARDED, HOST},
+};
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::config::Config;
 
@@ -16,7 +19,7 @@ pub fn public_url(request: &HttpRequest, config: &Config) -> String {
         .path_and_query()
         .map_or("/", |path| path.as_str());
     match &config.public_base_url {
-        Some(base) => format!("{base}{path}"),
+        Some(base) => format!("{}{path}", base.as_str()),
         None if peer_is_trusted(request, &config.trusted_proxies) => {
             let forwarded = request.connection_info();
             format!("{}://{}{path}", forwarded.scheme(), forwarded.host())
@@ -27,42 +30,46 @@ pub fn public_url(request: &HttpRequest, config: &Config) -> String {
 
 /// The address that the request came from: the last one that no trusted proxy vouches for.
 pub fn source_ip(request: &HttpRequest, trusted: &[IpNet]) -> Option<IpAddr> {
-    let peer = request.peer_addr()?.ip();
-    if !is_trusted(peer, trusted) {
-        return Some(peer);
+    let mut source = request.peer_addr()?.ip();
+    // Each proxy adds on the right whom it heard from, so what stands left of a stranger is hearsay.
+    for hop in forwarded_for(request).iter().rev() {
+        if !is_trusted(source, trusted) {
+            break;
+        }
+        source = address(hop)?;
     }
-    let hops = forwarded_for(request);
-    // Each proxy adds on the right whom it heard from; what stands further left is hearsay.
-    let stranger = hops.iter().rev().find(|hop| !is_trusted(**hop, trusted));
-    Some(*stranger.or(hops.first()).unwrap_or(&peer))
+    Some(source)
 }
 
-fn forwarded_for(request: &HttpRequest) -> Vec<IpAddr> {
-    let hops: Vec<IpAddr> = request
-        .headers()
-        .get_all(X_FORWARDED_FOR)
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|hop| address(hop.trim()))
-        .collect();
+/// The hops of `X-Forwarded-For`, or else of `Forwarded`, as written.
+fn forwarded_for(request: &HttpRequest) -> Vec<String> {
+    let elements = |name: &str| -> Vec<String> {
+        let lines = request.headers().get_all(name);
+        let lines = lines.filter_map(|line| line.to_str().ok());
+        lines
+            .flat_map(|line| line.split(','))
+            .map(|element| element.trim().to_owned())
+            .collect()
+    };
+    let hops = elements(X_FORWARDED_FOR);
     if !hops.is_empty() {
         return hops;
     }
-    let info = request.connection_info();
-    info.realip_remote_addr()
-        .and_then(address)
-        .into_iter()
+    elements(FORWARDED.as_str())
+        .iter()
+        .filter_map(|element| {
+            let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+            let (_, hop) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+            Some(hop.trim().trim_matches('"').to_owned())
+        })
         .collect()
 }
 
 /// An address, with or without a port.
 fn address(text: &str) -> Option<IpAddr> {
-    text.parse()
-        .or_else(|_| {
-            text.parse()
-                .map(|with_port: std::net::SocketAddr| with_port.ip())
-        })
-        .ok()
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
+    bare.parse().or_else(|_| with_port()).ok()
 }
 
 fn peer_is_trusted(request: &HttpRequest, trusted: &[IpNet]) -> bool {
@@ -138,7 +145,7 @@ mod tests {
     #[test]
     fn the_configured_url_wins_over_every_header() {
         let config = Config {
-            public_base_url: Some("https://a.example/in".into()),
+            public_base_url: Some("https://a.example/in".parse().unwrap()),
             ..config()
         };
         let headers = [("X-Forwarded-Host", "evil.example")];
@@ -166,6 +173,13 @@ mod tests {
             ip("10.1.2.3", &[("Forwarded", "for=\"[2001:db8::1]:4711\"")]),
             "2001:db8::1"
         );
+        let appended = [(
+            "Forwarded",
+            "for=1.1.1.1, for=192.0.2.7:80;proto=https, for=10.0.0.9",
+        )];
+        assert_eq!(ip("10.1.2.3", &appended), "192.0.2.7");
         assert_eq!(ip("10.1.2.3", &[]), "10.1.2.3");
+        let unreadable = [("X-Forwarded-For", "1.1.1.1, unknown")];
+        assert_eq!(source_ip(&request("10.1.2.3", &unreadable), &trusted), None);
     }
 }

@@ -135,13 +135,14 @@ impl Problem {
         )
     }
 
-    fn unavailable(cause: impl Error + Send + Sync + 'static) -> Self {
+    /// The database is away; `cause` is for the log alone.
+    pub fn unavailable(cause: impl Error + Send + Sync + 'static) -> Self {
         Self {
             retry_after: Some(Duration::from_secs(1)),
             cause: Some(Box::new(cause)),
             ..Self::new(
                 ErrorCode::StoreUnavailable,
-                "nothing was done; send the request again",
+                "send the request again: what it asks for is done once, however often it comes",
             )
         }
     }
@@ -152,7 +153,7 @@ impl Problem {
             cause: Some(Box::new(cause)),
             ..Self::new(
                 ErrorCode::Internal,
-                "nothing was done; the log knows more under the request id",
+                "the log knows more under the request id",
             )
         }
     }

@@ -6,6 +6,7 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
+use super::problem::Problem;
 use crate::{
     idempotency::StoredReply,
     intake::{Answer, EventReport, Reply},
@@ -49,17 +50,18 @@ fn report(event: &EventReport) -> Value {
 }
 
 /// The answer as a response.
-pub fn response(answer: &Answer) -> HttpResponse {
-    let status = u16::try_from(answer.reply.status)
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok())
-        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+///
+/// # Errors
+/// Where what was stored is no HTTP status.
+pub fn response(answer: &Answer) -> Result<HttpResponse, Problem> {
+    let status = answer.reply.status.cast_unsigned();
+    let status = StatusCode::from_u16(status).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);
     response.insert_header((REPLAYED, if answer.replayed { "true" } else { "false" }));
-    match &answer.reply.content_type {
+    Ok(match &answer.reply.content_type {
         Some(content_type) => response
             .insert_header((CONTENT_TYPE, content_type.as_str()))
             .body(answer.reply.body.clone()),
         None => response.finish(),
-    }
+    })
 }

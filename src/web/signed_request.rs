@@ -58,7 +58,7 @@ pub async fn receive(
         .receive(inbound, Timestamp::now(), deadline)
         .await?;
     state.metrics.count_answer(provider, &answer);
-    Ok(reply::response(&answer))
+    reply::response(&answer)
 }
 
 impl SignedRequest {

@@ -10,12 +10,15 @@ use serde_json::Value;
 
 use super::{
     Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
-    cart_lines, digest, sha256_hex, usable_id, without_nul,
+    cart_lines, digest, json, sha256_hex, usable_id, without_nul,
 };
 use form::Form;
 
 /// Members of an inbound message that hold JSON in a text; any of them may carry a cart.
 const JSON_MEMBERS: [&str; 3] = ["InteractiveData", "ChannelMetadata", "FlowData"];
+
+/// Parameters that Twilio adds when it sends a message again to a fallback URL: they say nothing about the message.
+const FALLBACK_PARAMETERS: [&str; 2] = ["ErrorCode", "ErrorUrl"];
 
 /// Reads a form: an inbound message, or a status callback (`MessageStatus` and no `Body`).
 ///
@@ -44,8 +47,7 @@ pub fn parse_status(form: &Form<'_>) -> Result<Delivery, Malformed> {
 /// # Errors
 /// Where it is no JSON.
 pub fn parse_json(body: &[u8]) -> Result<Delivery, Malformed> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| Malformed(format!("not JSON: {error}")))?;
+    let value = json::parse(body)?;
     let hash = sha256_hex(body);
     let events = match &value {
         Value::Array(items) if items.iter().any(is_cloud_event) => {
@@ -68,10 +70,8 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
     let sid = message_sid(&params)?.to_owned();
     let event = Event {
         id: sid.clone(),
-        kind: param(&params, "MessageType")
-            .unwrap_or("message")
-            .to_owned(),
-        digest: digest(&params),
+        kind: without_nul(param(&params, "MessageType").unwrap_or("message")),
+        digest: message_digest(&params),
         payload: params.clone(),
         content: message_content(&params),
     };
@@ -83,6 +83,18 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
         body: params,
         events: vec![event],
     })
+}
+
+fn message_digest(params: &Value) -> String {
+    let mut params = params.clone();
+    if let Some(object) = params.as_object_mut() {
+        object.retain(|name, _| !FALLBACK_PARAMETERS.contains(&name.as_str()));
+        // The signature does not tell in which order the values of one parameter came.
+        for values in object.values_mut().filter_map(Value::as_array_mut) {
+            values.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+        }
+    }
+    digest(&params)
 }
 
 fn message_content(params: &Value) -> Content {
@@ -173,7 +185,7 @@ fn is_cloud_event(value: &Value) -> bool {
 fn cloud_event(value: &Value) -> Event {
     let kind = super::text(value, "type").unwrap_or_else(|| "json".to_owned());
     match value.get("id").and_then(Value::as_str) {
-        Some(id) if usable_id(id) => stored(id.to_owned(), &kind, value),
+        Some(id) if usable_id(id) && is_cloud_event(value) => stored(id.to_owned(), &kind, value),
         _ => stored(digest(value), &kind, value),
     }
 }
@@ -294,11 +306,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_signature_does_not_tell_apart_is_one_message() {
+        let digest = |rest: &str| {
+            let body = format!("MessageSid={SID}&Body=2+cola{rest}");
+            parse(&body).unwrap().events.remove(0).digest
+        };
+        let plain = digest("");
+        assert_eq!(digest("&Body=2+cola"), plain);
+        assert_eq!(
+            digest("&ErrorCode=11200&ErrorUrl=https%3A%2F%2Fa.example"),
+            plain
+        );
+        assert_eq!(digest("&X=1&X=2"), digest("&X=2&X=1"));
+        assert_ne!(digest("&X=1"), plain);
+    }
+
+    #[test]
     fn cloud_events_are_told_one_by_one_and_anything_else_by_its_bytes() {
         let body = br#"[{"specversion":"1.0","id":"EZ1","type":"t"},{"specversion":"1.0","id":"EZ2"},{"no":"id"}]"#;
         let events = parse_json(body).unwrap().events;
         let ids: Vec<_> = events.iter().map(|e| e.id.as_str()).collect();
         assert_eq!(&ids[..2], ["EZ1", "EZ2"]);
+        assert!(
+            parse_json(br#"[{"specversion":"1.0","id":"a"},{"id":"b"}]"#)
+                .unwrap()
+                .events[1]
+                .id
+                != "b"
+        );
         assert_eq!(ids[2].len(), 64);
         let studio = parse_json(b"{\"flow\": 1}").unwrap();
         assert_eq!(studio.events.len(), 1);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
-    as_written, cart_lines, digest, sha256_hex, text, usable_id, without_nul,
+    as_written, cart_lines, digest, json, sha256_hex, text, usable_id, without_nul,
 };
 
 /// The `object` of a delivery that is about WhatsApp.
@@ -20,15 +20,15 @@ const OBJECT: &str = "whatsapp_business_account";
 /// # Errors
 /// Where the body is no JSON object.
 pub fn parse(body: &[u8]) -> Result<Delivery, Malformed> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| Malformed(format!("not JSON: {error}")))?;
+    let value = json::parse(body)?;
     if !value.is_object() {
         return Err(Malformed("not a JSON object".to_owned()));
     }
     let events = match value.get("object").and_then(Value::as_str) {
         Some(OBJECT) => list(&value, "entry")
-            .flat_map(|entry| list(entry, "changes"))
-            .flat_map(change_events)
+            .flat_map(|entry| {
+                list(entry, "changes").flat_map(|change| change_events(entry, change))
+            })
             .collect(),
         _ => Vec::new(),
     };
@@ -42,14 +42,16 @@ pub fn parse(body: &[u8]) -> Result<Delivery, Malformed> {
     })
 }
 
-fn change_events(change: &Value) -> Vec<Event> {
+fn change_events(entry: &Value, change: &Value) -> Vec<Event> {
     let value = &change["value"];
     let messages = list(value, "messages").map(|message| message_event(value, message));
     let statuses = list(value, "statuses").map(status_event);
     let events: Vec<_> = messages.chain(statuses).collect();
     if events.is_empty() {
         let kind = text(change, "field").unwrap_or_else(|| "change".to_owned());
-        vec![other(&kind, change)]
+        // Whose account and when belong to it: the same change may come again another day.
+        let told = serde_json::json!({"id": entry["id"], "time": entry["time"], "change": change});
+        vec![other(&kind, &told)]
     } else {
         events
     }
@@ -205,6 +207,23 @@ mod tests {
         assert_eq!(one.events[0].digest, two.events[1].digest);
         let elsewhere = batch(json!({"metadata": {"phone_number_id": "2"}, "messages": [message]}));
         assert_ne!(one.events[0].digest, elsewhere.events[0].digest);
+    }
+
+    #[test]
+    fn the_same_change_of_another_account_or_time_is_another_event() {
+        let id = |account: &str, time: u32| {
+            let change = json!({"field": "account_update", "value": {"event": "X"}});
+            let entry = json!({"id": account, "time": time, "changes": [change]});
+            let body = json!({"object": OBJECT, "entry": [entry]});
+            parse(body.to_string().as_bytes())
+                .unwrap()
+                .events
+                .remove(0)
+                .id
+        };
+        assert_eq!(id("1", 1), id("1", 1));
+        assert_ne!(id("1", 1), id("2", 1));
+        assert_ne!(id("1", 1), id("1", 2));
     }
 
     #[test]
