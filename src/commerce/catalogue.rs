@@ -5,20 +5,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use pluralizer::pluralize;
-use strsim::jaro_winkler;
 use uuid::Uuid;
 
-use super::fold::{fold, fold_compact};
+use super::fold::{fold, fold_compact, join_words};
 
 /// How alike, from 0 to 1, two texts must be for one to be worth suggesting for the other.
 const LIKENESS_THRESHOLD: f64 = 0.85;
 
-/// How much of a text is compared with each name, in characters: no product name is this long, and
-/// the comparison's cost grows with it.
+/// How much of a text is compared with how much of each name, in characters: few product names are
+/// longer, and the comparison's cost grows with it.
 const MAX_COMPARED_CHARS: usize = 80;
 
 /// The forms in which a folded name is indexed, the strictest first.
-const FORMS: [fn(&str) -> String; 3] = [fold, fold_compact, loose];
+const FORMS: [fn(&str) -> String; 4] = [fold, fold_compact, loose, loosest];
 
 /// One thing a retailer sells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +50,8 @@ pub struct Catalogue {
     skus: Index,
     /// One index for each of [`FORMS`].
     names: [Index; FORMS.len()],
-    /// Every folded name, with the position of its product.
-    folded_names: Vec<(String, usize)>,
+    /// The start of every folded name, once, with the position of the first product called so.
+    folded_names: Vec<(Start, usize)>,
 }
 
 impl Catalogue {
@@ -91,14 +90,21 @@ impl Catalogue {
     }
 
     /// The product with the name, alias or SKU most like this one, to suggest to a person who
-    /// misspelt it; of products equally alike, the first. `None` if nothing is much like it.
+    /// misspelt it; of products equally alike, the first. `None` if nothing is much like it, or if
+    /// nothing like it is of about the same length.
     pub fn nearest(&self, written: &str) -> Option<&Product> {
-        let folded = fold_something(written)?;
-        let start: String = folded.chars().take(MAX_COMPARED_CHARS).collect();
+        self.find(written)
+            .or_else(|| self.nearest_spelling(&fold_something(written)?))
+    }
+
+    /// Looks at every name, so what it does for each must be cheap.
+    fn nearest_spelling(&self, folded: &str) -> Option<&Product> {
+        let start = Start::of(folded);
         let (position, _) = self
             .folded_names
             .iter()
-            .map(|(name, position)| (*position, jaro_winkler(&start, name)))
+            .filter(|(name, _)| start.is_of_like_length(name))
+            .map(|(name, position)| (*position, start.likeness(name)))
             .filter(|(_, likeness)| *likeness >= LIKENESS_THRESHOLD)
             // `max_by` keeps the last of equals, so from the back it is the first.
             .rev()
@@ -107,10 +113,13 @@ impl Catalogue {
     }
 
     fn index_name(&mut self, folded: &str, position: usize) {
+        let [exact, ..] = &self.names;
+        if exact.get(folded).is_none() {
+            self.folded_names.push((Start::of(folded), position));
+        }
         for (form, index) in FORMS.iter().zip(&mut self.names) {
             index.insert(form(folded), position);
         }
-        self.folded_names.push((folded.to_owned(), position));
     }
 
     fn product(&self, fit: Fit) -> Option<&Product> {
@@ -156,40 +165,98 @@ fn fold_something(written: &str) -> Option<String> {
     Some(fold(written)).filter(|folded| !folded.is_empty())
 }
 
-/// The form in which singular and plural agree, and "and" agrees with "&".
-fn loose(folded: &str) -> String {
-    folded
-        .split(' ')
-        .filter(|word| !matches!(*word, "and" | "و"))
-        .map(stem)
-        .collect()
+/// The start of a folded text, as it is compared with others for likeness.
+#[derive(Debug)]
+struct Start {
+    text: String,
+    chars: usize,
 }
 
-fn stem(word: &str) -> String {
-    // The plural rules are for English, and are not meant for other scripts or for codes.
-    if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
-        pluralize(word, 1, false)
-    } else {
-        arabic_stem(word).to_owned()
+impl Start {
+    fn of(folded: &str) -> Self {
+        let text: String = folded.chars().take(MAX_COMPARED_CHARS).collect();
+        let chars = text.chars().count();
+        Self { text, chars }
+    }
+
+    /// Whether a name's length differs by no more than 40 % from that of what was written. Told
+    /// before the costly comparison, which a catalogue of thousands could not bear for each name.
+    fn is_of_like_length(&self, name: &Self) -> bool {
+        name.chars.abs_diff(self.chars) * 5 <= self.chars * 2
+    }
+
+    fn likeness(&self, name: &Self) -> f64 {
+        strsim::jaro_winkler(&self.text, &name.text)
     }
 }
 
-/// An Arabic word without its article and without the ending that its regular plural ("ات")
-/// replaces. Other words are left as they are.
-fn arabic_stem(word: &str) -> &str {
-    let bare = strip(word, |word| word.strip_prefix("ال"));
-    strip(bare, |word| {
-        word.strip_suffix("ات")
-            .or_else(|| word.strip_suffix(['ا', 'ه']))
-    })
+/// The form in which singular and plural agree, and "and" agrees with "&".
+fn loose(folded: &str) -> String {
+    join_stems(folded, feminine_stem)
 }
 
-/// The word as cut, unless the cut leaves too little to tell it from other words.
-fn strip(word: &str, cut: impl Fn(&str) -> Option<&str>) -> &str {
-    const MIN_STEM_CHARS: usize = 3;
-    cut(word)
-        .filter(|stem| stem.chars().count() >= MIN_STEM_CHARS)
-        .unwrap_or(word)
+/// The form in which, besides, an Arabic plural agrees with a singular that has no ending. A text
+/// without Arabic is left as it is: its other forms say all, and cost less.
+fn loosest(folded: &str) -> String {
+    if folded.is_ascii() {
+        return folded.to_owned();
+    }
+    join_stems(folded, masculine_stem)
+}
+
+fn join_stems(folded: &str, arabic_stem: fn(&str) -> String) -> String {
+    let words = folded
+        .split(' ')
+        .filter(|word| !matches!(*word, "and" | "و"));
+    join_words(words.map(|word| stem(word, arabic_stem)))
+}
+
+fn stem(word: &str, arabic_stem: fn(&str) -> String) -> String {
+    // The plural rules are for English, and are not meant for other scripts or for codes.
+    if word.bytes().all(|byte| byte.is_ascii_lowercase()) {
+        english_stem(word)
+    } else {
+        arabic_stem(without_article(word))
+    }
+}
+
+/// The singular of an English word, or what it has in common with its plural. To the rules "lens" is
+/// a plural, of "len", and the singular of "lenses" is "lense".
+fn english_stem(word: &str) -> String {
+    let mut singular = pluralize(word, 1, false);
+    if singular.ends_with("nse") {
+        singular.truncate(singular.len() - "se".len());
+    }
+    singular
+}
+
+/// An Arabic word with the same ending in its regular plural ("ات") as in the feminine singular
+/// ("ة" or "ا") that the plural is made from. Without an ending it has none: "لبن" is not "لبنة".
+fn feminine_stem(word: &str) -> String {
+    const ENDINGS: [&str; 3] = ["ات", "ا", "ه"];
+    let stem = ENDINGS.iter().find_map(|ending| cut_end(word, ending, 3));
+    stem.map_or_else(|| word.to_owned(), |stem| stem.to_owned() + "ه")
+}
+
+/// An Arabic word without the ending of its regular plural. What is left is longer than after other
+/// cuts, because most short words with this plural are feminine: "لبنات" are not "لبن".
+fn masculine_stem(word: &str) -> String {
+    cut_end(word, "ات", 4).unwrap_or(word).to_owned()
+}
+
+fn without_article(word: &str) -> &str {
+    let stem = word.strip_prefix("ال");
+    stem.filter(|stem| has_chars(stem, 3)).unwrap_or(word)
+}
+
+/// The word without an ending, unless that leaves too few characters to tell it from other words.
+fn cut_end<'w>(word: &'w str, ending: &str, min_chars: usize) -> Option<&'w str> {
+    word.strip_suffix(ending)
+        .filter(|stem| has_chars(stem, min_chars))
+}
+
+fn has_chars(word: &str, min: usize) -> bool {
+    word.chars().count() >= min
 }
 
 #[cfg(test)]
@@ -272,6 +339,76 @@ mod tests {
     }
 
     #[test]
+    fn an_arabic_word_that_is_another_with_an_ending_is_not_that_word() {
+        let labneh = Catalogue::new(vec![product("LABNEH", "لبنة", &[])]);
+        assert_eq!(labneh.find("لبن"), None);
+        assert_eq!(labneh.find("لبنات").unwrap().sku, "LABNEH");
+        let milk = Catalogue::new(vec![product("MILK", "لبن", &[])]);
+        for written in ["لبنة", "لبنا", "لبنات"] {
+            assert_eq!(milk.find(written), None, "{written}");
+        }
+    }
+
+    #[test]
+    fn an_arabic_plural_finds_a_singular_without_an_ending() {
+        let shop = Catalogue::new(vec![
+            product("BG", "برجر", &[]),
+            product("DR", "مشروبات", &[]),
+        ]);
+        assert_eq!(shop.find("برجرات").unwrap().sku, "BG");
+        assert_eq!(shop.find("مشروب").unwrap().sku, "DR");
+    }
+
+    #[test]
+    fn an_english_singular_that_looks_like_a_plural_agrees_with_its_plural() {
+        let words = [
+            ("Contact lens", "contact lenses"),
+            ("Bus", "buses"),
+            ("Dress", "dresses"),
+            ("Gas", "gases"),
+            ("Cactus", "cacti"),
+            ("Octopus", "octopuses"),
+            ("License", "licenses"),
+            ("Bean", "beans"),
+        ];
+        for (singular, plural) in words {
+            for (sold, written) in [(singular, plural), (plural, singular)] {
+                let shop = Catalogue::new(vec![product("SKU", sold, &[])]);
+                assert!(shop.find(written).is_some(), "{written} for {sold}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_decimal_is_not_the_number_without_its_point() {
+        let shop = Catalogue::new(vec![
+            product("W", "Water 15L", &[]),
+            product("S", "Sneaker 45", &[]),
+            product("J", "Juice 1.5 L", &[]),
+        ]);
+        for written in [
+            "water 1.5L",
+            "waters 1.5L",
+            "sneaker 4.5",
+            "sneakers 4 and 5",
+        ] {
+            assert_eq!(shop.find(written), None, "{written}");
+        }
+        for written in ["juice 1,5l", "juices 1.5l"] {
+            assert_eq!(shop.find(written).unwrap().sku, "J", "{written}");
+        }
+    }
+
+    #[test]
+    fn a_plus_makes_another_product() {
+        let shop = Catalogue::new(vec![product("15", "iPhone 15", &[])]);
+        assert_eq!(shop.find("iPhone 15+"), None);
+        assert_eq!(shop.find("iPhones 15+"), None);
+        let shop = Catalogue::new(vec![product("15", "iPhone 15 Plus", &[])]);
+        assert_eq!(shop.find("iphones 15+").unwrap().sku, "15");
+    }
+
+    #[test]
     fn an_ampersand_stands_for_and() {
         assert_finds("fish & chips", "FC");
     }
@@ -329,6 +466,28 @@ mod tests {
     #[test]
     fn what_resembles_no_name_is_near_nothing() {
         assert_eq!(shop().nearest("umbrella"), None);
+    }
+
+    #[test]
+    fn a_name_of_quite_another_length_is_not_near() {
+        let shop = Catalogue::new(vec![product("M", "Margherita", &[])]);
+        assert_eq!(shop.nearest("marg"), None);
+        assert_eq!(shop.nearest("margerit").unwrap().sku, "M");
+    }
+
+    #[test]
+    fn only_the_start_of_a_long_name_is_compared() {
+        let shop = Catalogue::new(vec![product("LONG", &"long name ".repeat(30), &[])]);
+        assert_eq!(shop.nearest(&"lnog name ".repeat(40)).unwrap().sku, "LONG");
+    }
+
+    #[test]
+    fn a_name_that_several_products_share_is_compared_once() {
+        let shop = Catalogue::new(vec![
+            product("tea", "Tea", &["TEA"]),
+            product("A", "tea", &[]),
+        ]);
+        assert_eq!(shop.folded_names.len(), 2);
     }
 
     #[test]

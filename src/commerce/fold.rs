@@ -39,7 +39,8 @@ pub fn is_invisible(c: char) -> bool {
 
 /// Folds text so that two ways of writing the same words become equal: lower case, no diacritics,
 /// ASCII digits, one spelling of each Arabic letter, and one space for any run of spacing,
-/// punctuation or symbols. The result has no space at either end, and may be empty.
+/// punctuation or symbols. Only a plus sign that touches the word before it says something, and
+/// becomes the word "plus". The result has no space at either end, and may be empty.
 pub fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     let visible = text.nfkd().filter(|&c| !is_ignored(c));
@@ -50,8 +51,22 @@ pub fn fold(text: &str) -> String {
 }
 
 /// Folds text and takes the spaces out, so that "coca cola" and "Coca-Cola" and "cocacola" agree.
+/// A space between two digits stays.
 pub fn fold_compact(text: &str) -> String {
-    fold(text).replace(' ', "")
+    join_words(fold(text).split(' '))
+}
+
+/// Folded words written together, except where two numbers would become another number: "1.5" is
+/// not "15".
+pub fn join_words<W: AsRef<str>>(words: impl Iterator<Item = W>) -> String {
+    let is_digit = |c: char| c.is_ascii_digit();
+    words.fold(String::new(), |mut joined, word| {
+        let word = word.as_ref();
+        if joined.ends_with(is_digit) && word.starts_with(is_digit) {
+            joined.push(' ');
+        }
+        joined + word
+    })
 }
 
 fn push_folded(folded: &mut String, c: char) {
@@ -61,8 +76,20 @@ fn push_folded(folded: &mut String, c: char) {
         folded.push_str(spelling);
     } else if c.is_alphanumeric() || is_combining_mark(c) {
         folded.push(c);
-    } else if !folded.is_empty() && !folded.ends_with(' ') {
+    } else {
+        push_symbol(folded, c);
+    }
+}
+
+fn push_symbol(folded: &mut String, symbol: char) {
+    let touches_word = folded.ends_with(|c| c != ' ');
+    let follows_plus = folded.ends_with(" plus ");
+    if touches_word {
         folded.push(' ');
+    }
+    // "15+" is not "15", and "C++" is not "C+".
+    if symbol == '+' && (touches_word || follows_plus) {
+        folded.push_str("plus ");
     }
 }
 
@@ -162,7 +189,23 @@ mod tests {
     }
 
     #[test]
+    fn a_plus_sign_that_touches_a_word_is_a_word_of_its_own() {
+        assert_eq!(fold("iPhone 15+"), "iphone 15 plus");
+        assert_eq!(fold("iPhone 15＋ 128GB"), "iphone 15 plus 128gb");
+        assert_eq!(fold("C++"), "c plus plus");
+        assert_eq!(fold("salt + pepper"), "salt pepper");
+        assert_eq!(fold("+ 15"), "15");
+    }
+
+    #[test]
     fn a_compact_fold_has_no_spaces() {
         assert_eq!(fold_compact("Coca - Cola"), "cocacola");
+        assert_eq!(fold_compact("CC 330 ml"), "cc330ml");
+    }
+
+    #[test]
+    fn a_compact_fold_keeps_two_numbers_apart() {
+        assert_eq!(fold_compact("Water 1.5 L"), "water1 5l");
+        assert_ne!(fold_compact("Sneaker 4½"), fold_compact("Sneaker 412"));
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the order out of a customer's text: which products, and how many of each. It must not
 //! know how the text arrived, who sent it, or what happens to the order.
 
-use std::iter::once;
+use std::iter::{once, successors};
 use std::ops::Range;
 
 use super::catalogue::{Catalogue, Product};
@@ -16,24 +16,61 @@ pub const MAX_LINES: usize = 100;
 /// The longest text that is read, in characters: WhatsApp's own limit for a text.
 pub const MAX_TEXT_CHARS: usize = 4_096;
 
+/// How many lines that were not understood get a suggestion, for which the whole catalogue is
+/// searched.
+pub const MAX_SUGGESTIONS: usize = 3;
+
 /// How much of a piece that was not understood is quoted, in characters.
 const MAX_QUOTED_CHARS: usize = 80;
-
-/// How many misreads get a suggestion, for which the whole catalogue is searched.
-pub const MAX_SUGGESTIONS: usize = 10;
 
 /// How many pieces around the word "and" may be one product's name ("salt and pepper and lime").
 /// It keeps the cost of a text made of nothing but "and" in proportion to its length.
 const MAX_JOINED: usize = 4;
 
+/// How many closing phrases a line may end with. It keeps the cost of a text made of nothing but
+/// "please" in proportion to its length.
+const MAX_CLOSINGS: usize = 6;
+
 /// How far from the end of a text an opening or closing phrase is looked for, in characters.
-const MAX_PHRASE_CHARS: usize = 32;
+const MAX_PHRASE_CHARS: usize = 40;
 
 /// What may stand between a quantity and a product.
 const TIMES: [char; 4] = ['x', 'X', '×', '*'];
 
-/// What people write before an order, folded.
+/// What people write before an order, folded: greetings, then requests.
 const OPENINGS: &[&str] = &[
+    "hi",
+    "hi there",
+    "hello",
+    "hello there",
+    "hey",
+    "hey there",
+    "good morning",
+    "good afternoon",
+    "good evening",
+    "مرحبا",
+    "اهلا",
+    "اهلا وسهلا",
+    "هلا",
+    "سلام",
+    "سلام عليكم",
+    "السلام عليكم",
+    "ورحمه الله",
+    "و رحمه الله",
+    "وبركاته",
+    "و بركاته",
+    "صباح الخير",
+    "مساء الخير",
+    "hola",
+    "buenos dias",
+    "buenas tardes",
+    "buenas noches",
+    "ola",
+    "bom dia",
+    "boa tarde",
+    "boa noite",
+    "bonjour",
+    "bonsoir",
     "order",
     "new order",
     "my order",
@@ -41,17 +78,43 @@ const OPENINGS: &[&str] = &[
     "pls",
     "plz",
     "i want",
+    "we want",
     "i need",
+    "we need",
     "i d like",
     "id like",
+    "we d like",
     "i would like",
+    "we would like",
+    "i ll have",
+    "i will have",
+    "we ll have",
+    "we will have",
+    "can i have",
+    "can we have",
+    "could i have",
+    "could we have",
+    "may i have",
+    "can i get",
+    "can we get",
+    "could i get",
+    "can i order",
+    "could i order",
+    "to order",
+    "give me",
     "طلب",
     "طلب جديد",
     "طلبي",
     "اريد",
+    "نريد",
     "ابي",
     "ابغي",
     "بدي",
+    "عايز",
+    "عايزه",
+    "عاوز",
+    "عاوزه",
+    "ممكن",
     "من فضلك",
     "لو سمحت",
     "quiero",
@@ -72,16 +135,24 @@ const CLOSINGS: &[&str] = &[
     "pls",
     "plz",
     "thanks",
+    "thanks a lot",
+    "many thanks",
     "thank you",
+    "thank you so much",
+    "thank you very much",
     "thx",
     "من فضلك",
     "لو سمحت",
     "شكرا",
+    "شكرا جزيلا",
+    "شكرا لك",
     "por favor",
     "gracias",
+    "muchas gracias",
     "obrigado",
     "obrigada",
     "merci",
+    "merci beaucoup",
     "s il vous plait",
 ];
 
@@ -100,7 +171,8 @@ pub struct Misread<'c> {
     /// The piece as the customer wrote it, without control and invisible characters, and no longer
     /// than 80 characters.
     pub text: String,
-    /// The product it may have meant; only the first ten misreads of a text have one.
+    /// The product it may have meant; only the first [`MAX_SUGGESTIONS`] misreads of a text
+    /// have one.
     pub nearest: Option<&'c Product>,
 }
 
@@ -117,10 +189,11 @@ pub enum Reading<'c> {
 
 /// Reads a text as an order for products in the catalogue.
 ///
-/// The text is cut at line ends, commas, semicolons and "and"; each piece is a quantity and a
-/// product. If more than [`MAX_LINES`] are written, the text is misunderstood: the first one too
-/// many is the last misread, and nothing after it is read. A text longer than [`MAX_TEXT_CHARS`] is
-/// a conversation.
+/// The text is cut at line ends, commas, semicolons and "and", and where a quantity follows a full
+/// stop; each piece is a quantity and a product. A piece that only greets or thanks is passed over.
+/// If more than [`MAX_LINES`] are written, the text is misunderstood: the first one too many is the
+/// last misread, and nothing after it is read. A text longer than [`MAX_TEXT_CHARS`] is a
+/// conversation.
 pub fn read<'c>(text: &str, catalogue: &'c Catalogue) -> Reading<'c> {
     if text.chars().nth(MAX_TEXT_CHARS).is_some() {
         return Reading::Conversation;
@@ -145,8 +218,8 @@ fn is_separator(c: char) -> bool {
     ends_line || matches!(c, ',' | '،' | '、' | '，' | ';' | '؛' | '；')
 }
 
-/// The text between two separators, and where its pieces between "and"s are. It keeps the whole
-/// text because a product's name can have an "and" in it.
+/// The text between two separators, and where its pieces between [`joints`] are. It keeps the whole
+/// text because a product's name can have a joint in it ("fish and chips", "No. 5").
 struct Segment<'t> {
     text: &'t str,
     pieces: Vec<Range<usize>>,
@@ -154,8 +227,10 @@ struct Segment<'t> {
 
 impl<'t> Segment<'t> {
     fn new(text: &'t str) -> Self {
-        let starts = once(0).chain(ands(text).map(|and| and.end));
-        let ends = ands(text).map(|and| and.start).chain(once(text.len()));
+        let starts = once(0).chain(joints(text).map(|joint| joint.end));
+        let ends = joints(text)
+            .map(|joint| joint.start)
+            .chain(once(text.len()));
         let pieces = starts
             .zip(ends)
             .map(|(start, end)| start..end)
@@ -178,6 +253,11 @@ impl<'t> Segment<'t> {
         self.joined(piece, 1).is_some_and(begins_with_quantity)
     }
 
+    /// Whether a piece can be left out of the order: it only greets, asks or thanks.
+    fn is_courtesy(&self, piece: usize) -> bool {
+        self.joined(piece, 1).is_some_and(is_courtesy)
+    }
+
     /// The line that takes the most pieces, and how many it takes.
     fn longest_line<'c>(
         &self,
@@ -195,19 +275,24 @@ impl<'t> Segment<'t> {
     fn misread_length(&self, first: usize) -> usize {
         let following = first + 1..self.pieces.len();
         1 + following
-            .take_while(|&piece| !self.begins_with_quantity(piece))
+            .take_while(|&piece| !self.begins_with_quantity(piece) && !self.is_courtesy(piece))
             .count()
     }
 }
 
-/// Where each "and" is, in bytes.
-fn ands(text: &str) -> impl Iterator<Item = Range<usize>> {
+/// Where a text may be cut, in bytes: each "and", and the place where a quantity follows a full
+/// stop.
+fn joints(text: &str) -> impl Iterator<Item = Range<usize>> {
+    // In other texts a number after a full stop is seldom a quantity: "See you at 5. 2 of us come".
+    let may_have_stops = begins_with_quantity(text);
     let mut end = 0;
     text.split_inclusive(char::is_whitespace)
         .filter_map(move |word| {
             let start = end;
             end += word.len();
-            and_length(word.trim_end()).map(|length| start..start + length)
+            let before = text.get(..start).filter(|_| may_have_stops);
+            let length = and_length(word.trim_end()).or_else(|| stop_length(before?, word))?;
+            Some(start..start + length)
         })
 }
 
@@ -224,8 +309,23 @@ fn and_length(word: &str) -> Option<usize> {
         .then_some(ARABIC_AND.len_utf8())
 }
 
+/// No bytes, if a word is a quantity and a line that ends with a full stop is before it.
+fn stop_length(before: &str, word: &str) -> Option<usize> {
+    const STOPS: [char; 2] = ['.', '۔'];
+    if !word.starts_with(is_digit) {
+        return None;
+    }
+    // A number alone is no line: "1. 5" may be a decimal or begin a list.
+    let line = before.trim_end().strip_suffix(STOPS)?;
+    line.contains(char::is_alphabetic).then_some(0)
+}
+
 fn says_anything(piece: &str) -> bool {
-    !fold(without_closing(piece)).is_empty()
+    !fold(piece).is_empty()
+}
+
+fn is_courtesy(piece: &str) -> bool {
+    !says_anything(without_closing(without_opening(piece)))
 }
 
 /// An order being read.
@@ -250,6 +350,10 @@ impl<'c> Draft<'c> {
     fn read_segment(&mut self, segment: &Segment) {
         let mut next = 0;
         while next < segment.pieces.len() && self.lines_read <= MAX_LINES {
+            if segment.is_courtesy(next) {
+                next += 1;
+                continue;
+            }
             self.lines_read += 1;
             next += self.read_line(segment, next);
         }
@@ -307,9 +411,17 @@ impl<'c> Draft<'c> {
     }
 }
 
-/// The quantity and the product of one line, if both are clear.
+/// The quantity and the product of one line, if both are clear. A closing phrase is passed over
+/// only if it is not the product's name ("Merci").
 fn line<'c>(text: &str, catalogue: &'c Catalogue) -> Option<Line<'c>> {
-    let written = without_closing(without_bullet(text));
+    let written = without_bullet(text).trim_end();
+    successors(Some(written), |written| before_closing(written))
+        .take(1 + MAX_CLOSINGS)
+        .find_map(|written| bare_line(written, catalogue))
+}
+
+/// The quantity and the product of a line without bullet and closing phrases.
+fn bare_line<'c>(written: &str, catalogue: &'c Catalogue) -> Option<Line<'c>> {
     let (quantity, rest) = split_quantity(written)?;
     // "7up" is either the drink, or seven of the product "Up".
     let attached = !rest.starts_with(char::is_whitespace);
@@ -340,12 +452,31 @@ fn ends_number(c: char) -> bool {
 /// The product that the text after a quantity names, with or without a multiplication sign. `None`
 /// if the two are different products ("2 x large": "X Large" or "Large").
 fn named<'c>(rest: &str, catalogue: &'c Catalogue) -> Option<&'c Product> {
-    let whole = catalogue.find(rest);
-    let multiplied = without_times(rest).and_then(|name| catalogue.find(name));
+    let find = |name: &str| begins_name(name).then(|| catalogue.find(name)).flatten();
+    let whole = find(rest);
+    let multiplied = without_times(rest).and_then(find);
     match (whole, multiplied) {
         (Some(one), Some(other)) if one.id != other.id => None,
         _ => whole.or(multiplied),
     }
+}
+
+/// Whether a text begins as a name can. After a quantity, another sign shows that the number may be
+/// something else: a price ("5 $"), a percentage, or a number in a list ("1 - pizza").
+fn begins_name(text: &str) -> bool {
+    text.trim_start().starts_with(|c: char| {
+        c.is_alphabetic() || is_digit(c) || is_emoji(c) || is_opening_mark(c)
+    })
+}
+
+/// Whether a character opens a bracket, a quotation, or what WhatsApp shows in another type.
+fn is_opening_mark(c: char) -> bool {
+    const BRACKETS: &str = "([{（［【〈《「『";
+    const QUOTES: &str = "\"'“”„‘’‚«»‹›";
+    const TYPE: &str = "*_`";
+    [BRACKETS, QUOTES, TYPE]
+        .iter()
+        .any(|marks| marks.contains(c))
 }
 
 /// What follows the multiplication sign, which touches the quantity or stands alone.
@@ -362,9 +493,7 @@ fn nearest<'c>(text: &str, catalogue: &'c Catalogue) -> Option<&'c Product> {
     let rest = written.trim_start_matches(|c: char| c.is_numeric() || is_number_mark(c));
     let name = without_times(rest).unwrap_or(rest);
     // What looks like a quantity may be how the name begins ("7up").
-    catalogue
-        .nearest(name)
-        .or_else(|| catalogue.nearest(written))
+    catalogue.find(written).or_else(|| catalogue.nearest(name))
 }
 
 /// Whether a line tries to give a quantity, even one that cannot be ordered ("-2", ".5", "½").
@@ -386,10 +515,12 @@ fn is_digit(c: char) -> bool {
 }
 
 fn is_emoji(c: char) -> bool {
-    matches!(c, '\u{2600}'..='\u{27BF}' | '\u{2B00}'..='\u{2BFF}' | '\u{1F000}'..='\u{1FAFF}')
+    matches!(c,
+        '\u{231A}' | '\u{231B}' | '\u{23E9}'..='\u{23FF}' | '\u{2600}'..='\u{27BF}'
+        | '\u{2B00}'..='\u{2BFF}' | '\u{1F000}'..='\u{1FAFF}')
 }
 
-/// The text without the list bullets and emoji it starts with.
+/// The text without the list bullets, the emoji and the number in a list that it starts with.
 fn without_bullet(text: &str) -> &str {
     let is_bullet = |c: char| matches!(c, '*' | '•' | '▪' | '●' | '◦' | '‣') || is_emoji(c);
     let mut rest = text;
@@ -398,9 +529,17 @@ fn without_bullet(text: &str) -> &str {
         // A dash that touches what follows may be a minus.
         match rest.strip_prefix(['-', '–', '—', '·']) {
             Some(item) if item.starts_with(char::is_whitespace) => rest = item,
-            _ => return rest,
+            _ => return after_list_number(rest).unwrap_or(rest),
         }
     }
+}
+
+/// The quantity and the product after a number in a list ("1) 2 pizza").
+fn after_list_number(text: &str) -> Option<&str> {
+    let (number, rest) = text.split_at(text.find(')')?);
+    let item = rest.trim_start_matches(')').trim_start();
+    let is_number = !number.is_empty() && number.chars().all(is_digit);
+    (is_number && item.starts_with(is_digit)).then_some(item)
 }
 
 /// The text without the phrases from [`OPENINGS`] it starts with.
@@ -414,9 +553,11 @@ fn without_opening(text: &str) -> &str {
 
 fn after_opening(text: &str) -> Option<&str> {
     text.char_indices()
+        .map(|(end, _)| end)
+        .chain(once(text.len()))
         .take(MAX_PHRASE_CHARS)
-        .filter(|(_, c)| !c.is_alphanumeric())
-        .map(|(end, _)| text.split_at(end))
+        .map(|end| text.split_at(end))
+        .filter(|(_, rest)| !rest.starts_with(char::is_alphanumeric))
         // The last is the longest.
         .filter(|(phrase, _)| OPENINGS.contains(&fold(phrase).as_str()))
         .last()
@@ -427,7 +568,7 @@ fn after_opening(text: &str) -> Option<&str> {
 fn without_closing(text: &str) -> &str {
     let mut rest = text.trim_end();
     while let Some(before) = before_closing(rest) {
-        rest = before.trim_end();
+        rest = before;
     }
     rest
 }
@@ -439,7 +580,7 @@ fn before_closing(text: &str) -> Option<&str> {
         .filter(|(start, c)| *start == 0 || !c.is_alphanumeric())
         .map(|(start, _)| text.split_at(start))
         .find(|(_, phrase)| CLOSINGS.contains(&fold(phrase).as_str()))
-        .map(|(before, _)| before)
+        .map(|(before, _)| before.trim_end())
 }
 
 /// A piece of a customer's text as it may be quoted back.
@@ -641,8 +782,168 @@ mod tests {
             "من فضلك أبي ٢ بيتزا",
             "Quisiera 2 pizzas por favor",
             "s'il vous plaît, 2 pizza merci",
+            "can I have 2 pizzas?",
+            "Could I have 2 pizzas",
+            "can I get 2 pizzas",
+            "I'll have 2 pizzas",
+            "I will have 2 pizzas",
+            "we want 2 pizzas",
+            "give me 2 pizzas",
+            "I would like to order 2 pizzas",
+            "ممكن ٢ بيتزا",
+            "عايز ٢ بيتزا",
+            "عاوز ٢ بيتزا لو سمحت",
+            "2 pizza thank you very much",
+            "2 pizza, thank you so much!",
+            "2 pizza\nthanks a lot",
+            "٢ بيتزا شكرا جزيلا",
         ];
         assert_orders(&texts, &["2 Pizza"]);
+    }
+
+    #[test]
+    fn a_greeting_before_an_order_is_passed_over() {
+        let texts = [
+            "Hello\n2 pizza",
+            "Hi, 2 pizzas please",
+            "Hi 2 pizza",
+            "Hi I want 2 pizzas",
+            "Hi, I'd like 2 pizzas",
+            "hey! 2 pizza",
+            "Hello 👋\n\n2 pizza",
+            "good morning, 2 pizza",
+            "Good evening. 2 pizza",
+            "Good afternoon can I have 2 pizzas",
+            "السلام عليكم\n٢ بيتزا",
+            "السلام عليكم ورحمة الله وبركاته، ٢ بيتزا",
+            "السلام عليكم و رحمة الله و بركاته ٢ بيتزا",
+            "مرحباً أريد ٢ بيتزا",
+            "Bonjour, je voudrais 2 pizzas",
+        ];
+        assert_orders(&texts, &["2 Pizza"]);
+    }
+
+    #[test]
+    fn a_line_that_only_greets_or_thanks_is_passed_over() {
+        assert_orders(
+            &[
+                "2 pizza\nhello\n1 cola",
+                "Thank you\n2 pizza\n\nThanks,\n1 cola",
+                "2 pizza and thanks and 1 cola, hi, please",
+            ],
+            &["2 Pizza", "1 Coca-Cola"],
+        );
+        assert_eq!(misread("2 pizza\n\nThanks,\nAna"), ["Ana"]);
+        let most = vec!["1 rice"; MAX_LINES].join("\nhello\n");
+        assert_orders(&[&(most + "\nthanks")], &["100 Rice"]);
+    }
+
+    #[test]
+    fn a_name_that_is_or_has_a_closing_phrase_can_be_ordered() {
+        let shop = Catalogue::new(vec![
+            product("Merci", &[]),
+            product("Toffee", &[]),
+            product("Toffee merci", &[]),
+            product("Salt", &[]),
+            product("Salt and merci", &[]),
+        ]);
+        let orders = [
+            ("2 merci", "Merci"),
+            ("2 merci please", "Merci"),
+            ("2 merci, merci", "Merci"),
+            ("2 toffee merci, please", "Toffee merci"),
+            ("2 toffee please, thanks", "Toffee"),
+            ("2 salt and merci", "Salt and merci"),
+        ];
+        for (text, sku) in orders {
+            let Reading::Order(lines) = read(text, &shop) else {
+                panic!("{text:?} is not an order");
+            };
+            let ordered: Vec<_> = lines
+                .iter()
+                .map(|l| (l.quantity, &*l.product.sku))
+                .collect();
+            assert_eq!(ordered, [(2, sku)], "{text:?}");
+        }
+        assert_misreads(&["2 merci"]);
+    }
+
+    #[test]
+    fn a_full_stop_before_a_quantity_ends_a_line() {
+        let texts = [
+            "2 pizza. 1 cola.",
+            "2 pizza.\t 1x cola",
+            "2 pizza please. 1 cola. Thanks.",
+            "Hi. 2 pizza. 1 cola",
+            "٢ بيتزا. ١ كولا",
+        ];
+        assert_orders(&texts, &["2 Pizza", "1 Coca-Cola"]);
+        assert_eq!(misread("2 piza. 1 cola"), ["2 piza."]);
+        assert_misreads(&[
+            "2 pizza.1 cola",
+            "1.5 rice",
+            "1. 5 rice",
+            "2 pizza. -1 cola",
+        ]);
+        assert_eq!(
+            read("See you at 5. 2 of us", &shop()),
+            Reading::Conversation
+        );
+    }
+
+    #[test]
+    fn a_name_may_have_a_full_stop_before_a_number() {
+        let shop = Catalogue::new(vec![product("Chanel No. 5", &[]), product("Soap", &[])]);
+        let Reading::Order(lines) = read("1 chanel no. 5. 2 soap", &shop) else {
+            panic!("not an order");
+        };
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn a_number_in_a_list_is_not_the_quantity() {
+        let texts = ["1) 2 pizza\n2) 1 cola", "١) ٢ بيتزا\n٢) ١ كولا"];
+        assert_orders(&texts, &["2 Pizza", "1 Coca-Cola"]);
+        assert_misreads(&["1) pizza", "1 ) pizza", "1) 0 pizza", "1. 2 pizza"]);
+        let list = ["1 - pizza", "2 - cola", "3 - rice"];
+        assert_eq!(misread(&list.join("\n")), list);
+        assert_eq!(suggestion("1) 2 piza").as_deref(), Some("Pizza"));
+    }
+
+    #[test]
+    fn a_sign_between_quantity_and_name_is_misread() {
+        assert_misreads(&[
+            "5 $ rice",
+            "2 % rice",
+            "5 € rice",
+            "1 – rice",
+            "1 : rice",
+            "1 . rice",
+            "2 x - rice",
+        ]);
+        let texts = [
+            "2 (rice)",
+            "2 \"rice\"",
+            "2 x “rice”",
+            "2 *rice*",
+            "2 _rice_",
+            "2 ⌚ rice",
+        ];
+        assert_orders(&texts, &["2 Rice"]);
+    }
+
+    #[test]
+    fn another_product_than_the_one_written_is_not_ordered() {
+        let shop = Catalogue::new(vec![
+            product("Water 15L", &[]),
+            product("Sneaker 45", &[]),
+            product("لبنة", &[]),
+            product("iPhone 15", &[]),
+        ]);
+        for text in ["2 water 1.5L", "1 sneaker 4.5", "2 لبن", "1 iPhone 15+"] {
+            let reading = read(text, &shop);
+            assert!(matches!(reading, Reading::Misunderstood(_)), "{text:?}");
+        }
     }
 
     #[test]
@@ -664,6 +965,9 @@ mod tests {
             "",
             " \n ,",
             "hello",
+            "Hi",
+            "Hi, thank you very much!",
+            "السلام عليكم",
             "order",
             "thanks",
             "what time do you open?",
@@ -729,8 +1033,8 @@ mod tests {
 
     #[test]
     fn one_misread_piece_spoils_the_order_and_only_misreads_are_listed() {
-        let text = "2 piza, 3 cola, hello, 4 umbrellas";
-        assert_eq!(misread(text), ["2 piza", "hello", "4 umbrellas"]);
+        let text = "2 piza, 3 cola, as always, 4 umbrellas";
+        assert_eq!(misread(text), ["2 piza", "as always", "4 umbrellas"]);
     }
 
     #[test]
@@ -789,7 +1093,7 @@ mod tests {
 
     #[test]
     fn no_text_makes_reading_fail() {
-        const NASTY: [&str; 40] = [
+        const NASTY: [&str; 45] = [
             "2",
             "٣",
             "0",
@@ -815,6 +1119,11 @@ mod tests {
             "&",
             "order:",
             "please",
+            " hi ",
+            "pizza. 2 ",
+            "1)",
+            "+",
+            "ات",
             "شكرا",
             "pizza",
             "fish",

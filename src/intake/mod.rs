@@ -174,7 +174,10 @@ impl Intake {
     ) -> Result<Answer, IntakeError> {
         const PAUSE: Duration = Duration::from_millis(50);
         let begun = Instant::now();
+        // What can be done before the transaction is: on SQLite one thread runs them all.
         let mut foreseen = plan::foresee(&inbound.delivery, &self.shops, now);
+        let events = inbound.delivery.events.iter();
+        let payloads: Arc<[Json]> = events.map(|event| Json::of(&event.payload)).collect();
         loop {
             let transaction = Transaction {
                 inbound: inbound.clone(),
@@ -183,6 +186,7 @@ impl Intake {
                 encode: self.encode,
                 shops: self.shops.clone(),
                 foreseen: std::mem::take(&mut foreseen),
+                payloads: payloads.clone(),
                 now: now.after(begun.elapsed()),
             };
             match self.attempt(transaction).await {

@@ -33,6 +33,8 @@ pub(super) struct Transaction {
     pub shops: Arc<Shops>,
     /// The plan for each event, where it could be made before.
     pub foreseen: Vec<Option<Foreseen>>,
+    /// The payload of each event, as it is stored.
+    pub payloads: Arc<[Json]>,
     pub now: Timestamp,
 }
 
@@ -187,7 +189,6 @@ impl Transaction {
         owned: Option<Owned>,
     ) -> Result<Told, IntakeError> {
         let plan = self.plan(conn, at, event)?;
-        let payload = Json::of(&event.payload);
         let claimed = events::claim(
             conn,
             &NewEvent {
@@ -201,7 +202,7 @@ impl Transaction {
                 retailer_id: plan.retailer_id,
                 order_id: plan.order.as_ref().map(|placed| placed.order.id),
                 reply: plan.reply.as_deref(),
-                payload: &payload,
+                payload: &self.payloads[at],
                 created_at: self.now,
             },
         )?;

@@ -9,7 +9,15 @@ use diesel::{
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
 };
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Conn, StoreError, StoreOptions, blocking, cached::Fixed, guarded, migrations};
@@ -43,15 +51,17 @@ impl Sqlite {
             None => None,
         };
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let checkpoints = match &readers {
+            Some(_) => Some(Checkpointer::start(url, options)?),
+            None => None,
+        };
         let writer = Writer {
             conn,
             queue,
             limit: options.write_batch.max(1),
+            checkpoints,
         };
-        thread::Builder::new()
-            .name("sqlite-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|_no_thread| StoreError::Closed)?;
+        spawn("sqlite-writer", move || writer.run())?;
         Ok(Self { jobs, readers })
     }
 
@@ -123,10 +133,7 @@ impl Readers {
 /// Opens the writer's connection and brings the schema up to date.
 fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreError> {
     let mut conn = SqliteConnection::establish(url)?;
-    conn.batch_execute(&format!(
-        "PRAGMA busy_timeout = {}",
-        options.timeout.as_millis()
-    ))?;
+    conn.batch_execute(&busy_timeout(options))?;
     // Before the first table, or it has no effect: lets a clean-up give space back without rewriting the file.
     conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
     conn.batch_execute(
@@ -139,6 +146,47 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
     )?;
     migrations::sqlite(&mut conn)?;
     Ok(conn)
+}
+
+/// Moves what was committed from the write-ahead log into the database file, beside the writer. The writer does it too
+/// where the log has grown long, for only then can the log begin anew; most of it is done by then.
+struct Checkpointer {
+    conn: SqliteConnection,
+    due: Receiver<()>,
+}
+
+impl Checkpointer {
+    /// How long commits are gathered, for a page that changes often need be moved only once.
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Starts the thread, which ends when what it gives back is dropped.
+    fn start(url: String, options: &StoreOptions) -> Result<SyncSender<()>, StoreError> {
+        let mut conn = SqliteConnection::establish(&url)?;
+        conn.batch_execute(&busy_timeout(options))?;
+        let (sender, due) = sync_channel(1);
+        let checkpointer = Self { conn, due };
+        spawn("sqlite-checkpoint", move || checkpointer.run())?;
+        Ok(sender)
+    }
+
+    fn run(mut self) {
+        while self.due.recv().is_ok() {
+            thread::sleep(Self::PAUSE);
+            let moved = self.conn.batch_execute("PRAGMA wal_checkpoint(PASSIVE)");
+            if let Err(error) = moved {
+                log::warn!("SQLite's log could not be moved into its file: {error}");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map(drop).map_err(|_no_thread| StoreError::Closed)
+}
+
+fn busy_timeout(options: &StoreOptions) -> String {
+    format!("PRAGMA busy_timeout = {}", options.timeout.as_millis())
 }
 
 /// SQLite forgets these between connections.
@@ -213,6 +261,7 @@ struct Writer {
     conn: SqliteConnection,
     queue: mpsc::Receiver<Message>,
     limit: usize,
+    checkpoints: Option<SyncSender<()>>,
 }
 
 impl Writer {
@@ -225,6 +274,10 @@ impl Writer {
             let (batch, stop) = self.gather(first);
             for job in batch.jobs {
                 job.answer(batch.committed.as_ref().copied());
+            }
+            if let Some(checkpoints) = &self.checkpoints {
+                // An error says that one is due already.
+                let _ = checkpoints.try_send(());
             }
             if stop {
                 return;

@@ -6,10 +6,13 @@ use std::borrow::Cow;
 
 use crate::provider::Malformed;
 
+/// Name and value, decoded.
+type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// The parameters of a form, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form<'a> {
-    pairs: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    pairs: Vec<Pair<'a>>,
 }
 
 impl<'a> Form<'a> {
