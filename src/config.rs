@@ -138,8 +138,8 @@ impl Config {
     /// # Errors
     /// Where a value cannot be used; the message names the variable, the value and what is allowed.
     pub fn from_env() -> Result<Self, ConfigError> {
-        match dotenvy::dotenv() {
-            Ok(_) => {}
+        match dotenvy::from_path(".env") {
+            Ok(()) => {}
             Err(error) if error.not_found() => {}
             // A parse error quotes its line, which may hold a secret.
             Err(dotenvy::Error::LineParse(_, at)) => {

@@ -51,10 +51,15 @@ impl Sender {
     /// believes to be its own.
     pub fn new(config: &Config, url: &str) -> Result<Self, CommandError> {
         let url = url.trim_end_matches('/').to_owned();
-        let client = reqwest::Client::builder()
-            .timeout(config.request_timeout + Duration::from_secs(5))
-            .build()
-            .map_err(CommandError::failed)?;
+        let client =
+            reqwest::Client::builder().timeout(config.request_timeout + Duration::from_secs(5));
+        // A proxy of the environment cannot know what listens on this machine.
+        let client = if is_local(&url) {
+            client.no_proxy()
+        } else {
+            client
+        };
+        let client = client.build().map_err(CommandError::failed)?;
         Ok(Self {
             client,
             public_url: match &config.public_base_url {
@@ -149,6 +154,16 @@ impl SignedCall {
             quoted(&self.url),
             quoted(&body)
         )
+    }
+}
+
+fn is_local(url: &str) -> bool {
+    let url = url::Url::parse(url).ok();
+    match url.as_ref().and_then(url::Url::host) {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The one transaction in which a delivery is acted on.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use super::{
     Answer, EventReport, Inbound, IntakeError, Reply,
@@ -70,13 +70,9 @@ impl Transaction {
                     retry_after: remaining,
                 });
             }
-            // A header's key is the sender's word. A derived one only repeats what the events say themselves, and
-            // they tell a conflict from a duplicate.
-            Some(Claim::Mismatch) if self.inbound.key.is_some() => {
-                return Err(IntakeError::KeyMismatch);
-            }
-            Some(Claim::Mismatch) | None => None,
+            Some(Claim::Mismatch) => return Err(IntakeError::KeyMismatch),
             Some(Claim::Ours(owned)) => Some(owned),
+            None => None,
         };
         let told = match self.tell_all(conn, owned)? {
             Ok(told) => told,
@@ -110,11 +106,23 @@ impl Transaction {
         })
     }
 
-    fn claim_key(&self, conn: &mut Conn<'_>) -> Result<Option<Claim>, StoreError> {
-        self.request
-            .as_ref()
-            .map(|request| idempotency::claim(conn, request, self.terms, self.now))
-            .transpose()
+    /// Claims the key. A header's key is the sender's word: where it stands for another request, that is told. A
+    /// derived one may be taken by a header that somebody made up, or by the same id with another content: then the
+    /// delivery gets a key that its content is part of, and its events tell a conflict from a duplicate.
+    fn claim_key(&self, conn: &mut Conn<'_>) -> Result<Option<Claim>, IntakeError> {
+        let Some(request) = &self.request else {
+            return Ok(None);
+        };
+        let claim = idempotency::claim(conn, request, self.terms, self.now)?;
+        if claim != Claim::Mismatch || self.inbound.key.is_some() {
+            return Ok(Some(claim));
+        }
+        let (content, _) = request.fingerprint.as_str().split_at(16);
+        let own = KeyedRequest {
+            key: format!("{}.{content}", request.key).parse()?,
+            ..request.clone()
+        };
+        Ok(Some(idempotency::claim(conn, &own, self.terms, self.now)?))
     }
 
     fn complete(
@@ -159,6 +167,7 @@ impl Transaction {
             }
         }
         told.sort_by_key(|(at, _)| *at);
+        tell_repeats(&mut told);
         self.advance_statuses(conn, &told)?;
         Ok(match failure {
             Some(failure) => Err(failure),
@@ -378,6 +387,17 @@ impl Told {
             },
             reply: None,
             retailer_id: None,
+        }
+    }
+}
+
+/// What a delivery tells twice is a duplicate the second time.
+fn tell_repeats(told: &mut [(usize, Told)]) {
+    let mut seen = HashSet::new();
+    for (_, told) in told {
+        let is_new = seen.insert(told.report.id.clone());
+        if !is_new && told.report.outcome != Outcome::Conflict {
+            told.report.outcome = Outcome::Duplicate;
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct NewRecord<'a> {
     pub method: &'a str,
     /// Its path.
     pub path: &'a str,
-    /// See [`crate::idempotency::fingerprint`].
+    /// SHA-256 of all that it says, in hex.
     pub fingerprint: &'a str,
     /// In progress, or failed.
     pub status: RecordStatus,

@@ -32,7 +32,7 @@ text_enum! {
 pub struct Order {
     /// Its id.
     pub id: Uuid,
-    /// The number that people use; see [`crate::commerce::order_number`].
+    /// The number that people use.
     pub order_number: String,
     /// Whose it is.
     pub retailer_id: Uuid,

@@ -1,7 +1,7 @@
 //! PostgreSQL: a pool of connections, used from threads that may block.
 
 use diesel::{
-    Connection as _, PgConnection,
+    PgConnection,
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
 };
@@ -41,9 +41,22 @@ impl Postgres {
         E: From<StoreError> + Send + 'static,
     {
         self.with(move |c| {
-            // Diesel wants its own error to be convertible into the closure's.
-            c.transaction(|c| guarded(work, &mut Conn::Postgres(c)).map_err(Failure::Work))
-                .map_err(Failure::into_error)
+            c.batch_execute("BEGIN").map_err(StoreError::from)?;
+            let outcome = guarded(work, &mut Conn::Postgres(c));
+            let ended = match outcome {
+                // COMMIT alone would not tell that a statement has failed and the transaction was lost with it.
+                Ok(_) => c.batch_execute("SAVEPOINT whole; COMMIT"),
+                Err(_) => c.batch_execute("ROLLBACK"),
+            };
+            match (outcome, ended) {
+                (Ok(value), Ok(())) => Ok(value),
+                (Ok(_), Err(error)) => {
+                    // Fails where the connection is gone, and the transaction with it.
+                    let _ = c.batch_execute("ROLLBACK");
+                    Err(StoreError::Commit(error.to_string()).into())
+                }
+                (Err(error), _) => Err(error),
+            }
         })
         .await
     }
@@ -76,27 +89,6 @@ impl Postgres {
             outcome
         })
         .await
-    }
-}
-
-/// Why a transaction ended without a commit.
-enum Failure<E> {
-    Work(E),
-    Database(diesel::result::Error),
-}
-
-impl<E> From<diesel::result::Error> for Failure<E> {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl<E: From<StoreError>> Failure<E> {
-    fn into_error(self) -> E {
-        match self {
-            Self::Work(error) => error,
-            Self::Database(error) => StoreError::Query(error).into(),
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -136,9 +136,9 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
     conn.batch_execute(&busy_timeout(options))?;
     // Before the first table, or it has no effect: lets a clean-up give space back without rewriting the file.
     conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
+    use_log(&mut conn, options)?;
     conn.batch_execute(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+        "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536;
@@ -146,6 +146,24 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
     )?;
     migrations::sqlite(&mut conn)?;
     Ok(conn)
+}
+
+/// Turns the write-ahead log on. SQLite's own time-out does not cover this: where several processes open a new file at
+/// once, all but one are told at once that it is locked.
+fn use_log(conn: &mut SqliteConnection, options: &StoreOptions) -> Result<(), StoreError> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + options.timeout;
+    loop {
+        match conn
+            .batch_execute("PRAGMA journal_mode = WAL")
+            .map_err(StoreError::from)
+        {
+            Err(error) if error.is_unavailable() && Instant::now() < deadline => {
+                thread::sleep(PAUSE)
+            }
+            settled => return settled,
+        }
+    }
 }
 
 /// Moves what was committed from the write-ahead log into the database file, beside the writer. The writer does it too

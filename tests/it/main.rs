@@ -1,0 +1,17 @@
+//! The tests that talk to the program from outside: real HTTP, a real SQLite file, a real PostgreSQL.
+
+mod support;
+
+mod bad_input;
+mod cli;
+mod concurrency;
+mod crash;
+mod demo;
+mod events;
+mod migrations;
+mod replays;
+mod shutdown;
+mod signatures;
+mod store;
+mod twilio;
+mod whatsapp;

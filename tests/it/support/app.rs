@@ -1,0 +1,169 @@
+//! The service in this process, on a free port and a database of its own, with a shop that the requests write to.
+
+use actix_web::dev::ServerHandle;
+use hookonce::{
+    app,
+    commerce::import,
+    config::Config,
+    secret::Secret,
+    store::{
+        Store,
+        retailers::{self, Retailer},
+        types::{Timestamp, Uuid},
+    },
+};
+
+use super::{
+    database::{Database, Engine},
+    requests::{
+        Call, PUBLIC_URL, Reply, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, TWILIO_TOKEN, VERIFY_TOKEN,
+        WHATSAPP_SECRET,
+    },
+};
+
+pub struct App {
+    pub url: String,
+    pub client: reqwest::Client,
+    pub store: Store,
+    pub database: Database,
+    handle: ServerHandle,
+}
+
+/// The configuration of the tests, without a database yet.
+pub fn config() -> Config {
+    Config {
+        bind: ([127, 0, 0, 1], 0).into(),
+        database_connections: 6,
+        public_base_url: Some(PUBLIC_URL.parse().expect("a URL")),
+        twilio_auth_tokens: vec![Secret::new(TWILIO_TOKEN)],
+        whatsapp_app_secrets: vec![Secret::new(WHATSAPP_SECRET)],
+        whatsapp_verify_token: Some(Secret::new(VERIFY_TOKEN)),
+        ..Config::default()
+    }
+}
+
+impl App {
+    pub async fn new(engine: Engine) -> Self {
+        Self::with(engine, |_| {}).await
+    }
+
+    /// With a configuration that differs.
+    pub async fn with(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        let database = Database::new(engine);
+        let mut config = Config {
+            database_url: database.parsed(),
+            ..config()
+        };
+        change(&mut config);
+        let application = app::build(config).await.expect("the service starts");
+        let store = application.store();
+        open_shop(&store).await;
+        let app = Self {
+            url: format!("http://{}", application.address),
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .expect("a client"),
+            store,
+            database,
+            handle: application.handle(),
+        };
+        actix_web::rt::spawn(application.run());
+        app
+    }
+
+    /// Another instance of the service over the same database; the shop is open already.
+    pub async fn another(&self, change: impl FnOnce(&mut Config)) -> Instance {
+        let mut config = Config {
+            database_url: self.database.parsed(),
+            ..config()
+        };
+        change(&mut config);
+        let application = app::build(config).await.expect("the service starts");
+        let instance = Instance {
+            url: format!("http://{}", application.address),
+            handle: application.handle(),
+        };
+        actix_web::rt::spawn(application.run());
+        instance
+    }
+
+    /// Stops the service; the database stays.
+    pub async fn stop(&self) {
+        self.handle.stop(true).await;
+    }
+
+    pub async fn send(&self, call: &Call) -> Reply {
+        call.send(&self.client, &self.url).await.expect("an answer")
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await;
+        Reply::of(response.expect("an answer"))
+            .await
+            .expect("a body")
+    }
+
+    pub fn orders(&self) -> i64 {
+        self.database.count("SELECT count(*) AS n FROM orders")
+    }
+
+    pub fn ledger_entries(&self) -> i64 {
+        self.database
+            .count("SELECT count(*) AS n FROM ledger_entries")
+    }
+
+    pub fn records(&self) -> i64 {
+        self.database
+            .count("SELECT count(*) AS n FROM webhook_idempotency")
+    }
+
+    pub fn events(&self) -> i64 {
+        self.database
+            .count("SELECT count(*) AS n FROM webhook_event")
+    }
+}
+
+/// A service over a database that another owns.
+pub struct Instance {
+    pub url: String,
+    handle: ServerHandle,
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        // Without waiting: the test is over.
+        drop(self.handle.stop(false));
+    }
+}
+
+/// The shop that the requests write to, with the catalogue of the fixtures.
+pub async fn open_shop(store: &Store) {
+    let now = Timestamp::now();
+    let id = Uuid::in_order();
+    let retailer = Retailer {
+        id,
+        name: "Test Kitchen".to_owned(),
+        phone: SHOP_PHONE.to_owned(),
+        phone_number_id: Some(SHOP_PHONE_NUMBER_ID.to_owned()),
+        currency: "USD".to_owned(),
+        catalogue_version: Uuid::random(),
+        created_at: now,
+        updated_at: now,
+    };
+    let catalogue = include_bytes!("../../../fixtures/catalogue.csv");
+    let products = import::read_csv(&catalogue[..], "USD".parse().unwrap()).unwrap();
+    store
+        .write(move |conn| {
+            retailers::insert(conn, &retailer)?;
+            import::store(conn, id, &products, now)
+        })
+        .await
+        .expect("a shop");
+}

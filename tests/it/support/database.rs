@@ -1,0 +1,147 @@
+//! A fresh database for each test, on either engine.
+
+use diesel::{Connection as _, PgConnection, RunQueryDsl as _, sql_query};
+use hookonce::store::DatabaseUrl;
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A database of its own, gone with the value.
+pub struct Database {
+    pub url: String,
+    cleanup: Cleanup,
+}
+
+enum Cleanup {
+    /// The folder of the file.
+    Folder(
+        #[expect(dead_code, reason = "removes the folder when it is dropped")] tempfile::TempDir,
+    ),
+    /// Server and name.
+    Drop(String, String),
+}
+
+impl Database {
+    pub fn new(engine: Engine) -> Self {
+        match engine {
+            Engine::Sqlite => {
+                let folder = tempfile::tempdir().expect("a folder");
+                let url = format!("sqlite://{}", folder.path().join("hookonce.db").display());
+                Self {
+                    url,
+                    cleanup: Cleanup::Folder(folder),
+                }
+            }
+            Engine::Postgres => {
+                let server = postgres_server();
+                let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+                admin(&server, &format!("CREATE DATABASE {name}"));
+                Self {
+                    url: format!("{server}/{name}"),
+                    cleanup: Cleanup::Drop(server, name),
+                }
+            }
+        }
+    }
+
+    pub fn parsed(&self) -> DatabaseUrl {
+        self.url.parse().expect("a database URL")
+    }
+
+    /// Runs SQL beside the service, to look at or to break what it relies on.
+    pub fn execute(&self, sql: &str) {
+        use diesel::connection::SimpleConnection as _;
+        match self.cleanup {
+            Cleanup::Folder(_) => self.sqlite().batch_execute(sql),
+            Cleanup::Drop(..) => self.postgres().batch_execute(sql),
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The number that a `SELECT count(*) AS n …` gives.
+    pub fn count(&self, sql: &str) -> i64 {
+        let row: Count = match self.cleanup {
+            Cleanup::Folder(_) => sql_query(sql).get_result(&mut self.sqlite()),
+            Cleanup::Drop(..) => sql_query(sql).get_result(&mut self.postgres()),
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        row.n
+    }
+
+    /// The texts that a `SELECT … AS t …` gives, NULL as None.
+    pub fn texts(&self, sql: &str) -> Vec<Option<String>> {
+        let rows: Vec<Text> = match self.cleanup {
+            Cleanup::Folder(_) => sql_query(sql).load(&mut self.sqlite()),
+            Cleanup::Drop(..) => sql_query(sql).load(&mut self.postgres()),
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        rows.into_iter().map(|row| row.t).collect()
+    }
+
+    fn sqlite(&self) -> diesel::SqliteConnection {
+        use diesel::connection::SimpleConnection as _;
+        let path = self.url.trim_start_matches("sqlite://");
+        let mut conn = diesel::SqliteConnection::establish(path).expect("the database opens");
+        conn.batch_execute("PRAGMA busy_timeout = 10000")
+            .expect("a pragma");
+        conn
+    }
+
+    fn postgres(&self) -> PgConnection {
+        PgConnection::establish(&self.url).expect("the database answers")
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Cleanup::Drop(server, name) = &self.cleanup {
+            admin(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
+        }
+    }
+}
+
+#[derive(diesel::QueryableByName)]
+struct Count {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    n: i64,
+}
+
+#[derive(diesel::QueryableByName)]
+struct Text {
+    #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Text>)]
+    t: Option<String>,
+}
+
+/// Never skipped: without a server the test fails and says what to do.
+fn postgres_server() -> String {
+    std::env::var("TEST_POSTGRES_URL").expect(
+        "TEST_POSTGRES_URL is not set: run scripts/test, which starts a PostgreSQL of its own, \
+         or set it to postgres://USER@HOST:PORT",
+    )
+}
+
+fn admin(server: &str, sql: &str) {
+    let mut conn = PgConnection::establish(&format!("{server}/postgres")).expect("PostgreSQL");
+    sql_query(sql).execute(&mut conn).expect(sql);
+}
+
+/// Makes a test of each function for each engine: `on_both!(a b c)` makes `sqlite::a`, `postgres::a` and so on.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[actix_web::test] async fn $name() {
+                super::$name($crate::support::database::Engine::Sqlite).await
+            })*
+        }
+        mod postgres {
+            $(#[actix_web::test] async fn $name() {
+                super::$name($crate::support::database::Engine::Postgres).await
+            })*
+        }
+    };
+}
+pub(crate) use on_both;

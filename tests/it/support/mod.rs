@@ -1,0 +1,6 @@
+//! What the tests share.
+
+pub mod app;
+pub mod database;
+pub mod process;
+pub mod requests;

@@ -1,0 +1,287 @@
+//! The real program: run, stopped and killed from outside, in an empty folder and an empty environment.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    database::Database,
+    requests::{
+        PUBLIC_URL, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, TWILIO_TOKEN, VERIFY_TOKEN, WHATSAPP_SECRET,
+    },
+};
+
+/// What a command or a start may take on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const CATALOGUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/catalogue.csv");
+
+/// How the program is run. Of the tests' own environment it sees nothing but the path.
+pub struct Program {
+    /// Where it runs: empty at first.
+    pub folder: Arc<TempDir>,
+    /// Where it puts its temporary files: empty at first.
+    pub temporary: Arc<TempDir>,
+    outputs: Arc<TempDir>,
+    variables: Vec<(String, String)>,
+    runs: AtomicUsize,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Finished {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A service of its own process. Killed with the value.
+pub struct Server {
+    /// Empty until it listens.
+    pub url: String,
+    child: Child,
+    stdout: PathBuf,
+    log: PathBuf,
+    /// Stay while it runs.
+    _folders: [Arc<TempDir>; 3],
+}
+
+impl Program {
+    /// With nothing configured at all.
+    pub fn bare() -> Self {
+        let program = Self {
+            folder: folder(),
+            temporary: folder(),
+            outputs: folder(),
+            variables: Vec::new(),
+            runs: AtomicUsize::new(0),
+        };
+        let temporary = program.temporary.path().to_string_lossy().into_owned();
+        let path = std::env::var("PATH").unwrap_or_default();
+        program.set("TMPDIR", &temporary).set("PATH", &path)
+    }
+
+    /// With the secrets of the tests, on a database and a free port.
+    pub fn new(database: &Database) -> Self {
+        Self::bare()
+            .set("DATABASE_URL", &database.url)
+            .set("DATABASE_CONNECTIONS", "6")
+            .set("BIND", "127.0.0.1:0")
+            .set("PUBLIC_BASE_URL", PUBLIC_URL)
+            .set("TWILIO_AUTH_TOKEN", TWILIO_TOKEN)
+            .set("WHATSAPP_APP_SECRET", WHATSAPP_SECRET)
+            .set("WHATSAPP_VERIFY_TOKEN", VERIFY_TOKEN)
+    }
+
+    /// With a variable more, or another value for it.
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, args: &[&str]) -> Finished {
+        let (mut child, stdout, stderr) = self.start(args);
+        let status = ended(&mut child, PATIENCE).await;
+        Finished {
+            code: status.code(),
+            stdout: text(&stdout),
+            stderr: text(&stderr),
+        }
+    }
+
+    /// Runs a command that must succeed; gives its standard output.
+    pub async fn must(&self, args: &[&str]) -> String {
+        let finished = self.run(args).await;
+        assert_eq!(finished.code, Some(0), "{args:?}: {finished:?}");
+        finished.stdout
+    }
+
+    /// Adds the retailer that the requests of the tests write to, with the catalogue of the fixtures. Gives its id.
+    pub async fn open_shop(&self) -> String {
+        let id = self.add_retailer(SHOP_PHONE, SHOP_PHONE_NUMBER_ID).await;
+        self.must(&["catalog", "import", CATALOGUE, "--retailer", &id])
+            .await;
+        id
+    }
+
+    /// Adds a retailer. Gives its id.
+    pub async fn add_retailer(&self, phone: &str, phone_number_id: &str) -> String {
+        let mut args = vec!["retailer", "add", "--name", "Test Kitchen"];
+        args.extend(["--phone", phone, "--phone-number-id", phone_number_id]);
+        args.extend(["--currency", "USD"]);
+        let added: serde_json::Value = serde_json::from_str(&self.must(&args).await)
+            .expect("the retailer as JSON, and nothing else");
+        added["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Starts the service and waits until it listens.
+    pub async fn serve(&self) -> Server {
+        let mut server = self.spawn();
+        server.listening().await;
+        server
+    }
+
+    /// Starts the service without waiting for it.
+    pub fn spawn(&self) -> Server {
+        self.spawn_with(&["serve"])
+    }
+
+    /// Starts a command that goes on.
+    pub fn spawn_with(&self, args: &[&str]) -> Server {
+        let (child, stdout, log) = self.start(args);
+        Server {
+            url: String::new(),
+            child,
+            stdout,
+            log,
+            _folders: [&self.folder, &self.temporary, &self.outputs].map(Arc::clone),
+        }
+    }
+
+    fn start(&self, args: &[&str]) -> (Child, PathBuf, PathBuf) {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let file = |name| self.outputs.path().join(format!("{run}.{name}"));
+        let (stdout, stderr) = (file("stdout"), file("stderr"));
+        let child = Command::new(env!("CARGO_BIN_EXE_hookonce"))
+            .args(args)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("a file"))
+            .stderr(File::create(&stderr).expect("a file"))
+            .spawn()
+            .expect("the program starts");
+        (child, stdout, stderr)
+    }
+}
+
+impl Server {
+    /// Waits until it says where it listens.
+    pub async fn listening(&mut self) {
+        let line = self.logged("listening on http://").await;
+        let address = line.split("http://").nth(1).expect("an address");
+        self.url = format!("http://{}", address.trim());
+    }
+
+    /// Waits for a line of the log that contains `words`, and gives it.
+    pub async fn logged(&mut self, words: &str) -> String {
+        let log = self.log.clone();
+        self.wrote(&log, words).await
+    }
+
+    /// Waits for a line of its standard output that contains `words`, and gives it.
+    pub async fn printed(&mut self, words: &str) -> String {
+        let stdout = self.stdout.clone();
+        self.wrote(&stdout, words).await
+    }
+
+    async fn wrote(&mut self, file: &Path, words: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let ended = self.child.try_wait().expect("its state");
+            let text = text(file);
+            // A line that is still being written has no end yet.
+            let mut lines = text.split_inclusive('\n').filter(|l| l.ends_with('\n'));
+            if let Some(line) = lines.find(|line| line.contains(words)) {
+                return line.trim_end().to_owned();
+            }
+            let late = begun.elapsed() > PATIENCE;
+            assert!(
+                ended.is_none() && !late,
+                "it never said {words:?}; ended: {ended:?}:\n{text}\n{}",
+                self.log()
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// All that it has written to standard error.
+    pub fn log(&self) -> String {
+        text(&self.log)
+    }
+
+    /// Where it listens, as HOST:PORT.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// Ends it as a power cut does: SIGKILL.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a process to kill");
+        self.child.wait().expect("its end");
+    }
+
+    /// Sends a signal by its name, as an operator does.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .expect("kill");
+        assert!(status.success(), "kill -{name}: {status}");
+    }
+
+    /// Waits until it has ended by itself, at most for `bound`.
+    pub async fn exit(&mut self, bound: Duration) -> ExitStatus {
+        ended(&mut self.child, bound).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait();
+        // Errors where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(40)..].join("\n");
+            eprintln!("the last of the service (ended by itself: {ended:?}):\n{last}");
+        }
+    }
+}
+
+async fn ended(child: &mut Child, bound: Duration) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("its state") {
+            return status;
+        }
+        if begun.elapsed() > bound {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it was still running after {bound:?}");
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn folder() -> Arc<TempDir> {
+    Arc::new(tempfile::tempdir().expect("a folder"))
+}
+
+fn text(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).expect("what it wrote")).into_owned()
+}
+
+/// A client without what the environment of the tests may say about proxies.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(30))
+        .build()
+        .expect("a client")
+}

@@ -1,0 +1,436 @@
+//! What Twilio sends: messages, status callbacks, JSON.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    app::App,
+    database::{Engine, on_both},
+    requests::{Call, SHOP_PHONE, new_sid},
+};
+
+on_both! {
+    a_text_order_is_answered_with_its_number_its_items_and_its_total
+    a_conversation_is_answered_with_nothing
+    a_line_that_is_not_understood_costs_the_order_and_is_named
+    an_arabic_text_is_an_order_like_another
+    a_cart_that_twilio_passes_on_is_an_order
+    a_message_to_an_unknown_retailer_is_kept_and_not_answered
+    what_is_no_text_is_kept_and_not_answered
+    only_a_message_sid_is_taken_for_one
+    a_status_callback_is_recorded_whichever_address_it_comes_to
+    a_late_status_never_overwrites_a_better_one
+    json_is_kept_event_by_event
+    the_alias_of_the_route_is_the_route
+    form_and_twiml_are_stored_as_json
+    without_a_token_the_routes_say_so
+}
+
+/// The outcomes of all events, sorted by their ids.
+fn outcomes(app: &App) -> Vec<String> {
+    let sql = "SELECT outcome AS t FROM webhook_event ORDER BY event_id";
+    app.database.texts(sql).into_iter().flatten().collect()
+}
+
+/// A reply with the number of the only order masked.
+fn masked(app: &App, body: &str) -> String {
+    let numbers = app.database.texts("SELECT order_number AS t FROM orders");
+    let [Some(number)] = &numbers[..] else {
+        panic!("{numbers:?}")
+    };
+    assert!(body.contains(number), "{body}");
+    body.replace(number, "[number]")
+}
+
+async fn a_text_order_is_answered_with_its_number_its_items_and_its_total(engine: Engine) {
+    let app = App::new(engine).await;
+    let text = "Order 2 margherita pizzas, 1 x Fish and Chips";
+    let reply = app.send(&Call::twilio_text(&new_sid(), text)).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.content_type.as_deref(),
+        Some("text/xml; charset=utf-8")
+    );
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(masked(&app, &reply.body), @r#"
+        <?xml version="1.0" encoding="UTF-8"?><Response><Message>Order [number] received.
+        2 × Margherita Pizza: 17.00 USD
+        1 × Fish and Chips: 11.00 USD
+        Total: 28.00 USD</Message></Response>
+        "#);
+    }
+    assert_eq!(outcomes(&app), ["order_created"]);
+    let order = "SELECT total_minor || ' ' || currency || ' ' || customer_phone || ' ' || customer_name AS t FROM orders";
+    assert_eq!(
+        app.database.texts(order),
+        [Some("2800 USD +14155550100 Ana".to_owned())]
+    );
+    let items = "SELECT quantity || ' ' || sku || ' ' || unit_price_minor AS t FROM order_items ORDER BY position";
+    assert_eq!(
+        app.database.texts(items),
+        [
+            Some("2 PIZZA-MARG 850".to_owned()),
+            Some("1 FISH-CHIPS 1100".to_owned())
+        ]
+    );
+    let entry = "SELECT kind || ' ' || amount_minor || ' ' || currency AS t FROM ledger_entries";
+    assert_eq!(
+        app.database.texts(entry),
+        [Some("order 2800 USD".to_owned())]
+    );
+}
+
+async fn a_conversation_is_answered_with_nothing(engine: Engine) {
+    let app = App::new(engine).await;
+    let reply = app
+        .send(&Call::twilio_text(&new_sid(), "What time do you open?"))
+        .await;
+    assert_eq!(reply.status, 200);
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(reply.body, @r#"<?xml version="1.0" encoding="UTF-8"?><Response/>"#);
+    }
+    assert_eq!(
+        (outcomes(&app), app.orders()),
+        (vec!["not_an_order".to_owned()], 0)
+    );
+}
+
+async fn a_line_that_is_not_understood_costs_the_order_and_is_named(engine: Engine) {
+    let app = App::new(engine).await;
+    let reply = app
+        .send(&Call::twilio_text(&new_sid(), "2 cola\n3 bakalva & co"))
+        .await;
+    assert_eq!(reply.status, 200);
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(reply.body, @r#"
+        <?xml version="1.0" encoding="UTF-8"?><Response><Message>Sorry, nothing was ordered. We did not understand:
+        “3 bakalva &amp; co” (did you mean Baklava?)
+        Please send the whole order again, one line for each item, such as: 2 x product</Message></Response>
+        "#);
+    }
+    assert_eq!(
+        (outcomes(&app), app.orders()),
+        (vec!["unknown_product".to_owned()], 0)
+    );
+    assert_eq!(app.ledger_entries(), 0);
+}
+
+async fn an_arabic_text_is_an_order_like_another(engine: Engine) {
+    let app = App::new(engine).await;
+    let reply = app
+        .send(&Call::twilio_text(&new_sid(), "أريد ٢ بيتزا و ٣ كولا"))
+        .await;
+    insta::allow_duplicates! {
+        insta::assert_snapshot!(masked(&app, &reply.body), @r#"
+        <?xml version="1.0" encoding="UTF-8"?><Response><Message>Order [number] received.
+        2 × Margherita Pizza: 17.00 USD
+        3 × Cola: 5.25 USD
+        Total: 22.25 USD</Message></Response>
+        "#);
+    }
+}
+
+async fn a_cart_that_twilio_passes_on_is_an_order(engine: Engine) {
+    let app = App::new(engine).await;
+    let cart = json!({"order": {"catalog_id": "1", "product_items": [
+        {"product_retailer_id": "TEA", "quantity": 3, "item_price": 2.00, "currency": "USD"},
+    ]}})
+    .to_string();
+    let reply = app
+        .send(&Call::twilio(&[
+            ("MessageSid", &new_sid()),
+            ("From", "whatsapp:+14155550100"),
+            ("To", &format!("whatsapp:{SHOP_PHONE}")),
+            ("Body", ""),
+            ("MessageType", "order"),
+            ("InteractiveData", &cart),
+        ]))
+        .await;
+    assert!(reply.body.contains("3 × Mint Tea: 6.00 USD"), "{reply:?}");
+    assert_eq!(app.orders(), 1);
+}
+
+async fn a_message_to_an_unknown_retailer_is_kept_and_not_answered(engine: Engine) {
+    let app = App::new(engine).await;
+    let sid = new_sid();
+    let call = Call::twilio(&[
+        ("MessageSid", &sid),
+        ("From", "whatsapp:+14155550100"),
+        ("To", "whatsapp:+14155550199"),
+        ("Body", "2 cola"),
+    ]);
+    let reply = app.send(&call).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.body.ends_with("<Response/>"), "{reply:?}");
+    assert_eq!(
+        (outcomes(&app), app.orders()),
+        (vec!["unknown_retailer".to_owned()], 0)
+    );
+}
+
+async fn what_is_no_text_is_kept_and_not_answered(engine: Engine) {
+    let app = App::new(engine).await;
+    let kinds: [&[(&str, &str)]; 7] = [
+        &[
+            ("MessageType", "image"),
+            ("NumMedia", "1"),
+            ("MediaUrl0", "https://a.example/m"),
+        ],
+        &[("NumMedia", "1"), ("MediaContentType0", "image/jpeg")],
+        &[
+            ("MessageType", "button"),
+            ("ButtonText", "2 cola"),
+            ("ButtonPayload", "p"),
+        ],
+        &[
+            ("MessageType", "interactive"),
+            ("ListId", "l"),
+            ("ListTitle", "2 cola"),
+        ],
+        &[("ListId", "l")],
+        &[
+            ("MessageType", "location"),
+            ("Latitude", "1.5"),
+            ("Longitude", "2.5"),
+        ],
+        &[("MessageType", "hologram")],
+    ];
+    let to = format!("whatsapp:{SHOP_PHONE}");
+    for kind in kinds {
+        let sid = new_sid();
+        let common = [
+            ("MessageSid", &*sid),
+            ("To", &*to),
+            ("From", "whatsapp:+1"),
+            ("Body", "2 cola"),
+        ];
+        let reply = app.send(&Call::twilio(&[&common, kind].concat())).await;
+        assert_eq!(reply.status, 200, "{kind:?}");
+        assert!(reply.body.ends_with("<Response/>"), "{kind:?} {reply:?}");
+    }
+    assert_eq!(
+        (outcomes(&app), app.orders()),
+        (vec!["ignored".to_owned(); 7], 0)
+    );
+}
+
+async fn only_a_message_sid_is_taken_for_one(engine: Engine) {
+    let app = App::new(engine).await;
+    let good = new_sid();
+    let bad = [
+        String::new(),
+        "SM".to_owned(),
+        good[..33].to_owned(),
+        format!("{good}0"),
+        format!("{}g", &good[..33]),
+        good.to_lowercase(),
+        good.replace("SM", "CA"),
+        format!("{good} "),
+        format!("{good}\n"),
+    ];
+    let mut calls: Vec<Call> = bad
+        .iter()
+        // A good id under another name is never taken in its place.
+        .map(|sid| Call::twilio(&[("MessageSid", sid), ("SmsSid", &good), ("Body", "2 cola")]))
+        .collect();
+    calls.push(Call::twilio(&[
+        ("SmsSid", &good),
+        ("SmsMessageSid", &good),
+        ("Body", "2 cola"),
+    ]));
+    let another = new_sid();
+    calls.push(Call::twilio(&[
+        ("MessageSid", &good),
+        ("MessageSid", &another),
+        ("Body", "2 cola"),
+    ]));
+    calls.push(Call::twilio_at(
+        "/webhooks/twilio/status",
+        &[("MessageStatus", "read"), ("SmsSid", &good)],
+    ));
+    calls.push(Call::twilio_at(
+        "/webhooks/twilio/status",
+        &[("MessageSid", &good)],
+    ));
+    for call in calls {
+        // A key in a header does not help either.
+        let reply = app.send(&call.clone().key(&good)).await;
+        assert_eq!(
+            (reply.status, &*reply.error_code()),
+            (400, "BODY_MALFORMED"),
+            "{call:?}"
+        );
+    }
+    assert_eq!((app.events(), app.records(), app.orders()), (0, 0, 0));
+}
+
+/// A step of a message of ours.
+fn step(path: &str, sid: &str, status: &str) -> Call {
+    let mut params = vec![
+        ("MessageSid", sid),
+        ("SmsSid", sid),
+        ("MessageStatus", status),
+    ];
+    if status == "failed" || status == "undelivered" {
+        params.push(("ErrorCode", "63016"));
+    }
+    Call::twilio_at(path, &params)
+}
+
+fn standing(app: &App, sid: &str) -> Vec<Option<String>> {
+    app.database.texts(&format!(
+        "SELECT status || coalesce(' ' || error_code, '') AS t FROM message_status WHERE message_id = '{sid}'"
+    ))
+}
+
+async fn a_status_callback_is_recorded_whichever_address_it_comes_to(engine: Engine) {
+    let app = App::new(engine).await;
+    for path in ["/webhooks/twilio", "/webhooks/twilio/status"] {
+        let sid = new_sid();
+        let reply = app.send(&step(path, &sid, "delivered")).await;
+        assert_eq!(
+            (reply.status, &*reply.body, reply.content_type),
+            (204, "", None)
+        );
+        assert_eq!(standing(&app, &sid), [Some("delivered".to_owned())]);
+    }
+    assert_eq!(outcomes(&app), ["status_recorded", "status_recorded"]);
+    // The same step at the other address is the same event.
+    let sid = new_sid();
+    app.send(&step("/webhooks/twilio", &sid, "sent")).await;
+    let again = app
+        .send(&step("/webhooks/twilio/status", &sid, "sent"))
+        .await;
+    assert_eq!(
+        (again.status, again.replayed.as_deref()),
+        (204, Some("true"))
+    );
+    assert_eq!(app.events(), 3);
+}
+
+async fn a_late_status_never_overwrites_a_better_one(engine: Engine) {
+    let app = App::new(engine).await;
+    for (steps, expected) in [
+        (&["queued", "sent", "delivered", "read"][..], "read"),
+        (&["read", "delivered", "sent", "queued"], "read"),
+        (&["sent", "read", "delivered"], "read"),
+        (&["delivered", "queued"], "delivered"),
+        (&["failed", "delivered"], "delivered"),
+        (&["delivered", "failed"], "delivered"),
+        (&["sent", "undelivered", "queued"], "undelivered 63016"),
+        (&["read", "brand-new-word"], "read"),
+    ] {
+        let sid = new_sid();
+        for status in steps {
+            let reply = app
+                .send(&step("/webhooks/twilio/status", &sid, status))
+                .await;
+            assert_eq!(reply.status, 204, "{steps:?}");
+        }
+        assert_eq!(
+            standing(&app, &sid),
+            [Some(expected.to_owned())],
+            "{steps:?}"
+        );
+    }
+}
+
+async fn json_is_kept_event_by_event(engine: Engine) {
+    let app = App::new(engine).await;
+    let stream = json!([
+        {"specversion": "1.0", "type": "com.twilio.messaging.message.sent", "id": "EZ1", "data": {"n": 1}},
+        {"specversion": "1.0", "type": "com.twilio.messaging.message.sent", "id": "EZ2", "data": {"n": 2}},
+    ]);
+    let first = app.send(&Call::twilio_json(stream.to_string())).await;
+    assert_eq!((first.status, &*first.body), (204, ""));
+    // Of a stream cut differently only what is new is new.
+    let next = json!([stream[1], {"specversion": "1.0", "type": "t", "id": "EZ3"}]);
+    assert_eq!(
+        app.send(&Call::twilio_json(next.to_string())).await.status,
+        204
+    );
+    let ids = "SELECT event_id AS t FROM webhook_event ORDER BY event_id";
+    let expected = ["EZ1", "EZ2", "EZ3"].map(|id| Some(id.to_owned()));
+    assert_eq!(app.database.texts(ids), expected);
+
+    let studio = Call::twilio_json(r#"{"flow": "greet", "n": 1.0}"#);
+    assert_eq!(app.send(&studio).await.status, 204);
+    assert_eq!(
+        app.send(&studio.key("another-key"))
+            .await
+            .replayed
+            .as_deref(),
+        Some("true")
+    );
+    assert_eq!(app.events(), 4);
+}
+
+async fn the_alias_of_the_route_is_the_route(engine: Engine) {
+    let app = App::new(engine).await;
+    let sid = new_sid();
+    let to = format!("whatsapp:{SHOP_PHONE}");
+    let params = [
+        ("MessageSid", &*sid),
+        ("To", &to),
+        ("From", "whatsapp:+1415"),
+        ("Body", "2 cola"),
+    ];
+    let there = app
+        .send(&Call::twilio_at("/api/v1/whatsapp/webhook", &params))
+        .await;
+    assert_eq!(there.status, 200);
+    // The same message at the other address orders nothing more, and hears the same.
+    let here = app.send(&Call::twilio(&params)).await;
+    assert_eq!(here.essence(), there.essence());
+    assert_eq!((app.orders(), app.events()), (1, 1));
+}
+
+async fn form_and_twiml_are_stored_as_json(engine: Engine) {
+    let app = App::new(engine).await;
+    let sid = new_sid();
+    let call = Call::twilio(&[
+        ("MessageSid", &sid),
+        ("Body", "crème & “brûlée” 🍮\n\"\\"),
+        ("Tag", "b"),
+        ("Tag", "a"),
+        ("Empty", ""),
+    ]);
+    let reply = app.send(&call).await;
+    let column = |name: &str| {
+        let sql = format!("SELECT CAST({name} AS TEXT) AS t FROM webhook_idempotency");
+        app.database.texts(&sql).remove(0).expect("a value")
+    };
+    let request: Value = serde_json::from_str(&column("request_body")).unwrap();
+    assert_eq!(
+        request,
+        json!({"MessageSid": sid, "Body": "crème & “brûlée” 🍮\n\"\\", "Tag": ["b", "a"], "Empty": ""})
+    );
+    let response: Value = serde_json::from_str(&column("response_body")).unwrap();
+    assert_eq!(response, Value::from(reply.body));
+    assert_eq!(column("response_content_type"), "text/xml; charset=utf-8");
+    assert_eq!(column("response_status"), "200");
+    let key = "SELECT scope || ' ' || idempotency_key || ' ' || webhook_type || ' ' || status AS t FROM webhook_idempotency";
+    let expected = format!("webhook:twilio {sid} twilio_message completed");
+    assert_eq!(app.database.texts(key), [Some(expected)]);
+}
+
+async fn without_a_token_the_routes_say_so(engine: Engine) {
+    let app = App::with(engine, |config| config.twilio_auth_tokens.clear()).await;
+    for path in [
+        "/webhooks/twilio",
+        "/webhooks/twilio/status",
+        "/api/v1/whatsapp/webhook",
+    ] {
+        let reply = app
+            .send(&Call::twilio_at(
+                path,
+                &[("MessageSid", &new_sid()), ("Body", "x")],
+            ))
+            .await;
+        assert_eq!(
+            (reply.status, &*reply.error_code()),
+            (503, "PROVIDER_NOT_CONFIGURED"),
+            "{path}"
+        );
+    }
+    assert_eq!(app.events(), 0);
+}
