@@ -142,7 +142,7 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536;
-         PRAGMA wal_autocheckpoint = 16384;",
+         PRAGMA wal_autocheckpoint = 32768;",
     )?;
     migrations::sqlite(&mut conn)?;
     Ok(conn)
@@ -175,7 +175,7 @@ struct Checkpointer {
 
 impl Checkpointer {
     /// How long commits are gathered, for a page that changes often need be moved only once.
-    const PAUSE: Duration = Duration::from_millis(100);
+    const PAUSE: Duration = Duration::from_millis(500);
 
     /// Starts the thread, which ends when what it gives back is dropped.
     fn start(url: String, options: &StoreOptions) -> Result<SyncSender<()>, StoreError> {
