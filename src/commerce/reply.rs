@@ -1,13 +1,13 @@
 //! What a customer is told, as plain text. The same order gives the same text, whenever it is asked for.
 
-use super::{catalogue::Product, money::Currency, ordering::PlacedOrder};
+use super::{catalogue::Product, money::Currency};
+use crate::store::orders::{Order, OrderItem};
 
 /// Twilio sends at most 1,600 characters; the rest is room for the lines around the list.
 const MAX_LIST_CHARS: usize = 1_300;
 
 /// An order was taken: its number, its items, its total.
-pub fn order_received(placed: &PlacedOrder) -> String {
-    let PlacedOrder { order, items } = placed;
+pub fn order_received(order: &Order, items: &[OrderItem]) -> String {
     let show = |minor: i64| match order.currency.parse::<Currency>() {
         Ok(currency) => currency.show(minor),
         Err(_) => format!("{minor} {}", order.currency),

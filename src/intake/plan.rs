@@ -114,7 +114,7 @@ impl Plan {
                     id: &event.id,
                 };
                 let placed = draft.number(shop, message, &customer(from), now);
-                let reply = reply::order_received(&placed);
+                let reply = reply::order_received(&placed.order, &placed.items);
                 (Outcome::OrderCreated, Some(reply), Some(placed))
             }
         };

@@ -248,7 +248,7 @@ impl Transaction {
         };
         let known = matches!(placement, Placement::Earlier(_));
         if let Placement::Renumbered(placed) | Placement::Earlier(placed) = placement {
-            let reply = reply::order_received(&placed);
+            let reply = reply::order_received(&placed.order, &placed.items);
             let provider = self.provider().as_str();
             events::amend(conn, provider, &event.id, placed.order.id, &reply)?;
             plan = Plan {
