@@ -106,12 +106,12 @@ pub fn claim(
     }
     let token = Uuid::random();
     let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
-    let ours = match known {
-        None => rows::claim(conn, &new)?,
-        Some(_) => rows::take_over(conn, &new)?,
+    let (id, ours) = match known {
+        None => (new.id, rows::claim(conn, &new)?),
+        Some(record) => (record.id, rows::take_over(conn, &new)?),
     };
     if ours {
-        return Ok(Claim::Ours(Owned { id: new.id, token }));
+        return Ok(Claim::Ours(Owned { id, token }));
     }
     // Another claimed it between our look and our claim, and has committed since.
     match rows::find(conn, scope, key)? {

@@ -60,7 +60,7 @@ pub struct NewRecord<'a> {
     pub expires_at: Timestamp,
 }
 
-/// A record that takes the place of another: all of its columns but the key, those of the answer emptied.
+/// A record that takes the place of another: all of its columns but id and key, those of the answer emptied.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = table, treat_none_as_null = true)]
 struct Replacement<'a> {
@@ -173,8 +173,7 @@ pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreErro
 }
 
 /// Claims the key in place of a record that no longer stands: expired, failed, or in progress with its lease run out.
-/// The record is a new one from then on, with an id of its own. `false`: it stands, or there is none, and nothing was
-/// done.
+/// The record keeps its id, by which events know it. `false`: it stands, or there is none, and nothing was done.
 pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {
     let now = new.created_at;
     let no_longer_stands = || {
@@ -188,7 +187,7 @@ pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, Store
         .filter(table::scope.eq(new.scope))
         .filter(table::idempotency_key.eq(new.idempotency_key))
         .filter(no_longer_stands())
-        .set((table::id.eq(new.id), Replacement::from(new)))
+        .set(Replacement::from(new))
         .execute(c))?;
     Ok(rows == 1)
 }

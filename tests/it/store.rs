@@ -262,9 +262,13 @@ async fn only_a_record_that_no_longer_stands_is_taken_over(engine: Engine) {
                     ..record(key, noon())
                 }
             )?);
-            let new = record(key, noon().after(minutes(later)));
+            let new = NewRecord {
+                fingerprint: "of the next",
+                ..record(key, noon().after(minutes(later)))
+            };
             let taken = records::take_over(conn, &new)?;
-            let now_its = find(conn, key)?.expect("a record").id == new.id;
+            let after = find(conn, key)?.expect("a record");
+            let now_its = after.fingerprint == new.fingerprint;
             Ok::<_, StoreError>((taken, now_its))
         });
         assert_eq!(outcome.await.unwrap(), (free, free), "{key}");
@@ -345,13 +349,13 @@ async fn a_late_worker_changes_nothing(engine: Engine) {
             )?;
             let by_next = records::complete(
                 conn,
-                next.id,
+                late.id,
                 next.owner_token,
                 &completion(&json("\"next\"")),
             )?;
             let after_all = records::complete(
                 conn,
-                next.id,
+                late.id,
                 late.owner_token,
                 &completion(&json("\"late\"")),
             )?;
@@ -429,7 +433,8 @@ async fn json_comes_back_byte_for_byte(engine: Engine) {
                     }
                 )?);
             }
-            records::complete(conn, new.id, new.owner_token, &completion(&document))?;
+            let id = find(conn, "j")?.expect("a record").id;
+            records::complete(conn, id, new.owner_token, &completion(&document))?;
             Ok::<_, StoreError>(find(conn, "j")?.and_then(|kept| kept.response_body))
         });
         assert_eq!(outcome.await.unwrap(), Some(json(text)));
