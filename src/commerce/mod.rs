@@ -8,6 +8,7 @@ pub mod money;
 pub mod order_number;
 pub mod ordering;
 pub mod phone;
+pub mod refusal;
 pub mod reply;
 pub mod shop;
 pub mod text_order;

@@ -4,13 +4,14 @@
 pub mod fingerprint;
 mod key;
 mod replays;
+mod reply;
 
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use key::{IdempotencyKey, InvalidKey};
 pub use replays::ReplayTally;
+pub use reply::StoredReply;
 
-use serde_json::Value;
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::store::{
     Conn, StoreError,
@@ -22,7 +23,7 @@ use crate::store::{
 #[derive(Clone, Debug)]
 pub struct KeyedRequest {
     /// Who the key belongs to.
-    pub scope: &'static str,
+    pub scope: Cow<'static, str>,
     /// The key.
     pub key: IdempotencyKey,
     /// What kind of request.
@@ -33,8 +34,8 @@ pub struct KeyedRequest {
     pub path: String,
     /// What it says.
     pub fingerprint: Fingerprint,
-    /// Its body, as JSON.
-    pub body: Json,
+    /// Its body, as JSON, where it is kept for the operator.
+    pub body: Option<Json>,
     /// Where it came from.
     pub source_ip: Option<String>,
 }
@@ -54,17 +55,6 @@ pub struct Owned {
     /// The record.
     pub id: Uuid,
     token: Uuid,
-}
-
-/// An answer as it is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredReply {
-    /// HTTP status.
-    pub status: i16,
-    /// Content type; none without a body.
-    pub content_type: Option<String>,
-    /// Body.
-    pub body: String,
 }
 
 /// What came of claiming a key.
@@ -98,7 +88,7 @@ pub fn claim(
     terms: Terms,
     now: Timestamp,
 ) -> Result<Claim, StoreError> {
-    let (scope, key) = (request.scope, request.key.as_str());
+    let (scope, key) = (&*request.scope, request.key.as_str());
     // Asked first, for a replay then needs no lock and no disk write.
     let known = rows::find(conn, scope, key)?;
     if let Some(standing) = known.as_ref().filter(|record| stands(record, now)) {
@@ -133,7 +123,8 @@ pub fn complete(
     retailer: Option<Uuid>,
     order: Option<Uuid>,
 ) -> Result<bool, StoreError> {
-    let body = reply.to_json();
+    let body = reply.body_to_json();
+    let headers = reply.headers_to_json();
     rows::complete(
         conn,
         owned.id,
@@ -142,11 +133,27 @@ pub fn complete(
             status: RecordStatus::Completed,
             response_status: Some(reply.status),
             response_content_type: reply.content_type.as_deref(),
-            response_body: body.as_ref(),
+            response_headers: headers.as_ref(),
+            response_encoding: body.as_ref().map(|(_, encoding)| *encoding),
+            response_body: body.as_ref().map(|(body, _)| body),
             retailer_id: retailer,
             order_id: order,
         },
     )
+}
+
+/// Gives the owner of a request that is ours more time, to the end of a lease that begins at `now`. `false`: another has
+/// taken it over.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn renew(
+    conn: &mut Conn<'_>,
+    owned: Owned,
+    lease: Duration,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    rows::renew(conn, owned.id, owned.token, now.after(lease))
 }
 
 /// Gives back the key of a request that is ours and failed, with what went wrong. `false`: another has taken it over.
@@ -192,14 +199,14 @@ fn new_record<'a>(
 ) -> NewRecord<'a> {
     NewRecord {
         id: Uuid::in_order(),
-        scope: request.scope,
+        scope: &request.scope,
         idempotency_key: request.key.as_str(),
         webhook_type: request.webhook_type,
         method: &request.method,
         path: &request.path,
         fingerprint: request.fingerprint.as_str(),
         status,
-        request_body: Some(&request.body),
+        request_body: request.body.as_ref(),
         error_message: error,
         owner_token: token,
         lease_expires_at: now.after(terms.lease),
@@ -227,50 +234,10 @@ fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Clai
     match record.status {
         RecordStatus::Completed => Ok(Claim::Replay {
             record: record.id,
-            reply: StoredReply::of(record)?,
+            reply: StoredReply::from_record(record)?,
         }),
         RecordStatus::InProgress | RecordStatus::Failed => Ok(Claim::InProgress {
             remaining: now.until(record.lease_expires_at),
         }),
     }
-}
-
-impl StoredReply {
-    /// The largest body that is kept; a larger reply fails its request instead of being cut.
-    pub const MAX_BYTES: usize = 1024 * 1024;
-
-    /// The body as the JSON that is kept: a JSON body as it is, any other as a JSON string.
-    fn to_json(&self) -> Option<Json> {
-        let content_type = self.content_type.as_deref()?;
-        let parsed = is_json(content_type).then(|| Json::parse(self.body.clone()).ok());
-        Some(match parsed.flatten() {
-            Some(json) => json,
-            None => Json::of(&Value::from(self.body.as_str())),
-        })
-    }
-
-    fn of(record: &Record) -> Result<Self, StoreError> {
-        let body = match (&record.response_content_type, &record.response_body) {
-            (Some(content_type), Some(json)) if is_json(content_type) => json.as_str().to_owned(),
-            (_, Some(json)) => serde_json::from_str(json.as_str()).map_err(unreadable)?,
-            (_, None) => String::new(),
-        };
-        Ok(Self {
-            status: record
-                .response_status
-                .ok_or("it has no status")
-                .map_err(unreadable)?,
-            content_type: record.response_content_type.clone(),
-            body,
-        })
-    }
-}
-
-fn is_json(content_type: &str) -> bool {
-    content_type.starts_with("application/json")
-        || content_type.starts_with("application/problem+json")
-}
-
-fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::Unreadable(error.into())
 }

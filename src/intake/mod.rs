@@ -219,13 +219,13 @@ impl Intake {
             None => inbound.delivery.derived_key.parse()?,
         };
         Ok(Some(KeyedRequest {
-            scope: scope(inbound.delivery.provider),
+            scope: scope(inbound.delivery.provider).into(),
             key,
             webhook_type: inbound.delivery.webhook_type,
             method: inbound.method.clone(),
             path: inbound.path.clone(),
             fingerprint: inbound.fingerprint.clone(),
-            body: Json::of(&inbound.delivery.body),
+            body: Some(Json::of(&inbound.delivery.body)),
             source_ip: inbound.source_ip.clone(),
         }))
     }

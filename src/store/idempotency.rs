@@ -22,6 +22,18 @@ text_enum! {
     }
 }
 
+text_enum! {
+    /// How `response_body`, which is JSON, holds the answer's body.
+    BodyEncoding {
+        /// The body is JSON, and kept as it is.
+        Json => "json",
+        /// A JSON string with the body's text.
+        Text => "text",
+        /// A JSON string with the body's bytes in base64.
+        Base64 => "base64",
+    }
+}
+
 /// A record to claim.
 #[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = table, treat_none_as_default_value = false)]
@@ -72,6 +84,8 @@ struct Replacement<'a> {
     request_body: Option<&'a Json>,
     response_status: Option<i16>,
     response_content_type: Option<&'a str>,
+    response_headers: Option<&'a Json>,
+    response_encoding: Option<BodyEncoding>,
     response_body: Option<&'a Json>,
     error_message: Option<&'a str>,
     owner_token: Uuid,
@@ -96,6 +110,8 @@ impl<'a> From<&NewRecord<'a>> for Replacement<'a> {
             request_body: new.request_body,
             response_status: None,
             response_content_type: None,
+            response_headers: None,
+            response_encoding: None,
             response_body: None,
             error_message: new.error_message,
             owner_token: new.owner_token,
@@ -125,6 +141,10 @@ pub struct Record {
     pub response_status: Option<i16>,
     /// The answer's content type.
     pub response_content_type: Option<String>,
+    /// The answer's other headers, a JSON object of strings.
+    pub response_headers: Option<Json>,
+    /// How the body is held; none: by the content type, as records did at first.
+    pub response_encoding: Option<BodyEncoding>,
     /// The answer's body, as JSON.
     pub response_body: Option<Json>,
     /// Until when its owner has it to itself.
@@ -143,6 +163,10 @@ pub struct Completion<'a> {
     pub response_status: Option<i16>,
     /// The answer's content type.
     pub response_content_type: Option<&'a str>,
+    /// The answer's other headers, a JSON object of strings.
+    pub response_headers: Option<&'a Json>,
+    /// How the body is held.
+    pub response_encoding: Option<BodyEncoding>,
     /// The answer's body, as JSON.
     pub response_body: Option<&'a Json>,
     /// Whose it turned out to be.
@@ -206,6 +230,21 @@ pub fn complete(
         filter: owned.and(table::status.eq(RecordStatus::InProgress)),
     };
     let rows = on_each!(conn, |c| update.execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Gives the owner of a record that is in progress more time. `false`: another has taken it over, and nothing was done.
+pub fn renew(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    owner_token: Uuid,
+    lease_expires_at: Timestamp,
+) -> Result<bool, StoreError> {
+    let owned = table::id.eq(id).and(table::owner_token.eq(owner_token));
+    let rows = on_each!(conn, |c| diesel::update(table::table)
+        .filter(owned.and(table::status.eq(RecordStatus::InProgress)))
+        .set(table::lease_expires_at.eq(lease_expires_at))
+        .execute(c))?;
     Ok(rows == 1)
 }
 

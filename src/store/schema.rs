@@ -53,6 +53,9 @@ diesel::table! {
         currency -> Text,
         created_at -> Moment,
         updated_at -> Moment,
+        paid_minor -> BigInt,
+        service_type -> Nullable<Text>,
+        description -> Nullable<Text>,
     }
 }
 
@@ -83,6 +86,81 @@ diesel::table! {
         amount_minor -> BigInt,
         currency -> Text,
         created_at -> Moment,
+        payment_id -> Nullable<Id>,
+        refund_id -> Nullable<Id>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    payments (id) {
+        id -> Id,
+        order_id -> Id,
+        retailer_id -> Id,
+        amount_minor -> BigInt,
+        currency -> Text,
+        method -> Text,
+        refunded_minor -> BigInt,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    refunds (id) {
+        id -> Id,
+        payment_id -> Id,
+        order_id -> Id,
+        retailer_id -> Id,
+        amount_minor -> BigInt,
+        currency -> Text,
+        reason -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    bookings (id) {
+        id -> Id,
+        retailer_id -> Id,
+        service -> Text,
+        customer_name -> Text,
+        date -> Text,
+        time -> Text,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    api_clients (id) {
+        id -> Id,
+        name -> Text,
+        retailer_id -> Nullable<Id>,
+        created_at -> Moment,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    api_tokens (id) {
+        id -> Id,
+        client_id -> Id,
+        token_sha256 -> Text,
+        scopes -> Text,
+        created_at -> Moment,
+        revoked_at -> Nullable<Moment>,
     }
 }
 
@@ -147,8 +225,12 @@ diesel::table! {
         created_at -> Moment,
         last_accessed_at -> Moment,
         expires_at -> Moment,
+        response_headers -> Nullable<Document>,
+        response_encoding -> Nullable<Text>,
     }
 }
 
 diesel::joinable!(webhook_event -> orders (order_id));
 diesel::allow_tables_to_appear_in_same_query!(webhook_event, orders);
+diesel::joinable!(api_tokens -> api_clients (client_id));
+diesel::allow_tables_to_appear_in_same_query!(api_tokens, api_clients);

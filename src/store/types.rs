@@ -196,6 +196,9 @@ macro_rules! text_enum {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
             /// The name that is stored and shown.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -219,9 +222,16 @@ macro_rules! text_enum {
             String: diesel::deserialize::FromSql<diesel::sql_types::Text, DB>,
         {
             fn from_sql(raw: DB::RawValue<'_>) -> diesel::deserialize::Result<Self> {
-                match String::from_sql(raw)?.as_str() {
+                Ok(String::from_sql(raw)?.parse()?)
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
                     $($text => Ok(Self::$variant),)+
-                    other => Err(format!("{other:?} is no {}", stringify!($name)).into()),
+                    other => Err(format!("{other:?} is no {}", stringify!($name))),
                 }
             }
         }

@@ -4,14 +4,15 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{
         StatusCode,
-        header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
+        header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{error::Error, fmt, time::Duration};
 
 use crate::{
-    idempotency::InvalidKey,
+    commerce::refusal::{FieldError, Refusal},
+    idempotency::{InvalidKey, StoredReply},
     intake::IntakeError,
     provider::{Malformed, SignatureError},
     store::StoreError,
@@ -24,17 +25,23 @@ pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // The table below says what each is.
 pub enum ErrorCode {
+    IdempotencyKeyRequired,
     IdempotencyKeyInvalid,
     BodyMalformed,
+    ValidationFailed,
     SignatureMissing,
     SignatureInvalid,
+    TokenMissing,
+    TokenInvalid,
     VerifyTokenMismatch,
+    ScopeMissing,
     NotFound,
     MethodNotAllowed,
     RequestProcessing,
     IdempotencyKeyMismatch,
     BodyTooLarge,
     ContentTypeUnsupported,
+    RateLimited,
     Internal,
     StoreUnavailable,
     ProviderNotConfigured,
@@ -44,18 +51,31 @@ impl ErrorCode {
     /// Name, status and title of each failure. No other place names the status of a failure.
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {
+            Self::IdempotencyKeyRequired => (
+                "IDEMPOTENCY_KEY_REQUIRED",
+                400,
+                "An idempotency key is required",
+            ),
             Self::IdempotencyKeyInvalid => (
                 "IDEMPOTENCY_KEY_INVALID",
                 400,
                 "The idempotency key is invalid",
             ),
             Self::BodyMalformed => ("BODY_MALFORMED", 400, "The body cannot be read"),
+            Self::ValidationFailed => (
+                "VALIDATION_FAILED",
+                400,
+                "What the request asks for cannot be done",
+            ),
             Self::SignatureMissing => ("SIGNATURE_MISSING", 401, "The request is not signed"),
             Self::SignatureInvalid => (
                 "SIGNATURE_INVALID",
                 401,
                 "The signature does not fit the request",
             ),
+            Self::TokenMissing => ("TOKEN_MISSING", 401, "The request has no bearer token"),
+            Self::TokenInvalid => ("TOKEN_INVALID", 401, "The token is not known here"),
+            Self::ScopeMissing => ("SCOPE_MISSING", 403, "The token does not reach so far"),
             Self::VerifyTokenMismatch => {
                 ("VERIFY_TOKEN_MISMATCH", 403, "The verify token is not ours")
             }
@@ -77,6 +97,7 @@ impl ErrorCode {
                 415,
                 "The content type is not supported",
             ),
+            Self::RateLimited => ("RATE_LIMITED", 429, "Too many requests"),
             Self::Internal => ("INTERNAL", 500, "Something broke inside"),
             Self::StoreUnavailable => ("STORE_UNAVAILABLE", 503, "The database is not available"),
             Self::ProviderNotConfigured => (
@@ -91,6 +112,11 @@ impl ErrorCode {
     pub fn name(self) -> &'static str {
         self.row().0
     }
+
+    /// The status that it is answered with.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
 }
 
 /// An error on its way to the client. What broke inside stays in `cause`, for the log.
@@ -101,6 +127,7 @@ pub struct Problem {
     message: String,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
+    errors: Vec<FieldError>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -112,6 +139,7 @@ impl Problem {
             message: message.into(),
             retry_after: None,
             allow: None,
+            errors: Vec::new(),
             cause: None,
         }
     }
@@ -124,6 +152,23 @@ impl Problem {
                 ErrorCode::MethodNotAllowed,
                 format!("allowed here: {allow}"),
             )
+        }
+    }
+
+    /// Each part of the request that is wrong.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let listed: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        Self {
+            errors,
+            ..Self::new(ErrorCode::ValidationFailed, listed.join("; "))
+        }
+    }
+
+    /// The sender has had its share, and may come again after a while.
+    pub fn rate_limited(retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(ErrorCode::RateLimited, "send fewer requests")
         }
     }
 
@@ -174,11 +219,10 @@ impl fmt::Display for Problem {
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        StatusCode::from_u16(self.code.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        self.code.status()
     }
 
     fn error_response(&self) -> HttpResponse {
-        let (name, status, title) = self.code.row();
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CONTENT_TYPE, CONTENT_TYPE_PROBLEM));
         if let Some(after) = self.retry_after {
@@ -189,7 +233,17 @@ impl ResponseError for Problem {
         if let Some(allow) = self.allow {
             response.insert_header((ALLOW, allow));
         }
-        let body = json!({
+        if matches!(self.code, ErrorCode::TokenMissing | ErrorCode::TokenInvalid) {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        response.body(self.body())
+    }
+}
+
+impl Problem {
+    fn body(&self) -> String {
+        let (name, status, title) = self.code.row();
+        let mut body = json!({
             "type": "about:blank",
             "title": title,
             "status": status,
@@ -198,8 +252,25 @@ impl ResponseError for Problem {
             "error_code": name,
             "message": self.message,
         });
-        response.body(body.to_string())
+        if !self.errors.is_empty() {
+            body["errors"] = self.errors.iter().map(field_error).collect();
+        }
+        body.to_string()
     }
+
+    /// The error as an answer that is stored and replayed.
+    pub fn to_stored(&self) -> StoredReply {
+        StoredReply {
+            status: self.status_code().as_u16().cast_signed(),
+            content_type: Some(CONTENT_TYPE_PROBLEM.to_owned()),
+            body: self.body().into(),
+            ..StoredReply::default()
+        }
+    }
+}
+
+fn field_error(error: &FieldError) -> Value {
+    json!({"field": error.field, "code": error.code, "message": error.message})
 }
 
 impl From<IntakeError> for Problem {
@@ -220,6 +291,17 @@ impl From<IntakeError> for Problem {
             IntakeError::Timeout => Self::unavailable(error),
             IntakeError::ReplyTooLarge => Self::internal(error),
             IntakeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound(what) => {
+                Self::new(ErrorCode::NotFound, format!("there is no such {what}"))
+            }
+            Refusal::Invalid(errors) => Self::invalid(errors),
         }
     }
 }

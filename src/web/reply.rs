@@ -22,19 +22,22 @@ pub fn encode(reply: Reply) -> StoredReply {
         Reply::Twiml(text) => StoredReply {
             status: 200,
             content_type: Some(twiml::CONTENT_TYPE.to_owned()),
-            body: twiml::response(text.as_deref()),
+            body: twiml::response(text.as_deref()).into(),
+            ..StoredReply::default()
         },
         Reply::Empty => StoredReply {
             status: 204,
-            content_type: None,
-            body: String::new(),
+            ..StoredReply::default()
         },
         Reply::Report(events) => {
             let events: Vec<_> = events.iter().map(report).collect();
             StoredReply {
                 status: 200,
                 content_type: Some("application/json".to_owned()),
-                body: json!({"success": true, "events": events}).to_string(),
+                body: json!({"success": true, "events": events})
+                    .to_string()
+                    .into(),
+                ..StoredReply::default()
             }
         }
     }
@@ -58,6 +61,9 @@ pub fn response(answer: &Answer) -> Result<HttpResponse, Problem> {
     let status = StatusCode::from_u16(status).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);
     response.insert_header((REPLAYED, if answer.replayed { "true" } else { "false" }));
+    for (name, value) in &answer.reply.headers {
+        response.insert_header((name.as_str(), value.as_str()));
+    }
     Ok(match &answer.reply.content_type {
         Some(content_type) => response
             .insert_header((CONTENT_TYPE, content_type.as_str()))

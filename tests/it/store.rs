@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use hookonce::store::{
     Conn, DatabaseUrl, Store, StoreError, StoreOptions,
     events::{self, NewEvent, Outcome},
-    idempotency::{self as records, Completion, NewRecord, Record, RecordStatus},
+    idempotency::{self as records, BodyEncoding, Completion, NewRecord, Record, RecordStatus},
     types::{Json, Timestamp, Uuid},
 };
 use std::time::Duration;
@@ -80,6 +80,8 @@ fn completion(body: &Json) -> Completion<'_> {
         status: RecordStatus::Completed,
         response_status: Some(200),
         response_content_type: Some("application/json"),
+        response_headers: None,
+        response_encoding: Some(BodyEncoding::Json),
         response_body: Some(body),
         retailer_id: None,
         order_id: None,

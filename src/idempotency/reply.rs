@@ -1,0 +1,134 @@
+//! An answer as it is kept: every byte of it comes back, whatever its body is.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+use crate::store::{
+    StoreError,
+    idempotency::{BodyEncoding, Record},
+    types::Json,
+};
+
+/// An answer as it is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoredReply {
+    /// HTTP status.
+    pub status: i16,
+    /// Content type; none without a body.
+    pub content_type: Option<String>,
+    /// Other headers that are replayed, by name.
+    pub headers: BTreeMap<String, String>,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl StoredReply {
+    /// The largest body that is kept; a larger reply fails its request instead of being cut.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+
+    /// The body as the JSON that is kept, which an operator can read where it is text. None where there is none.
+    pub(super) fn body_to_json(&self) -> Option<(Json, BodyEncoding)> {
+        if self.body.is_empty() {
+            return None;
+        }
+        let Ok(text) = std::str::from_utf8(&self.body) else {
+            let encoded = Value::from(BASE64.encode(&self.body));
+            return Some((Json::of(&encoded), BodyEncoding::Base64));
+        };
+        let is_json = self.content_type.as_deref().is_some_and(is_json);
+        match is_json.then(|| Json::parse(text.to_owned())) {
+            Some(Ok(json)) => Some((json, BodyEncoding::Json)),
+            _ => Some((Json::of(&Value::from(text)), BodyEncoding::Text)),
+        }
+    }
+
+    /// The other headers as the JSON that is kept. None where there is none.
+    pub(super) fn headers_to_json(&self) -> Option<Json> {
+        (!self.headers.is_empty()).then(|| Json::of(&serde_json::json!(self.headers)))
+    }
+
+    pub(super) fn from_record(record: &Record) -> Result<Self, StoreError> {
+        let body = match &record.response_body {
+            Some(json) => decode(json, encoding(record))?,
+            None => Bytes::new(),
+        };
+        let headers = match &record.response_headers {
+            Some(json) => serde_json::from_str(json.as_str()).map_err(unreadable)?,
+            None => BTreeMap::new(),
+        };
+        let status = record.response_status.ok_or("it has no status");
+        Ok(Self {
+            status: status.map_err(unreadable)?,
+            content_type: record.response_content_type.clone(),
+            headers,
+            body,
+        })
+    }
+}
+
+/// The first records did not say how they hold their body: JSON as it is, any other as text.
+fn encoding(record: &Record) -> BodyEncoding {
+    record.response_encoding.unwrap_or_else(|| {
+        match record.response_content_type.as_deref().is_some_and(is_json) {
+            true => BodyEncoding::Json,
+            false => BodyEncoding::Text,
+        }
+    })
+}
+
+fn decode(json: &Json, encoding: BodyEncoding) -> Result<Bytes, StoreError> {
+    let text = || serde_json::from_str::<String>(json.as_str()).map_err(unreadable);
+    Ok(match encoding {
+        BodyEncoding::Json => json.as_str().to_owned().into(),
+        BodyEncoding::Text => text()?.into(),
+        BodyEncoding::Base64 => BASE64.decode(text()?).map_err(unreadable)?.into(),
+    })
+}
+
+fn is_json(content_type: &str) -> bool {
+    content_type.starts_with("application/json")
+        || content_type.starts_with("application/problem+json")
+}
+
+fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Unreadable(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(content_type: &str, body: &'static [u8]) -> (BodyEncoding, Bytes) {
+        let reply = StoredReply {
+            content_type: Some(content_type.to_owned()),
+            body: Bytes::from_static(body),
+            ..StoredReply::default()
+        };
+        let (json, encoding) = reply.body_to_json().unwrap();
+        (encoding, decode(&json, encoding).unwrap())
+    }
+
+    #[test]
+    fn every_body_comes_back_byte_for_byte() {
+        let cases: [(&str, &[u8], BodyEncoding); 6] = [
+            (
+                "application/json",
+                b"{ \"b\" : 1.0, \"a\":2 }",
+                BodyEncoding::Json,
+            ),
+            ("application/json", b"{ no json", BodyEncoding::Text),
+            ("application/json", b"\"\\ud800\"", BodyEncoding::Json),
+            ("text/xml", "<é/>\0".as_bytes(), BodyEncoding::Text),
+            ("text/plain", b"{\"a\":1}", BodyEncoding::Text),
+            ("image/png", b"\x89PNG\xff\0", BodyEncoding::Base64),
+        ];
+        for (content_type, body, encoding) in cases {
+            let (by, back) = kept(content_type, body);
+            assert_eq!(&back[..], body);
+            assert_eq!(by, encoding, "{body:?}");
+        }
+        assert_eq!(StoredReply::default().body_to_json(), None);
+    }
+}
