@@ -9,17 +9,18 @@ use super::{
     CommandError, catalog,
     fixture::{EMBEDDED, Fixture},
     init_log,
-    retailer::new_retailer,
     sender::{Received, Sender},
 };
 use crate::{
     app,
+    commerce::retailers::{self, NewRetailer},
     config::Config,
     provider::Provider,
     secret::Secret,
     store::{
-        DatabaseUrl, Store, events, retailers,
+        DatabaseUrl, Store, events,
         totals::{self, Totals},
+        types::Timestamp,
     },
 };
 
@@ -100,13 +101,15 @@ async fn show(store: &Store, sender: &Sender) -> Result<(), CommandError> {
 async fn open_shop(store: &Store) -> Result<(), CommandError> {
     let phone = "+14155238886".parse().map_err(CommandError::failed)?;
     let currency = "USD".parse().map_err(CommandError::failed)?;
-    let id_at_meta = Some("106540352242922".to_owned());
-    let retailer = new_retailer("Demo Kitchen", &phone, id_at_meta, currency);
-    let id = retailer.id;
-    store
-        .write(move |conn| retailers::insert(conn, &retailer))
-        .await?;
-    catalog::import_file(store, id, embedded("catalogue.csv")?).await?;
+    let new = NewRetailer {
+        name: "Demo Kitchen".to_owned(),
+        phone,
+        phone_number_id: Some("106540352242922".to_owned()),
+        currency,
+    };
+    let added = store.write(move |conn| retailers::add(conn, new, Timestamp::now()));
+    let retailer = added.await?;
+    catalog::import_file(store, retailer.id, embedded("catalogue.csv")?).await?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use std::{error::Error, fmt, process::ExitCode};
 
 use crate::{
     app::StartError,
+    commerce::error::CommerceError,
     config::{Config, ConfigError},
     store::StoreError,
 };
@@ -89,6 +90,19 @@ impl fmt::Display for CommandError {
 impl From<ConfigError> for CommandError {
     fn from(error: ConfigError) -> Self {
         Self::usage(error)
+    }
+}
+
+impl From<CommerceError> for CommandError {
+    /// Without the pointers into a body that was never sent.
+    fn from(error: CommerceError) -> Self {
+        match error {
+            CommerceError::Invalid(errors) => {
+                let messages: Vec<_> = errors.into_iter().map(|error| error.message).collect();
+                Self::failed(messages.join("; "))
+            }
+            other => Self::failed(other),
+        }
     }
 }
 

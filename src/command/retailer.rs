@@ -6,12 +6,16 @@ use serde_json::json;
 use super::{CommandError, init_log};
 use crate::{
     app,
-    commerce::{money::Currency, phone::PhoneNumber},
+    commerce::{
+        money::Currency,
+        phone::PhoneNumber,
+        retailers::{self, NewRetailer},
+    },
     config::Config,
     store::{
         Store,
-        retailers::{self, Retailer},
-        types::{Timestamp, Uuid},
+        retailers::{self as rows, Retailer},
+        types::Timestamp,
     },
 };
 
@@ -51,46 +55,22 @@ pub async fn run(command: Command, config: Config) -> Result<(), CommandError> {
 }
 
 async fn add(store: &Store, args: Add) -> Result<(), CommandError> {
-    let retailer = new_retailer(&args.name, &args.phone, args.phone_number_id, args.currency);
-    let row = retailer.clone();
-    let added = store.write(move |conn| retailers::insert(conn, &row)).await;
-    match added {
-        Ok(()) => {
-            println!("{}", to_json(&retailer));
-            Ok(())
-        }
-        Err(error) if error.is_taken() => Err(CommandError::failed(
-            "this phone or phone number id belongs to another retailer",
-        )),
-        Err(error) => Err(error.into()),
-    }
-}
-
-async fn list(store: &Store) -> Result<(), CommandError> {
-    for retailer in store.read(retailers::list).await? {
-        println!("{}", to_json(&retailer));
-    }
+    let new = NewRetailer {
+        name: args.name,
+        phone: args.phone,
+        phone_number_id: args.phone_number_id,
+        currency: args.currency,
+    };
+    let added = store.write(move |conn| retailers::add(conn, new, Timestamp::now()));
+    println!("{}", to_json(&added.await?));
     Ok(())
 }
 
-/// A retailer as it is added, its catalogue still empty.
-pub fn new_retailer(
-    name: &str,
-    phone: &PhoneNumber,
-    phone_number_id: Option<String>,
-    currency: Currency,
-) -> Retailer {
-    let now = Timestamp::now();
-    Retailer {
-        id: Uuid::in_order(),
-        name: name.to_owned(),
-        phone: phone.as_str().to_owned(),
-        phone_number_id,
-        currency: currency.code().to_owned(),
-        catalogue_version: Uuid::random(),
-        created_at: now,
-        updated_at: now,
+async fn list(store: &Store) -> Result<(), CommandError> {
+    for retailer in store.read(rows::list).await? {
+        println!("{}", to_json(&retailer));
     }
+    Ok(())
 }
 
 fn to_json(retailer: &Retailer) -> serde_json::Value {

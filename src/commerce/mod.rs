@@ -1,14 +1,20 @@
-//! The business: catalogues, orders read from messages, money, and what customers are told. Knows neither HTTP nor
-//! providers.
+//! The business: catalogues, orders from messages and from clients, payments, bookings, money, and what customers are
+//! told. Knows neither HTTP nor providers.
 
+pub mod amount;
+pub mod bookings;
 pub mod catalogue;
+pub mod error;
 mod fold;
 pub mod import;
 pub mod money;
 pub mod order_number;
 pub mod ordering;
+pub mod orders;
+pub mod payments;
 pub mod phone;
-pub mod refusal;
+pub mod reach;
 pub mod reply;
+pub mod retailers;
 pub mod shop;
 pub mod text_order;

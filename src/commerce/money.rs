@@ -3,6 +3,8 @@
 use rust_decimal::Decimal;
 use std::{fmt, str::FromStr};
 
+use crate::store::StoreError;
+
 /// An ISO 4217 currency that has minor units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Currency {
@@ -55,9 +57,23 @@ impl Currency {
             .ok_or(MoneyError::TooLarge)
     }
 
+    /// Writes minor units as a decimal number: `17.00`.
+    pub fn decimal(self, minor: i64) -> String {
+        Decimal::new(minor, self.exponent).to_string()
+    }
+
     /// Writes minor units as people do: `17.00 USD`.
     pub fn show(self, minor: i64) -> String {
-        format!("{} {}", Decimal::new(minor, self.exponent), self.code())
+        format!("{} {}", self.decimal(minor), self.code())
+    }
+
+    /// The currency that a row names.
+    ///
+    /// # Errors
+    /// Where it is none, which was checked when it was stored.
+    pub fn stored(code: &str) -> Result<Self, StoreError> {
+        code.parse()
+            .map_err(|error: MoneyError| StoreError::Unreadable(error.into()))
     }
 }
 

@@ -54,13 +54,13 @@ pub struct Customer {
     pub name: Option<String>,
 }
 
-/// Which message wants it.
+/// Where an order comes from.
 #[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    /// Whose message.
+pub struct Origin<'a> {
+    /// By which way.
     pub source: OrderSource,
-    /// Its id, unique for the source.
-    pub id: &'a str,
+    /// The message that makes it, unique for the source.
+    pub message_id: Option<&'a str>,
 }
 
 /// What is to be done about a wish.
@@ -78,9 +78,17 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     lines: Vec<(Product, u32)>,
+    work: Option<Work>,
     total_minor: i64,
     note: Option<String>,
     price_note: Option<String>,
+}
+
+/// What is made to measure.
+#[derive(Clone, Debug, PartialEq)]
+struct Work {
+    service_type: String,
+    description: String,
 }
 
 /// An order with its items.
@@ -164,16 +172,8 @@ fn decide_cart(cart: &[CartLine], note: Option<&str>, shop: &Shop) -> Decision {
 }
 
 fn draft(lines: Vec<(Product, u32)>, note: Option<String>, price_note: Option<String>) -> Decision {
-    let total = lines.iter().try_fold(0i64, |sum, (product, quantity)| {
-        sum.checked_add(product.price_minor.checked_mul((*quantity).into())?)
-    });
-    match total {
-        Some(total_minor) => Decision::Take(Draft {
-            lines,
-            total_minor,
-            note,
-            price_note,
-        }),
+    match Draft::of_lines(lines, note, price_note) {
+        Some(draft) => Decision::Take(draft),
         None => Decision::NotUnderstood(reply::too_large()),
     }
 }
@@ -201,21 +201,62 @@ fn price_difference(line: &CartLine, product: &Product, shop: &Shop) -> Option<S
 }
 
 impl Draft {
+    /// An order of products, at the catalogue's prices. None where the total is more than can be counted.
+    pub fn of_lines(
+        lines: Vec<(Product, u32)>,
+        note: Option<String>,
+        price_note: Option<String>,
+    ) -> Option<Self> {
+        let total_minor = lines.iter().try_fold(0i64, |sum, (product, quantity)| {
+            sum.checked_add(product.price_minor.checked_mul((*quantity).into())?)
+        })?;
+        Some(Self {
+            lines,
+            work: None,
+            total_minor,
+            note,
+            price_note,
+        })
+    }
+
+    /// An order of work made to measure, at a price in minor units of the shop's currency.
+    pub fn of_work(
+        service_type: String,
+        description: String,
+        price_minor: i64,
+        note: Option<String>,
+    ) -> Self {
+        Self {
+            lines: Vec::new(),
+            work: Some(Work {
+                service_type,
+                description,
+            }),
+            total_minor: price_minor,
+            note,
+            price_note: None,
+        }
+    }
+
     /// Gives the order an id and a number.
     pub fn number(
         self,
         shop: &Shop,
-        message: Message<'_>,
+        origin: Origin<'_>,
         customer: &Customer,
         now: Timestamp,
     ) -> PlacedOrder {
         let id = Uuid::in_order();
+        let (service_type, description) = match self.work {
+            Some(work) => (Some(work.service_type), Some(work.description)),
+            None => (None, None),
+        };
         let order = Order {
             id,
             order_number: order_number::random(),
             retailer_id: shop.retailer_id,
-            source: message.source,
-            message_id: Some(message.id.to_owned()),
+            source: origin.source,
+            message_id: origin.message_id.map(str::to_owned),
             status: OrderStatus::Pending,
             customer_phone: customer.phone.clone(),
             customer_user_id: customer.user_id.clone(),
@@ -226,6 +267,9 @@ impl Draft {
             currency: shop.currency.code().to_owned(),
             created_at: now,
             updated_at: now,
+            paid_minor: 0,
+            service_type,
+            description,
         };
         let item = |(position, (product, quantity)): (i32, (Product, u32))| OrderItem {
             order_id: id,
@@ -270,18 +314,28 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
 fn write_rest(conn: &mut Conn<'_>, placed: &PlacedOrder) -> Result<(), StoreError> {
     let PlacedOrder { order, items } = placed;
     orders::insert_items(conn, items)?;
-    ledger::insert(
-        conn,
-        &LedgerEntry {
-            id: Uuid::in_order(),
-            retailer_id: order.retailer_id,
-            order_id: order.id,
-            kind: EntryKind::Order,
-            amount_minor: order.total_minor,
-            currency: &order.currency,
-            created_at: order.created_at,
-        },
-    )
+    let owed = ledger_entry(order, EntryKind::Order, order.total_minor, order.created_at);
+    ledger::insert(conn, &owed)
+}
+
+/// An entry about an order, in minor units of its currency.
+pub(super) fn ledger_entry(
+    order: &Order,
+    kind: EntryKind,
+    amount_minor: i64,
+    now: Timestamp,
+) -> LedgerEntry<'_> {
+    LedgerEntry {
+        id: Uuid::in_order(),
+        retailer_id: order.retailer_id,
+        order_id: order.id,
+        kind,
+        amount_minor,
+        currency: &order.currency,
+        created_at: now,
+        payment_id: None,
+        refund_id: None,
+    }
 }
 
 /// The order that a message has made before.

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use crate::{
     commerce::{
-        ordering::{self, CartLine, Customer, Decision, Message, PlacedOrder, Wish},
+        ordering::{self, CartLine, Customer, Decision, Origin, PlacedOrder, Wish},
         reply,
         shop::{Shop, Shops},
     },
@@ -109,11 +109,11 @@ impl Plan {
             Decision::NotAnOrder => (Outcome::NotAnOrder, None, None),
             Decision::NotUnderstood(reply) => (Outcome::UnknownProduct, Some(reply), None),
             Decision::Take(draft) => {
-                let message = Message {
+                let origin = Origin {
                     source: order_source(provider),
-                    id: &event.id,
+                    message_id: Some(&event.id),
                 };
-                let placed = draft.number(shop, message, &customer(from), now);
+                let placed = draft.number(shop, origin, &customer(from), now);
                 let reply = reply::order_received(&placed.order, &placed.items);
                 (Outcome::OrderCreated, Some(reply), Some(placed))
             }

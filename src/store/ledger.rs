@@ -1,6 +1,6 @@
-//! What is owed to a retailer, entry by entry.
+//! What is owed to a retailer, entry by entry: above zero where more is owed, below where less.
 
-use diesel::prelude::*;
+use diesel::{dsl::sql, prelude::*, sql_types::BigInt};
 
 use super::{
     Conn, StoreError, on_each,
@@ -13,6 +13,12 @@ text_enum! {
     EntryKind {
         /// An order: its total is owed. One for each order.
         Order => "order",
+        /// An order that nobody will do: its total is no longer owed. At most one for each order.
+        Cancellation => "cancellation",
+        /// A payment: so much less is owed. One for each payment.
+        Payment => "payment",
+        /// A refund: so much is owed again. One for each refund.
+        Refund => "refund",
     }
 }
 
@@ -34,6 +40,21 @@ pub struct LedgerEntry<'a> {
     pub currency: &'a str,
     /// When.
     pub created_at: Timestamp,
+    /// The payment, where it is one.
+    pub payment_id: Option<Uuid>,
+    /// The refund, where it is one.
+    pub refund_id: Option<Uuid>,
+}
+
+/// The sum of a retailer's entries of one kind, in minor units of the currency.
+#[derive(Clone, Debug, PartialEq, Queryable)]
+pub struct LedgerSum {
+    /// Why.
+    pub kind: EntryKind,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// In minor units of `currency`.
+    pub amount_minor: i64,
 }
 
 /// Enters an amount.
@@ -42,4 +63,15 @@ pub fn insert(conn: &mut Conn<'_>, entry: &LedgerEntry<'_>) -> Result<(), StoreE
         .values(entry)
         .execute(c))?;
     Ok(())
+}
+
+/// What a retailer's entries come to, by kind and currency.
+pub fn sums(conn: &mut Conn<'_>, retailer: Uuid) -> Result<Vec<LedgerSum>, StoreError> {
+    // PostgreSQL's sum of BIGINT is NUMERIC.
+    let sum = || sql::<BigInt>("CAST(sum(amount_minor) AS BIGINT)");
+    Ok(on_each!(conn, |c| table::table
+        .filter(table::retailer_id.eq(retailer))
+        .group_by((table::kind, table::currency))
+        .select((table::kind, table::currency, sum()))
+        .load(c))?)
 }

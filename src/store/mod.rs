@@ -1,5 +1,6 @@
 //! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
 
+pub mod bookings;
 mod cached;
 pub mod events;
 pub mod idempotency;
@@ -7,6 +8,7 @@ pub mod ledger;
 pub mod message_status;
 mod migrations;
 pub mod orders;
+pub mod payments;
 mod postgres;
 pub mod products;
 pub mod retailers;

@@ -15,6 +15,8 @@ text_enum! {
         Twilio => "twilio",
         /// A message through Meta's Cloud API.
         WhatsApp => "whatsapp",
+        /// A client of the API.
+        Api => "api",
     }
 }
 
@@ -23,6 +25,16 @@ text_enum! {
     OrderStatus {
         /// Received, not looked at yet.
         Pending => "pending",
+        /// The shop will do it.
+        Confirmed => "confirmed",
+        /// The shop is doing it.
+        Preparing => "preparing",
+        /// It can be fetched or brought.
+        Ready => "ready",
+        /// The customer has it.
+        Delivered => "delivered",
+        /// Nobody will do it.
+        Cancelled => "cancelled",
     }
 }
 
@@ -60,6 +72,12 @@ pub struct Order {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// What was paid and not refunded, in minor units.
+    pub paid_minor: i64,
+    /// The kind of work, where it is made to measure and has no items.
+    pub service_type: Option<String>,
+    /// What is to be made.
+    pub description: Option<String>,
 }
 
 /// One line of an order, with name and price as they were.
@@ -132,4 +150,116 @@ pub fn items(conn: &mut Conn<'_>, order: Uuid) -> Result<Vec<OrderItem>, StoreEr
         .order(order_items::position)
         .select(OrderItem::as_select())
         .load(c))?)
+}
+
+/// Which orders to list; none of these: all.
+#[derive(Clone, Debug, Default)]
+pub struct OrderFilter {
+    /// Whose.
+    pub retailer_id: Option<Uuid>,
+    /// How far they have come.
+    pub status: Option<OrderStatus>,
+    /// Where they came from.
+    pub source: Option<OrderSource>,
+    /// The number that people use.
+    pub order_number: Option<String>,
+    /// Who ordered, E.164 with `+`.
+    pub customer_phone: Option<String>,
+    /// Created then or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before then.
+    pub created_before: Option<Timestamp>,
+}
+
+/// The orders of a filter, the newest first, that come after the order `after`; at most `limit`. Ids are made in the
+/// order of time.
+pub fn list(
+    conn: &mut Conn<'_>,
+    filter: &OrderFilter,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Order>, StoreError> {
+    Ok(on_each!(conn, |c| {
+        let mut query = table::table.select(Order::as_select()).into_boxed();
+        if let Some(id) = filter.retailer_id {
+            query = query.filter(table::retailer_id.eq(id));
+        }
+        if let Some(status) = filter.status {
+            query = query.filter(table::status.eq(status));
+        }
+        if let Some(source) = filter.source {
+            query = query.filter(table::source.eq(source));
+        }
+        if let Some(number) = &filter.order_number {
+            query = query.filter(table::order_number.eq(number));
+        }
+        if let Some(phone) = &filter.customer_phone {
+            query = query.filter(table::customer_phone.eq(phone));
+        }
+        if let Some(from) = filter.created_from {
+            query = query.filter(table::created_at.ge(from));
+        }
+        if let Some(before) = filter.created_before {
+            query = query.filter(table::created_at.lt(before));
+        }
+        if let Some(after) = after {
+            query = query.filter(table::id.lt(after));
+        }
+        query.order(table::id.desc()).limit(limit).load(c)
+    })?)
+}
+
+/// The order with this id.
+pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<Order>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .find(id)
+        .select(Order::as_select())
+        .get_result(c)
+        .optional())?)
+}
+
+/// The items of several orders, by order and place.
+pub fn items_of(conn: &mut Conn<'_>, orders: &[Uuid]) -> Result<Vec<OrderItem>, StoreError> {
+    Ok(on_each!(conn, |c| order_items::table
+        .filter(order_items::order_id.eq_any(orders))
+        .order((order_items::order_id, order_items::position))
+        .select(OrderItem::as_select())
+        .load(c))?)
+}
+
+/// Moves an order from one status to the next. `false`: it was no longer in the first, and nothing was done.
+pub fn change_status(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    from: OrderStatus,
+    to: OrderStatus,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let rows = on_each!(conn, |c| diesel::update(table::table.find(id))
+        .filter(table::status.eq(from))
+        .set((table::status.eq(to), table::updated_at.eq(now)))
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Counts a payment. `false`: it is more than is owed, and nothing was done. Of payments that come at once, the second
+/// waits here for the first, and then counts with it.
+pub fn add_paid(conn: &mut Conn<'_>, id: Uuid, minor: i64) -> Result<bool, StoreError> {
+    let is_owed = || {
+        let fits = table::paid_minor.le(table::total_minor - minor);
+        fits.and(table::status.ne(OrderStatus::Cancelled))
+    };
+    let rows = on_each!(conn, |c| diesel::update(table::table.find(id))
+        .filter(is_owed())
+        .set(table::paid_minor.eq(table::paid_minor + minor))
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Takes a refund off what was paid.
+pub fn take_off_paid(conn: &mut Conn<'_>, id: Uuid, minor: i64) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::update(table::table.find(id))
+        .set(table::paid_minor.eq(table::paid_minor - minor))
+        .execute(c))?;
+    Ok(())
 }

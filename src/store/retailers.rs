@@ -91,3 +91,45 @@ pub fn touch_catalogue(
         .execute(c))?;
     Ok(())
 }
+
+/// Changes what a retailer is called and where its customers write. `false`: there is none with this id.
+///
+/// # Errors
+/// [`StoreError::is_taken`] where its phone or phone number id belongs to another.
+pub fn update(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    name: &str,
+    phone: &str,
+    phone_number_id: Option<&str>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let rows = on_each!(conn, |c| diesel::update(table::table.find(id))
+        .set((
+            table::name.eq(name),
+            table::phone.eq(phone),
+            table::phone_number_id.eq(phone_number_id),
+            table::updated_at.eq(now),
+        ))
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// The retailers, the newest first, that come after the retailer `after`; at most `limit`.
+pub fn page(
+    conn: &mut Conn<'_>,
+    only: Option<Uuid>,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Retailer>, StoreError> {
+    Ok(on_each!(conn, |c| {
+        let mut query = table::table.select(Retailer::as_select()).into_boxed();
+        if let Some(only) = only {
+            query = query.filter(table::id.eq(only));
+        }
+        if let Some(after) = after {
+            query = query.filter(table::id.lt(after));
+        }
+        query.order(table::id.desc()).limit(limit).load(c)
+    })?)
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::{error::Error, fmt, time::Duration};
 
 use crate::{
-    commerce::refusal::{FieldError, Refusal},
+    commerce::error::{CommerceError, FieldError},
     idempotency::{InvalidKey, StoredReply},
     intake::IntakeError,
     provider::{Malformed, SignatureError},
@@ -295,13 +295,12 @@ impl From<IntakeError> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotFound(what) => {
-                Self::new(ErrorCode::NotFound, format!("there is no such {what}"))
-            }
-            Refusal::Invalid(errors) => Self::invalid(errors),
+impl From<CommerceError> for Problem {
+    fn from(error: CommerceError) -> Self {
+        match error {
+            CommerceError::NotFound(_) => Self::new(ErrorCode::NotFound, error.to_string()),
+            CommerceError::Invalid(errors) => Self::invalid(errors),
+            CommerceError::Store(error) => error.into(),
         }
     }
 }

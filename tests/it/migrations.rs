@@ -70,6 +70,11 @@ async fn the_promised_columns_are_there(engine: Engine) {
         "orders",
         "order_items",
         "ledger_entries",
+        "payments",
+        "refunds",
+        "bookings",
+        "api_clients",
+        "api_tokens",
         "webhook_event",
         "webhook_idempotency",
     ] {
@@ -78,7 +83,7 @@ async fn the_promised_columns_are_there(engine: Engine) {
     let promised = "id scope idempotency_key webhook_type method path fingerprint status \
         request_body response_status response_content_type response_body error_message owner_token \
         lease_expires_at source_ip retailer_id order_id replay_count created_at last_accessed_at \
-        expires_at";
+        expires_at response_headers response_encoding";
     let promised: BTreeSet<_> = promised.split_whitespace().map(str::to_owned).collect();
     assert_eq!(columns["webhook_idempotency"], promised);
 }

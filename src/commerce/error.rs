@@ -1,17 +1,24 @@
-//! Why the business does not do what was asked of it.
+//! Why the business did not do what was asked of it.
 
 use std::fmt;
 
-/// Nothing was done, and this is why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+use crate::store::StoreError;
+
+/// Why the business did not do what was asked of it. Whatever it has written by then must be rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum CommerceError {
     /// There is nothing of this kind with the id that was given, or it is another's.
+    #[error("there is no such {0}")]
     NotFound(&'static str),
-    /// Every part of the request that is wrong.
+    /// Every part of the request that cannot be.
+    #[error("the request cannot be done: {}", list(.0))]
     Invalid(Vec<FieldError>),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
-/// One part of a request that is wrong.
+/// One part of a request that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
     /// Where: the JSON Pointer (RFC 6901) of a member of the body, or the name of a parameter.
@@ -33,9 +40,15 @@ impl FieldError {
     }
 }
 
-impl From<FieldError> for Refusal {
+impl From<FieldError> for CommerceError {
     fn from(error: FieldError) -> Self {
         Self::Invalid(vec![error])
+    }
+}
+
+impl From<Vec<FieldError>> for CommerceError {
+    fn from(errors: Vec<FieldError>) -> Self {
+        Self::Invalid(errors)
     }
 }
 
@@ -46,4 +59,9 @@ impl fmt::Display for FieldError {
             false => write!(f, "{}: {}", self.field, self.message),
         }
     }
+}
+
+fn list(errors: &[FieldError]) -> String {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    errors.join("; ")
 }

@@ -1,0 +1,171 @@
+//! Payments for orders, and refunds of payments: never more than is owed, never more than was paid.
+
+use super::{
+    amount::Amount,
+    error::{CommerceError, FieldError},
+    money::Currency,
+    ordering, orders,
+    reach::Reach,
+};
+use crate::store::{
+    Conn, StoreError,
+    ledger::{self, EntryKind, LedgerEntry},
+    orders::{self as order_rows, Order, OrderStatus},
+    payments::{self as rows, Payment, PaymentMethod, Refund},
+    types::{Timestamp, Uuid},
+};
+
+/// A payment that a client tells of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewPayment {
+    /// What is paid for.
+    pub order_id: Uuid,
+    /// How much.
+    pub amount: Amount,
+    /// How.
+    pub method: PaymentMethod,
+}
+
+/// A refund that a client tells of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRefund {
+    /// Of which payment.
+    pub payment_id: Uuid,
+    /// How much.
+    pub amount: Amount,
+    /// Why.
+    pub reason: String,
+}
+
+/// Takes a payment, with its ledger entry.
+///
+/// # Errors
+/// Where there is no such order within reach, or the amount is not owed; or the database's own.
+pub fn pay(
+    conn: &mut Conn<'_>,
+    new: NewPayment,
+    reach: Reach,
+    now: Timestamp,
+) -> Result<Payment, CommerceError> {
+    let order = orders::find_alone(conn, new.order_id, reach)?;
+    let minor = read(&new.amount, &order.currency)?;
+    if !order_rows::add_paid(conn, order.id, minor)? {
+        // Another payment may have come since the order was read.
+        let order = orders::find_alone(conn, order.id, reach)?;
+        return Err(more_than(
+            "more_than_owed",
+            "owed",
+            owed(&order),
+            &order.currency,
+        )?);
+    }
+    let payment = Payment {
+        id: Uuid::in_order(),
+        order_id: order.id,
+        retailer_id: order.retailer_id,
+        amount_minor: minor,
+        currency: order.currency.clone(),
+        method: new.method,
+        refunded_minor: 0,
+        created_at: now,
+    };
+    rows::insert(conn, &payment)?;
+    let entry = ordering::ledger_entry(&order, EntryKind::Payment, -minor, now);
+    ledger::insert(
+        conn,
+        &LedgerEntry {
+            payment_id: Some(payment.id),
+            ..entry
+        },
+    )?;
+    Ok(payment)
+}
+
+/// Gives back some or all of a payment, with its ledger entry.
+///
+/// # Errors
+/// Where there is no such payment within reach, or the amount was not paid; or the database's own.
+pub fn refund(
+    conn: &mut Conn<'_>,
+    new: NewRefund,
+    reach: Reach,
+    now: Timestamp,
+) -> Result<Refund, CommerceError> {
+    let payment = find(conn, new.payment_id, reach)?;
+    let minor = read(&new.amount, &payment.currency)?;
+    if !rows::add_refunded(conn, payment.id, minor)? {
+        // Another refund may have come since the payment was read.
+        let payment = find(conn, payment.id, reach)?;
+        let left = payment.amount_minor - payment.refunded_minor;
+        return Err(more_than(
+            "more_than_paid",
+            "left of the payment",
+            left,
+            &payment.currency,
+        )?);
+    }
+    let order = orders::find_alone(conn, payment.order_id, reach)?;
+    order_rows::take_off_paid(conn, order.id, minor)?;
+    let refund = Refund {
+        id: Uuid::in_order(),
+        payment_id: payment.id,
+        order_id: order.id,
+        retailer_id: order.retailer_id,
+        amount_minor: minor,
+        currency: payment.currency,
+        reason: new.reason,
+        created_at: now,
+    };
+    rows::insert_refund(conn, &refund)?;
+    let entry = ordering::ledger_entry(&order, EntryKind::Refund, minor, now);
+    ledger::insert(
+        conn,
+        &LedgerEntry {
+            refund_id: Some(refund.id),
+            ..entry
+        },
+    )?;
+    Ok(refund)
+}
+
+/// The payment with this id.
+///
+/// # Errors
+/// Where there is none within reach; or the database's own.
+pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Payment, CommerceError> {
+    rows::find(conn, id)?
+        .filter(|payment| reach.covers(payment.retailer_id))
+        .ok_or(CommerceError::NotFound("payment"))
+}
+
+/// The refund with this id.
+///
+/// # Errors
+/// Where there is none within reach; or the database's own.
+pub fn find_refund(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Refund, CommerceError> {
+    rows::find_refund(conn, id)?
+        .filter(|refund| reach.covers(refund.retailer_id))
+        .ok_or(CommerceError::NotFound("refund"))
+}
+
+fn read(amount: &Amount, currency: &str) -> Result<i64, CommerceError> {
+    Ok(amount.minor_units("/amount", Currency::stored(currency)?)?)
+}
+
+/// What is still owed for an order.
+fn owed(order: &Order) -> i64 {
+    match order.status {
+        OrderStatus::Cancelled => 0,
+        _ => order.total_minor - order.paid_minor,
+    }
+}
+
+fn more_than(
+    code: &'static str,
+    what: &str,
+    most: i64,
+    currency: &str,
+) -> Result<CommerceError, StoreError> {
+    let most = Currency::stored(currency)?.show(most);
+    Ok(FieldError::new("/amount", code, format!("is more than the {most} {what}")).into())
+}

@@ -1,0 +1,68 @@
+//! Whose business a caller may see and touch.
+
+use super::error::{CommerceError, FieldError};
+use crate::store::{
+    Conn,
+    retailers::{self, Retailer},
+    types::Uuid,
+};
+
+/// One retailer's business, or everybody's. What lies beyond looks as if it did not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everybody's.
+    All,
+    /// This retailer's alone.
+    Only(Uuid),
+}
+
+impl Reach {
+    /// Whether a retailer's business is within reach.
+    pub fn covers(self, retailer: Uuid) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(only) => only == retailer,
+        }
+    }
+
+    /// The retailer to which lists are confined, beside what is asked for. None where that is out of reach.
+    pub fn confine(self, asked: Option<Uuid>) -> Option<Option<Uuid>> {
+        match (self, asked) {
+            (Self::All, asked) => Some(asked),
+            (Self::Only(only), Some(asked)) if asked != only => None,
+            (Self::Only(only), _) => Some(Some(only)),
+        }
+    }
+
+    /// The retailer with this id.
+    ///
+    /// # Errors
+    /// Where it is out of reach or there is none.
+    pub fn retailer(self, conn: &mut Conn<'_>, id: Uuid) -> Result<Retailer, CommerceError> {
+        let found = match self.covers(id) {
+            true => retailers::find(conn, id)?,
+            false => None,
+        };
+        found.ok_or(CommerceError::NotFound("retailer"))
+    }
+
+    /// The retailer that a request is about: the one that it names, or the only one within reach.
+    ///
+    /// # Errors
+    /// Where it names none and must, or one that is out of reach or does not exist.
+    pub fn choose(
+        self,
+        conn: &mut Conn<'_>,
+        named: Option<Uuid>,
+    ) -> Result<Retailer, CommerceError> {
+        match (named, self) {
+            (Some(id), _) | (None, Self::Only(id)) => self.retailer(conn, id),
+            (None, Self::All) => Err(FieldError::new(
+                "/retailer_id",
+                "retailer_needed",
+                "is required, for the token is not bound to a retailer",
+            )
+            .into()),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The retailers: who they are, what they sell one by one, and what is owed to them. Whole catalogues come in through
+//! [`super::import`].
+
+use super::{
+    amount::money_error,
+    error::{CommerceError, FieldError},
+    money::Currency,
+    phone::PhoneNumber,
+    reach::Reach,
+};
+use crate::store::{
+    Conn, StoreError,
+    ledger::{self, EntryKind},
+    products::{self, Product},
+    retailers::{self, Retailer},
+    types::{Json, Timestamp, Uuid},
+};
+
+/// What a retailer is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewRetailer {
+    /// What it is called.
+    pub name: String,
+    /// The number that customers write to.
+    pub phone: PhoneNumber,
+    /// The same number's id at Meta.
+    pub phone_number_id: Option<String>,
+    /// The currency of all its prices.
+    pub currency: Currency,
+}
+
+/// What a product is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewProduct {
+    /// Its code, unique for the retailer.
+    pub sku: String,
+    /// What it is called.
+    pub name: String,
+    /// Other names.
+    pub aliases: Vec<String>,
+    /// Price of one, decimal.
+    pub price: String,
+    /// ISO 4217 code, where it is told: the retailer's.
+    pub currency: Option<String>,
+}
+
+/// What is owed to a retailer, and how it came about, in minor units of its currency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// The currency of all these.
+    pub currency: Currency,
+    /// The totals of all orders.
+    pub ordered: i64,
+    /// The totals of those that were cancelled.
+    pub cancelled: i64,
+    /// All payments.
+    pub paid: i64,
+    /// All refunds.
+    pub refunded: i64,
+    /// What is owed: the sum of the ledger.
+    pub owed: i64,
+}
+
+/// Adds a retailer, its catalogue still empty.
+///
+/// # Errors
+/// Where its phone or phone number id belongs to another; or the database's own.
+pub fn add(
+    conn: &mut Conn<'_>,
+    new: NewRetailer,
+    now: Timestamp,
+) -> Result<Retailer, CommerceError> {
+    let retailer = Retailer {
+        id: Uuid::in_order(),
+        name: new.name,
+        phone: new.phone.as_str().to_owned(),
+        phone_number_id: new.phone_number_id,
+        currency: new.currency.code().to_owned(),
+        catalogue_version: Uuid::random(),
+        created_at: now,
+        updated_at: now,
+    };
+    retailers::insert(conn, &retailer).map_err(number_taken)?;
+    Ok(retailer)
+}
+
+/// Changes what a retailer is. Its currency stays: its prices and its ledger are in it.
+///
+/// # Errors
+/// Where there is none within reach, its number belongs to another, or the currency differs; or the database's own.
+pub fn change(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    new: &NewRetailer,
+    reach: Reach,
+    now: Timestamp,
+) -> Result<Retailer, CommerceError> {
+    let retailer = reach.retailer(conn, id)?;
+    if retailer.currency != new.currency.code() {
+        let message = format!("stays {}", retailer.currency);
+        return Err(FieldError::new("/currency", "foreign_currency", message).into());
+    }
+    let (phone, phone_number_id) = (new.phone.as_str(), new.phone_number_id.as_deref());
+    retailers::update(conn, id, &new.name, phone, phone_number_id, now).map_err(number_taken)?;
+    reach.retailer(conn, id)
+}
+
+fn number_taken(error: StoreError) -> CommerceError {
+    match error.is_taken() {
+        true => FieldError::new(
+            "/phone",
+            "taken",
+            "the phone or the phone number id belongs to another retailer",
+        )
+        .into(),
+        false => error.into(),
+    }
+}
+
+/// The retailers within reach, the newest first, that come after the retailer `after`; at most `limit`.
+///
+/// # Errors
+/// The database's own.
+pub fn list(
+    conn: &mut Conn<'_>,
+    reach: Reach,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Retailer>, StoreError> {
+    let only = match reach {
+        Reach::All => None,
+        Reach::Only(id) => Some(id),
+    };
+    retailers::page(conn, only, after, limit)
+}
+
+/// What is owed to a retailer, from its ledger.
+///
+/// # Errors
+/// Where there is none within reach; or the database's own.
+pub fn balance(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Balance, CommerceError> {
+    let retailer = reach.retailer(conn, id)?;
+    let sums = ledger::sums(conn, id)?;
+    let sum = |kind| -> i64 {
+        let of_kind = sums.iter().filter(|sum| sum.kind == kind);
+        of_kind.map(|sum| sum.amount_minor).sum()
+    };
+    Ok(Balance {
+        currency: Currency::stored(&retailer.currency)?,
+        ordered: sum(EntryKind::Order),
+        cancelled: -sum(EntryKind::Cancellation),
+        paid: -sum(EntryKind::Payment),
+        refunded: sum(EntryKind::Refund),
+        owed: sums.iter().map(|sum| sum.amount_minor).sum(),
+    })
+}
+
+/// Adds a product to a retailer's catalogue.
+///
+/// # Errors
+/// Where there is no such retailer within reach, or the product cannot be; or the database's own.
+pub fn add_product(
+    conn: &mut Conn<'_>,
+    retailer: Uuid,
+    new: &NewProduct,
+    reach: Reach,
+    now: Timestamp,
+) -> Result<Product, CommerceError> {
+    let retailer = reach.retailer(conn, retailer)?;
+    let product = Product {
+        id: Uuid::in_order(),
+        retailer_id: retailer.id,
+        sku: new.sku.clone(),
+        name: new.name.clone(),
+        aliases: aliases(new),
+        price_minor: price(new, &retailer)?,
+        created_at: now,
+        updated_at: now,
+    };
+    products::insert(conn, &product).map_err(sku_taken)?;
+    retailers::touch_catalogue(conn, retailer.id, Uuid::random(), now)?;
+    Ok(product)
+}
+
+/// Changes a product of a retailer's catalogue.
+///
+/// # Errors
+/// Where there is none within reach, or it cannot be so; or the database's own.
+pub fn change_product(
+    conn: &mut Conn<'_>,
+    retailer: Uuid,
+    id: Uuid,
+    new: &NewProduct,
+    reach: Reach,
+    now: Timestamp,
+) -> Result<Product, CommerceError> {
+    let retailer = reach.retailer(conn, retailer)?;
+    let known = find_product(conn, retailer.id, id, reach)?;
+    let product = Product {
+        sku: new.sku.clone(),
+        name: new.name.clone(),
+        aliases: aliases(new),
+        price_minor: price(new, &retailer)?,
+        updated_at: now,
+        ..known
+    };
+    products::update(conn, &product).map_err(sku_taken)?;
+    retailers::touch_catalogue(conn, retailer.id, Uuid::random(), now)?;
+    Ok(product)
+}
+
+fn aliases(new: &NewProduct) -> Json {
+    Json::of(&serde_json::json!(new.aliases))
+}
+
+fn price(new: &NewProduct, retailer: &Retailer) -> Result<i64, CommerceError> {
+    let currency = Currency::stored(&retailer.currency)?;
+    if new
+        .currency
+        .as_deref()
+        .is_some_and(|told| told != currency.code())
+    {
+        let message = format!("must be {currency} here");
+        return Err(FieldError::new("/currency", "foreign_currency", message).into());
+    }
+    let price = currency.minor_units(&new.price);
+    price.map_err(|error| money_error("/price", &error).into())
+}
+
+fn sku_taken(error: StoreError) -> CommerceError {
+    match error.is_taken() {
+        true => FieldError::new("/sku", "taken", "the retailer has a product with it").into(),
+        false => error.into(),
+    }
+}
+
+/// The product with this id.
+///
+/// # Errors
+/// Where there is none of this retailer within reach; or the database's own.
+pub fn find_product(
+    conn: &mut Conn<'_>,
+    retailer: Uuid,
+    id: Uuid,
+    reach: Reach,
+) -> Result<Product, CommerceError> {
+    products::find(conn, id)?
+        .filter(|product| product.retailer_id == retailer && reach.covers(retailer))
+        .ok_or(CommerceError::NotFound("product"))
+}
+
+/// A retailer's products, the newest first, that come after the product `after`; at most `limit`.
+///
+/// # Errors
+/// Where there is no such retailer within reach; or the database's own.
+pub fn list_products(
+    conn: &mut Conn<'_>,
+    retailer: Uuid,
+    reach: Reach,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Product>, CommerceError> {
+    let retailer = reach.retailer(conn, retailer)?;
+    Ok(products::page(conn, retailer.id, after, limit)?)
+}
