@@ -169,6 +169,7 @@ fn program(folder: &Path) -> Command {
         .env("BIND", "127.0.0.1:0")
         .env("DATABASE_URL", "sqlite://bench.db")
         .env("PUBLIC_BASE_URL", PUBLIC_URL)
+        .env("RATE_LIMIT", "off")
         .env("TWILIO_AUTH_TOKEN", TOKEN);
     command
 }

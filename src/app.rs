@@ -14,7 +14,7 @@ use crate::{
     intake::{Intake, Settings},
     jobs,
     store::{Store, StoreError, StoreOptions},
-    web::{self, State, metrics::Metrics},
+    web::{self, State, metrics::Metrics, rate_limit::RateLimits},
 };
 
 /// Why the service could not start.
@@ -78,6 +78,7 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
         stopped,
     ));
     let state = Arc::new(State {
+        limits: RateLimits::new(&config),
         config,
         store: store.clone(),
         intake,
@@ -98,6 +99,8 @@ fn listen(state: Arc<State>) -> Result<(Server, SocketAddr), StartError> {
     let unusable = |error| StartError::Bind(bind, error);
     let server = HttpServer::new(move || {
         App::new()
+            .wrap(from_fn(web::limit_addresses))
+            // Outside of it, so that what is refused there is logged and counted too.
             .wrap(from_fn(web::log_request))
             .configure(web::routes(state.clone()))
     })

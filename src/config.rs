@@ -1,9 +1,11 @@
 //! The configuration: a plain struct. Only [`Config::from_env`] reads the environment.
 
 use ipnet::IpNet;
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 
 use crate::{secret::Secret, store::DatabaseUrl};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// Everything that can be set. `.env.example` tells each variable's meaning.
 #[derive(Clone, Debug)]
@@ -32,12 +34,30 @@ pub struct Config {
     pub idempotency_header: String,
     /// `IDEMPOTENCY_TTL`
     pub idempotency_ttl: Duration,
+    /// `IDEMPOTENCY_TTL_ORDERS`
+    pub idempotency_ttl_orders: Duration,
+    /// `IDEMPOTENCY_TTL_PAYMENTS`
+    pub idempotency_ttl_payments: Duration,
+    /// `IDEMPOTENCY_TTL_REFUNDS`
+    pub idempotency_ttl_refunds: Duration,
+    /// `IDEMPOTENCY_TTL_BOOKINGS`
+    pub idempotency_ttl_bookings: Duration,
     /// `IDEMPOTENCY_LEASE`
     pub idempotency_lease: Duration,
     /// `MAX_BODY_BYTES`
     pub max_body_bytes: usize,
     /// `REQUEST_TIMEOUT`
     pub request_timeout: Duration,
+    /// `RATE_LIMIT`
+    pub rate_limit: bool,
+    /// `RATE_LIMIT_CLIENT`, requests a second.
+    pub rate_limit_client: NonZeroU32,
+    /// `RATE_LIMIT_CLIENT_BURST`, requests at once.
+    pub rate_limit_client_burst: NonZeroU32,
+    /// `RATE_LIMIT_ADDRESS`, requests a second.
+    pub rate_limit_address: NonZeroU32,
+    /// `RATE_LIMIT_ADDRESS_BURST`, requests at once.
+    pub rate_limit_address_burst: NonZeroU32,
     /// `RUST_LOG`
     pub log_filter: String,
 }
@@ -123,10 +143,19 @@ impl Default for Config {
             whatsapp_verify_token: None,
             idempotency_enabled: true,
             idempotency_header: "X-Idempotency-Key".to_owned(),
-            idempotency_ttl: Duration::from_secs(24 * 60 * 60),
+            idempotency_ttl: 24 * HOUR,
+            idempotency_ttl_orders: 72 * HOUR,
+            idempotency_ttl_payments: 24 * HOUR,
+            idempotency_ttl_refunds: 168 * HOUR,
+            idempotency_ttl_bookings: HOUR,
             idempotency_lease: Duration::from_secs(30),
             max_body_bytes: 3_145_728,
             request_timeout: Duration::from_secs(10),
+            rate_limit: true,
+            rate_limit_client: const { NonZeroU32::new(100).unwrap() },
+            rate_limit_client_burst: const { NonZeroU32::new(200).unwrap() },
+            rate_limit_address: const { NonZeroU32::new(10).unwrap() },
+            rate_limit_address_burst: const { NonZeroU32::new(100).unwrap() },
             log_filter: "info".to_owned(),
         }
     }
@@ -225,6 +254,30 @@ impl Config {
         )?;
         read(
             get,
+            "IDEMPOTENCY_TTL_ORDERS",
+            &mut config.idempotency_ttl_orders,
+            retention,
+        )?;
+        read(
+            get,
+            "IDEMPOTENCY_TTL_PAYMENTS",
+            &mut config.idempotency_ttl_payments,
+            retention,
+        )?;
+        read(
+            get,
+            "IDEMPOTENCY_TTL_REFUNDS",
+            &mut config.idempotency_ttl_refunds,
+            retention,
+        )?;
+        read(
+            get,
+            "IDEMPOTENCY_TTL_BOOKINGS",
+            &mut config.idempotency_ttl_bookings,
+            retention,
+        )?;
+        read(
+            get,
             "IDEMPOTENCY_LEASE",
             &mut config.idempotency_lease,
             retention,
@@ -235,6 +288,31 @@ impl Config {
             "REQUEST_TIMEOUT",
             &mut config.request_timeout,
             patience,
+        )?;
+        read(get, "RATE_LIMIT", &mut config.rate_limit, switch)?;
+        read(
+            get,
+            "RATE_LIMIT_CLIENT",
+            &mut config.rate_limit_client,
+            rate,
+        )?;
+        read(
+            get,
+            "RATE_LIMIT_CLIENT_BURST",
+            &mut config.rate_limit_client_burst,
+            rate,
+        )?;
+        read(
+            get,
+            "RATE_LIMIT_ADDRESS",
+            &mut config.rate_limit_address,
+            rate,
+        )?;
+        read(
+            get,
+            "RATE_LIMIT_ADDRESS_BURST",
+            &mut config.rate_limit_address_burst,
+            rate,
         )?;
         read(get, "RUST_LOG", &mut config.log_filter, log_filter)?;
         Ok(config)
@@ -283,6 +361,26 @@ fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String>
     })
 }
 
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("allowed is on or off".to_owned()),
+    }
+}
+
+/// How many requests, a second or at once. The bound keeps the time between two of them measurable.
+fn rate(text: &str) -> Result<NonZeroU32, String> {
+    const MOST: u32 = 1_000_000;
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (1..=MOST).contains(number));
+    number
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| format!("allowed is a whole number from 1 to {MOST}"))
+}
+
 /// How long something is kept.
 fn retention(text: &str) -> Result<Duration, String> {
     const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -295,7 +393,6 @@ fn retention(text: &str) -> Result<Duration, String> {
 
 /// How long something is waited for.
 fn patience(text: &str) -> Result<Duration, String> {
-    const HOUR: Duration = Duration::from_secs(60 * 60);
     duration(
         text,
         HOUR,
@@ -392,6 +489,12 @@ mod tests {
             ("IDEMPOTENCY_TTL", "300years"),
             ("REQUEST_TIMEOUT", "-1s"),
             ("REQUEST_TIMEOUT", "2h"),
+            ("IDEMPOTENCY_TTL_ORDERS", "3 suns"),
+            ("RATE_LIMIT", "true"),
+            ("RATE_LIMIT_CLIENT", "0"),
+            ("RATE_LIMIT_CLIENT_BURST", "-1"),
+            ("RATE_LIMIT_ADDRESS", "1.5"),
+            ("RATE_LIMIT_ADDRESS_BURST", "1000001"),
             ("RUST_LOG", "nonsense=loud"),
         ];
         for (name, value) in cases {

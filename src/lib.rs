@@ -7,8 +7,8 @@
 //! The map, from the outside in; arrows go one way:
 //!
 //! ```text
-//! command -> app -> web -> intake -> { provider, idempotency, commerce } -> store
-//!                -> jobs ---------------------------------------------------->
+//! command -> app -> web -> intake -> { provider, idempotency, commerce, access } -> store
+//!                -> jobs ------------------------------------------------------------>
 //! ```
 //!
 //! | module | what it is for |
@@ -21,9 +21,11 @@
 //! | [`provider`] | signatures and payloads |
 //! | [`idempotency`] | keys, fingerprints, claims, replays |
 //! | [`commerce`] | catalogues, orders, money, replies to customers |
+//! | [`access`] | who may use the API: clients, tokens, scopes |
 //! | [`store`] | both databases through one Diesel code |
 //! | [`config`], [`secret`] | what everything is built from |
 
+pub mod access;
 pub mod app;
 pub mod command;
 pub mod commerce;

@@ -8,6 +8,7 @@ mod replay;
 mod retailer;
 mod sender;
 mod serve;
+mod token;
 
 use clap::{Parser, Subcommand};
 use std::{error::Error, fmt, process::ExitCode};
@@ -45,6 +46,9 @@ enum Command {
     /// Bring in what a retailer sells
     #[command(subcommand)]
     Catalog(catalog::Command),
+    /// Make, list and revoke the tokens of the API's clients
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 /// Why a command did not do its work.
@@ -139,6 +143,7 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Replay(args) => replay::run(args, config).await,
         Command::Retailer(command) => retailer::run(command, config).await,
         Command::Catalog(command) => catalog::run(command, config).await,
+        Command::Token(command) => token::run(command, config).await,
     }
 }
 
@@ -167,6 +172,11 @@ mod tests {
             "hookonce retailer add --name N --phone +14155238886 --phone-number-id 1 --currency USD",
             "hookonce retailer list",
             "hookonce catalog import c.csv --retailer 0192f0c1-2d3e-7abc-8def-0123456789ab",
+            "hookonce token create --name pos --scope orders:write,stats:read",
+            "hookonce token create --name pos --scope admin --retailer 0192f0c1-2d3e-7abc-8def-0123456789ab",
+            "hookonce token create --client 0192f0c1-2d3e-7abc-8def-0123456789ab --scope orders:read",
+            "hookonce token list",
+            "hookonce token revoke 0192f0c1-2d3e-7abc-8def-0123456789ab",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
@@ -181,6 +191,11 @@ mod tests {
             "hookonce replay",
             "hookonce replay f --times 0",
             "hookonce catalog import c.csv --retailer 7",
+            "hookonce token create --scope admin",
+            "hookonce token create --name pos",
+            "hookonce token create --name pos --scope orders",
+            "hookonce token create --name pos --scope admin --client 0192f0c1-2d3e-7abc-8def-0123456789ab",
+            "hookonce token revoke pos",
             "hookonce nonsense",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

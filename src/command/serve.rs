@@ -50,6 +50,9 @@ fn log_configuration(config: &Config) {
     if !config.idempotency_enabled {
         log::warn!("idempotency keys are ignored: IDEMPOTENCY_ENABLED is false");
     }
+    if !config.rate_limit {
+        log::warn!("nobody is limited: RATE_LIMIT is off");
+    }
 }
 
 fn log_secrets(provider: &str, variable: &str, count: usize) {

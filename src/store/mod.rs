@@ -2,6 +2,7 @@
 
 pub mod bookings;
 mod cached;
+pub mod clients;
 pub mod events;
 pub mod idempotency;
 pub mod ledger;

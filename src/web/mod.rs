@@ -1,11 +1,13 @@
 //! HTTP: routes, headers, bodies, statuses. Alone knows them; the work is done by [`crate::intake`].
 
+pub mod access;
 mod body;
 mod health;
 mod key;
 pub mod metrics;
 mod origin;
 pub mod problem;
+pub mod rate_limit;
 pub mod reply;
 mod request_log;
 mod signed_request;
@@ -18,7 +20,9 @@ use std::sync::Arc;
 use crate::{config::Config, intake::Intake, store::Store};
 use metrics::Metrics;
 use problem::{ErrorCode, Problem};
+use rate_limit::RateLimits;
 
+pub use rate_limit::limit_addresses;
 pub use request_log::log_request;
 
 /// What the handlers share.
@@ -31,6 +35,8 @@ pub struct State {
     pub intake: Intake,
     /// What is counted.
     pub metrics: Metrics,
+    /// How much each may ask for.
+    pub limits: RateLimits,
 }
 
 /// Puts the routes into an actix application.

@@ -7,7 +7,7 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-use super::{State, body, key, origin, problem::Problem, reply};
+use super::{State, body, key, origin, problem::Problem, rate_limit::mark_verified, reply};
 use crate::{
     config::Config,
     idempotency::{IdempotencyKey, fingerprint},
@@ -33,8 +33,9 @@ pub struct SignedRequest {
     source_ip: Option<String>,
 }
 
-/// Checks the signature, then reads what is signed.
-pub type Open = fn(&SignedRequest, &Config) -> Result<Delivery, Problem>;
+/// Checks the signature, then reads what is signed. The outer error is about a request that nobody signed, the inner
+/// one about one that its sender signed and that cannot be read all the same.
+pub type Open = fn(&SignedRequest, &Config) -> Result<Result<Delivery, Problem>, Problem>;
 
 /// Reads, opens and acts on a delivery.
 ///
@@ -51,7 +52,9 @@ pub async fn receive(
     let limit = state.config.max_body_bytes;
     let body = body::read(&request, payload, limit, deadline).await?;
     let signed = SignedRequest::new(&request, &state.config, signature_header, body);
-    let inbound = signed.open(state.clone(), open).await?;
+    let genuine = signed.open(state.clone(), open).await?;
+    mark_verified(&request);
+    let inbound = genuine?;
     let provider = inbound.delivery.provider;
     let answer = state
         .intake
@@ -91,7 +94,11 @@ impl SignedRequest {
     }
 
     /// Verifies and parses, a large body on a thread that may be kept busy.
-    async fn open(self, state: web::Data<State>, open: Open) -> Result<Inbound, Problem> {
+    async fn open(
+        self,
+        state: web::Data<State>,
+        open: Open,
+    ) -> Result<Result<Inbound, Problem>, Problem> {
         const LARGE: usize = 64 * 1024;
         if self.body.len() < LARGE {
             return self.opened(&state.config, open);
@@ -100,8 +107,12 @@ impl SignedRequest {
         opened.unwrap_or_else(|died| Err(Problem::internal(died)))
     }
 
-    fn opened(self, config: &Config, open: Open) -> Result<Inbound, Problem> {
+    fn opened(self, config: &Config, open: Open) -> Result<Result<Inbound, Problem>, Problem> {
         let delivery = open(&self, config)?;
+        Ok(delivery.and_then(|delivery| self.inbound(delivery)))
+    }
+
+    fn inbound(self, delivery: Delivery) -> Result<Inbound, Problem> {
         Ok(Inbound {
             delivery,
             // Only now: a header of a request that nobody signed is not even looked at.

@@ -54,7 +54,7 @@ fn open(
     signed: &SignedRequest,
     config: &Config,
     parse_form: fn(&Form<'_>) -> Result<Delivery, Malformed>,
-) -> Result<Delivery, Problem> {
+) -> Result<Result<Delivery, Problem>, Problem> {
     let tokens = &config.twilio_auth_tokens;
     if tokens.is_empty() {
         return Err(Problem::not_configured("TWILIO_AUTH_TOKEN"));
@@ -65,10 +65,10 @@ fn open(
     if media_type == "application/x-www-form-urlencoded" {
         let form = Form::parse(&signed.body)?;
         signature::verify_form(tokens, signature, &signed.url, &form)?;
-        Ok(parse_form(&form)?)
+        Ok(parse_form(&form).map_err(Problem::from))
     } else if media_type.ends_with("json") {
         signature::verify_json(tokens, signature, &signed.url, &signed.body)?;
-        Ok(twilio::parse_json(&signed.body)?)
+        Ok(twilio::parse_json(&signed.body).map_err(Problem::from))
     } else {
         Err(Problem::new(
             ErrorCode::ContentTypeUnsupported,

@@ -9,6 +9,7 @@ use actix_web::{
 use super::{
     State,
     problem::{ErrorCode, Problem},
+    rate_limit::mark_verified,
     signed_request::{self, SignedRequest},
 };
 use crate::{
@@ -29,8 +30,11 @@ pub async fn handshake(request: HttpRequest, state: Data<State>) -> Result<HttpR
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
         pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
     };
-    let ours_alone = parameter("hub.verify_token")
+    let ours_alone = parameter(signature::VERIFY_TOKEN)
         .is_some_and(|theirs| signature::verify_token_matches(ours, &theirs));
+    if ours_alone {
+        mark_verified(&request);
+    }
     match (parameter("hub.mode").as_deref(), parameter("hub.challenge")) {
         (Some("subscribe"), Some(challenge)) if ours_alone => Ok(HttpResponse::Ok()
             .insert_header(ContentType::plaintext())
@@ -52,12 +56,16 @@ pub async fn batches(
     signed_request::receive(request, payload, state, signature::HEADER, open).await
 }
 
-fn open(signed: &SignedRequest, config: &Config) -> Result<Delivery, Problem> {
+fn open(signed: &SignedRequest, config: &Config) -> Result<Result<Delivery, Problem>, Problem> {
     let secrets = &config.whatsapp_app_secrets;
     if secrets.is_empty() {
         return Err(Problem::not_configured("WHATSAPP_APP_SECRET"));
     }
     signature::verify(secrets, signed.signature.as_deref(), &signed.body)?;
+    Ok(read(signed))
+}
+
+fn read(signed: &SignedRequest) -> Result<Delivery, Problem> {
     if signed.media_type() != "application/json" {
         return Err(Problem::new(
             ErrorCode::ContentTypeUnsupported,

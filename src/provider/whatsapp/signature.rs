@@ -10,6 +10,9 @@ use crate::{provider::SignatureError, secret::Secret};
 /// The header that carries the signature.
 pub const HEADER: &str = "X-Hub-Signature-256";
 
+/// The parameter of a verification request that carries the token.
+pub const VERIFY_TOKEN: &str = "hub.verify_token";
+
 const PREFIX: &str = "sha256=";
 
 /// Checks a body, byte for byte as it came, with any of the app secrets.

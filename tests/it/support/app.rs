@@ -38,6 +38,8 @@ pub fn config() -> Config {
         twilio_auth_tokens: vec![Secret::new(TWILIO_TOKEN)],
         whatsapp_app_secrets: vec![Secret::new(WHATSAPP_SECRET)],
         whatsapp_verify_token: Some(Secret::new(VERIFY_TOKEN)),
+        // All tests send from one address.
+        rate_limit: false,
         ..Config::default()
     }
 }

@@ -81,6 +81,7 @@ impl Program {
             .set("TWILIO_AUTH_TOKEN", TWILIO_TOKEN)
             .set("WHATSAPP_APP_SECRET", WHATSAPP_SECRET)
             .set("WHATSAPP_VERIFY_TOKEN", VERIFY_TOKEN)
+            .set("RATE_LIMIT", "off")
     }
 
     /// With a variable more, or another value for it.

@@ -1,0 +1,86 @@
+//! A bearer token: 32 random bytes that only their holder knows.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use std::str::FromStr;
+
+use crate::secret::Secret;
+
+/// By which a token is known for what it is, by people and by scanners of published code.
+const PREFIX: &str = "hk_";
+
+/// A bearer token. `Debug` hides it, and it has no `Display`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token(Secret);
+
+/// A text that was never a token of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no token")]
+pub struct MalformedToken;
+
+impl Token {
+    /// A new one, from the cryptographic generator of this thread, which the operating system seeds.
+    pub fn random() -> Self {
+        let bytes: [u8; 32] = rand::random();
+        let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+        Self(Secret::new(text))
+    }
+
+    /// Its text, for whoever shall hold it.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// SHA-256 of its text, in hexadecimal digits. Slow hashing would add nothing: there are 2^256 to guess from.
+    pub fn sha256(&self) -> String {
+        hex::encode(Sha256::digest(self.expose()))
+    }
+}
+
+impl FromStr for Token {
+    type Err = MalformedToken;
+
+    fn from_str(text: &str) -> Result<Self, MalformedToken> {
+        let random = text.strip_prefix(PREFIX).ok_or(MalformedToken)?;
+        let bytes = URL_SAFE_NO_PAD.decode(random);
+        match bytes {
+            Ok(bytes) if bytes.len() == 32 => Ok(Self(Secret::new(text))),
+            _ => Err(MalformedToken),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_token_has_the_form_of_one_and_is_like_no_other() {
+        let token = Token::random();
+        assert_eq!(token.expose().len(), 46);
+        assert_eq!(token.expose().parse(), Ok(token.clone()));
+        assert_ne!(token, Token::random());
+        assert_eq!(token.sha256().len(), 64);
+        assert!(!format!("{token:?}").contains(token.expose()));
+    }
+
+    #[test]
+    fn what_has_another_form_is_no_token() {
+        let token = Token::random();
+        let text = token.expose();
+        let others = [
+            String::new(),
+            "hk_".to_owned(),
+            text[3..].to_owned(),
+            text.replace("hk_", "HK_"),
+            text[..45].to_owned(),
+            format!("{text}A"),
+            format!("{text}="),
+            format!(" {text}"),
+            format!("{}+", &text[..45]),
+        ];
+        for other in others {
+            assert_eq!(other.parse::<Token>(), Err(MalformedToken), "{other}");
+        }
+    }
+}

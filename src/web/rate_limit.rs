@@ -1,0 +1,230 @@
+//! How much each may ask for: a client by its token, everybody else by address.
+//!
+//! A request whose token or signature was verified never counts against its address, so that nobody behind a shared
+//! address can shut out the others by sending rubbish.
+
+use actix_web::{
+    Error, HttpMessage as _, HttpRequest,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::AUTHORIZATION,
+    middleware::Next,
+    web::Data,
+};
+use governor::{
+    DefaultKeyedRateLimiter, Quota,
+    clock::{Clock as _, DefaultClock},
+};
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use super::{State, origin, problem::Problem};
+use crate::{
+    config::Config,
+    provider::{twilio, whatsapp},
+    store::types::Uuid,
+};
+
+/// The limits of this process; none where they are off.
+pub struct RateLimits(Option<Limiters>);
+
+struct Limiters {
+    clients: Limiter<Uuid>,
+    addresses: Limiter<IpAddr>,
+}
+
+impl RateLimits {
+    /// Nobody has sent anything yet.
+    pub fn new(config: &Config) -> Self {
+        Self(config.rate_limit.then(|| Limiters {
+            clients: Limiter::new(config.rate_limit_client, config.rate_limit_client_burst),
+            addresses: Limiter::new(config.rate_limit_address, config.rate_limit_address_burst),
+        }))
+    }
+
+    /// Counts a request of a client.
+    ///
+    /// # Errors
+    /// Where the client has had its share.
+    pub fn count_client(&self, id: Uuid) -> Result<(), Problem> {
+        let limiters = self.0.as_ref();
+        limiters.map_or(Ok(()), |limiters| limiters.clients.count(id))
+    }
+
+    /// Counts a request that nobody vouches for.
+    fn count_address(&self, address: IpAddr) -> Result<(), Problem> {
+        let limiters = self.0.as_ref();
+        limiters.map_or(Ok(()), |limiters| {
+            limiters.addresses.count(network(address))
+        })
+    }
+}
+
+/// What one holder of an address has to itself: a single IPv4 address, but at least a whole /64 of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    // An IPv4 peer of a socket that takes both shows itself as IPv6, and all of them as one /64.
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+/// Counts by key, in memory that is bounded by what comes in the time that a burst takes to be made good.
+struct Limiter<K: Hash + Eq + Clone> {
+    limiter: DefaultKeyedRateLimiter<K>,
+    until_sweep: AtomicUsize,
+}
+
+impl<K: Hash + Eq + Clone> Limiter<K> {
+    /// The least number of requests between two sweeps.
+    const SWEEP: usize = 1024;
+
+    fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        Self {
+            limiter: DefaultKeyedRateLimiter::keyed(
+                Quota::per_second(per_second).allow_burst(burst),
+            ),
+            until_sweep: AtomicUsize::new(Self::SWEEP),
+        }
+    }
+
+    fn count(&self, key: K) -> Result<(), Problem> {
+        if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.sweep();
+        }
+        self.limiter.check_key(&key).map_err(|early| {
+            Problem::rate_limited(early.wait_time_from(DefaultClock::default().now()))
+        })
+    }
+
+    /// Forgets the keys that have made everything good. A request adds one key at most, so sweeping again after as
+    /// many requests as keys were left keeps the memory within twice of what is needed, and the work within a few
+    /// steps for each request, however many addresses send.
+    fn sweep(&self) {
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+        let next = self.limiter.len().max(Self::SWEEP);
+        self.until_sweep.store(next, Ordering::Relaxed);
+    }
+}
+
+/// Marks a request whose token or signature is genuine.
+struct Verified;
+
+/// Takes a request out of what counts against its address.
+pub fn mark_verified(request: &HttpRequest) {
+    request.extensions_mut().insert(Verified);
+}
+
+/// Answers 429 to addresses that send too much that nobody vouches for.
+///
+/// # Errors
+/// The handler's own.
+pub async fn limit_addresses(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    // Whether a credential is genuine is known when the handler has looked; what has none is refused before it.
+    let has_credential = has_credential(&request);
+    if !has_credential && let Err(problem) = count(request.request()) {
+        return Ok(request.error_response(problem).map_into_right_body());
+    }
+    let response = next.call(request).await?;
+    let verified = response.request().extensions().contains::<Verified>();
+    if has_credential
+        && !verified
+        && let Err(problem) = count(response.request())
+    {
+        return Ok(response.error_response(problem).map_into_right_body());
+    }
+    Ok(response.map_into_left_body())
+}
+
+fn count(request: &HttpRequest) -> Result<(), Problem> {
+    let is_health = request.path().starts_with("/health/");
+    let Some(state) = request.app_data::<Data<State>>().filter(|_| !is_health) else {
+        return Ok(());
+    };
+    let peer = || request.peer_addr().map(|peer| peer.ip());
+    // A proxy that names nobody stands for whoever is behind it.
+    let address = origin::source_ip(request, &state.config.trusted_proxies).or_else(peer);
+    address.map_or(Ok(()), |address| state.limits.count_address(address))
+}
+
+/// Whether the request carries what may show that it is genuine.
+fn has_credential(request: &ServiceRequest) -> bool {
+    let headers = [
+        AUTHORIZATION.as_str(),
+        twilio::signature::HEADER,
+        whatsapp::signature::HEADER,
+    ];
+    let has_header = headers
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
+    has_header
+        || request
+            .query_string()
+            .contains(whatsapp::signature::VERIFY_TOKEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn limiter(burst: u32) -> Limiter<u32> {
+        // So slow that nothing is made good during a test.
+        let burst = NonZeroU32::new(burst).unwrap();
+        let quota = Quota::with_period(Duration::from_secs(3600)).unwrap();
+        Limiter {
+            limiter: DefaultKeyedRateLimiter::keyed(quota.allow_burst(burst)),
+            until_sweep: AtomicUsize::new(Limiter::<u32>::SWEEP),
+        }
+    }
+
+    #[test]
+    fn each_key_has_a_burst_of_its_own() {
+        let limiter = limiter(3);
+        for _ in 0..3 {
+            assert!(limiter.count(1).is_ok());
+        }
+        assert!(limiter.count(1).is_err());
+        assert!(limiter.count(2).is_ok());
+    }
+
+    #[test]
+    fn keys_that_made_everything_good_are_forgotten() {
+        let fast = NonZeroU32::new(1_000_000).unwrap();
+        let limiter = Limiter::new(fast, NonZeroU32::MIN);
+        for key in 0..100_000 {
+            let _ = limiter.count(key);
+        }
+        let most = 4 * Limiter::<u32>::SWEEP;
+        assert!(limiter.limiter.len() < most, "{}", limiter.limiter.len());
+    }
+
+    #[test]
+    fn keys_that_still_count_are_kept_and_not_swept_for_each_request() {
+        let limiter = limiter(1);
+        for key in 0..20_000 {
+            assert!(limiter.count(key).is_ok());
+        }
+        assert_eq!(limiter.limiter.len(), 20_000);
+        assert!(limiter.until_sweep.load(Ordering::Relaxed) > Limiter::<u32>::SWEEP);
+        assert!((0..20_000).all(|key| limiter.count(key).is_err()));
+    }
+
+    #[test]
+    fn an_address_is_one_of_ipv4_or_a_network_of_ipv6() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:2:ffff::1"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:3::1"), "2001:db8:1:3::");
+    }
+}
