@@ -4,6 +4,7 @@ mod catalog;
 mod demo;
 mod fixture;
 mod migrate;
+mod openapi;
 mod replay;
 mod retailer;
 mod sender;
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::Args),
     /// Send recorded webhooks, signed with the configured secrets
     Replay(replay::Args),
+    /// Print the OpenAPI document
+    Openapi,
     /// Add or list the retailers whose customers write
     #[command(subcommand)]
     Retailer(retailer::Command),
@@ -141,6 +144,7 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Migrate => migrate::run(config).await,
         Command::Demo(args) => demo::run(args, config).await,
         Command::Replay(args) => replay::run(args, config).await,
+        Command::Openapi => openapi::run(),
         Command::Retailer(command) => retailer::run(command, config).await,
         Command::Catalog(command) => catalog::run(command, config).await,
         Command::Token(command) => token::run(command, config).await,
@@ -167,6 +171,7 @@ mod tests {
             "hookonce",
             "hookonce serve",
             "hookonce migrate",
+            "hookonce openapi",
             "hookonce demo --keep",
             "hookonce replay fixtures a.form --url http://127.0.0.1:1 --key K --times 2 --concurrency 3 --unique --dry-run",
             "hookonce retailer add --name N --phone +14155238886 --phone-number-id 1 --currency USD",

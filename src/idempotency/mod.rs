@@ -112,6 +112,44 @@ pub fn claim(
     }
 }
 
+/// What claiming the key of `request` would come to, where it is not ours. None: it would be. Changes nothing.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn look(
+    conn: &mut Conn<'_>,
+    request: &KeyedRequest,
+    now: Timestamp,
+) -> Result<Option<Claim>, StoreError> {
+    let known = rows::find(conn, &request.scope, request.key.as_str())?;
+    let standing = known.as_ref().filter(|record| stands(record, now));
+    standing
+        .map(|record| judge(record, request, now))
+        .transpose()
+}
+
+/// What became of the request with a key, and its answer where it is completed. None: never seen, or forgotten.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn standing(
+    conn: &mut Conn<'_>,
+    scope: &str,
+    key: &IdempotencyKey,
+    now: Timestamp,
+) -> Result<Option<(RecordStatus, Option<StoredReply>)>, StoreError> {
+    let known = rows::find(conn, scope, key.as_str())?;
+    let Some(record) = known.filter(|record| record.expires_at > now) else {
+        return Ok(None);
+    };
+    Ok(Some(match record.status {
+        RecordStatus::Completed => (record.status, Some(StoredReply::from_record(&record)?)),
+        // Whoever had it is gone: the next request does it anew.
+        RecordStatus::InProgress if record.lease_expires_at <= now => (RecordStatus::Failed, None),
+        status => (status, None),
+    }))
+}
+
 /// Stores the answer of a request that is ours. `false`: another has taken it over since, and nothing was stored.
 ///
 /// # Errors

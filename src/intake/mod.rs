@@ -1,7 +1,8 @@
 //! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
-//! work and stores the reply. Knows neither HTTP nor SQL.
+//! work and stores the reply. Does the same for what a client asks for. Knows neither HTTP nor SQL.
 
 mod plan;
+pub mod request;
 mod transaction;
 
 use std::{sync::Arc, time::Duration};
@@ -133,6 +134,11 @@ impl Intake {
         }
     }
 
+    /// The shops that were used lately.
+    pub fn shops(&self) -> Arc<Shops> {
+        self.shops.clone()
+    }
+
     /// The replays that wait to be written to their records.
     pub fn replays(&self) -> Arc<ReplayTally> {
         self.replays.clone()
@@ -159,7 +165,8 @@ impl Intake {
         if let (Err(error), Some(request)) = (&outcome, request)
             && error.is_failure()
         {
-            self.record_failure(request, error, now).await;
+            let terms = self.settings.terms;
+            self.record_failure(request, error, terms, now).await;
         }
         outcome
     }
@@ -231,9 +238,14 @@ impl Intake {
     }
 
     /// Writes down for the operator that a request failed. Whoever sent it is not kept waiting for it.
-    async fn record_failure(&self, request: KeyedRequest, error: &IntakeError, now: Timestamp) {
+    async fn record_failure(
+        &self,
+        request: KeyedRequest,
+        error: &IntakeError,
+        terms: Terms,
+        now: Timestamp,
+    ) {
         const PATIENCE: Duration = Duration::from_secs(2);
-        let terms = self.settings.terms;
         let message = with_causes(error);
         let written = self
             .store

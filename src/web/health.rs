@@ -6,12 +6,20 @@ use serde_json::json;
 use super::{State, problem::Problem};
 use crate::store::totals;
 
-/// The process answers.
+/// Tell whether the process answers
+#[utoipa::path(
+    get, path = "/health/live", operation_id = "isLive", tag = "operations",
+    responses((status = 200, description = "It does", body = Object)),
+)]
 pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// The database answers too.
+/// Tell whether the database can be written to
+#[utoipa::path(
+    get, path = "/health/ready", operation_id = "isReady", tag = "operations",
+    responses((status = 200, description = "It can", body = Object)),
+)]
 pub async fn ready(state: Data<State>) -> Result<HttpResponse, Problem> {
     // Through the writer: a database that can only be read is not ready for webhooks.
     let ping = state.store.write(totals::ping);
@@ -21,7 +29,13 @@ pub async fn ready(state: Data<State>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
 }
 
-/// What is configured, and never a secret.
+/// Show what is configured
+///
+/// And never a secret.
+#[utoipa::path(
+    get, path = "/api/v1/whatsapp/test", operation_id = "getConfiguration", tag = "operations",
+    responses((status = 200, description = "Providers, headers, times, database", body = Object)),
+)]
 pub async fn configured(state: Data<State>) -> HttpResponse {
     let config = &state.config;
     HttpResponse::Ok().json(json!({

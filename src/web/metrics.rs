@@ -69,7 +69,13 @@ impl Metrics {
     }
 }
 
-/// The counters in Prometheus' text format.
+/// Show the metrics
+///
+/// In Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "getMetrics", tag = "operations",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")),
+)]
 pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
     let encoder = TextEncoder::new();
     let mut text = Vec::new();

@@ -1,10 +1,12 @@
 //! HTTP: routes, headers, bodies, statuses. Alone knows them; the work is done by [`crate::intake`].
 
 pub mod access;
+pub mod api;
 mod body;
 mod health;
 mod key;
 pub mod metrics;
+pub mod openapi;
 mod origin;
 pub mod problem;
 pub mod rate_limit;
@@ -16,6 +18,7 @@ mod whatsapp;
 
 use actix_web::{Resource, Route, guard, web};
 use std::sync::Arc;
+use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{config::Config, intake::Intake, store::Store};
 use metrics::Metrics;
@@ -45,7 +48,10 @@ pub fn routes(state: Arc<State>) -> impl FnOnce(&mut web::ServiceConfig) {
         app.app_data(web::Data::from(state))
             .service(at("/webhooks/twilio", "POST").route(web::post().to(twilio::messages)))
             .service(at("/webhooks/twilio/status", "POST").route(web::post().to(twilio::statuses)))
-            .service(at("/api/v1/whatsapp/webhook", "POST").route(web::post().to(twilio::messages)))
+            .service(
+                at("/api/v1/whatsapp/webhook", "POST")
+                    .route(web::post().to(twilio::messages_alias)),
+            )
             .service(
                 at("/webhooks/whatsapp", "GET, HEAD, POST")
                     .route(get().to(whatsapp::handshake))
@@ -55,8 +61,19 @@ pub fn routes(state: Arc<State>) -> impl FnOnce(&mut web::ServiceConfig) {
             .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
             .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
             .service(at("/metrics", "GET, HEAD").route(get().to(metrics::show)))
+            .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::serve)))
+            .service(web::redirect("/docs", "/docs/"))
+            .service(swagger_ui())
+            .configure(api::routes)
             .default_service(web::to(not_found));
     }
+}
+
+/// Pages that show the OpenAPI document and try it, with all that they need.
+fn swagger_ui() -> SwaggerUi {
+    // Its validator would send the document's address to somebody else's server.
+    let config = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");
+    SwaggerUi::new("/docs/{_:.*}").config(config)
 }
 
 /// A path, which answers methods other than the allowed ones with a problem.

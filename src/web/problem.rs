@@ -22,7 +22,7 @@ use crate::{
 pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
 
 /// What went wrong, by the name that clients rely on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // The table below says what each is.
 pub enum ErrorCode {
     IdempotencyKeyRequired,
@@ -113,6 +113,14 @@ impl ErrorCode {
         self.row().0
     }
 
+    /// Whether the answer says when to come again.
+    pub fn has_retry_after(self) -> bool {
+        matches!(
+            self,
+            Self::RequestProcessing | Self::RateLimited | Self::StoreUnavailable
+        )
+    }
+
     /// The status that it is answered with.
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.row().1).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -153,6 +161,14 @@ impl Problem {
                 format!("allowed here: {allow}"),
             )
         }
+    }
+
+    /// The request needs a key, in this header.
+    pub fn key_required(header: &str) -> Self {
+        Self::new(
+            ErrorCode::IdempotencyKeyRequired,
+            format!("send {header}, new for each request and the same for each repeat"),
+        )
     }
 
     /// Each part of the request that is wrong.

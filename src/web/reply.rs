@@ -5,6 +5,7 @@ use actix_web::{
     http::{StatusCode, header::CONTENT_TYPE},
 };
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::{
@@ -15,6 +16,12 @@ use crate::{
 
 /// Says whether an answer was given before.
 pub const REPLAYED: &str = "Idempotent-Replayed";
+
+/// The content type of what is neither TwiML nor an error.
+pub const JSON: &str = "application/json";
+
+/// The status of what was made.
+pub const CREATED: i16 = 201;
 
 /// The form in which a reply is stored and sent.
 pub fn encode(reply: Reply) -> StoredReply {
@@ -33,7 +40,7 @@ pub fn encode(reply: Reply) -> StoredReply {
             let events: Vec<_> = events.iter().map(report).collect();
             StoredReply {
                 status: 200,
-                content_type: Some("application/json".to_owned()),
+                content_type: Some(JSON.to_owned()),
                 body: json!({"success": true, "events": events})
                     .to_string()
                     .into(),
@@ -41,6 +48,30 @@ pub fn encode(reply: Reply) -> StoredReply {
             }
         }
     }
+}
+
+/// What became of each event of a batch.
+#[derive(ToSchema)]
+#[schema(as = Report)]
+#[allow(dead_code)] // Shows what `encode` writes.
+pub struct ReportSchema {
+    /// Always true; errors have false.
+    success: bool,
+    events: Vec<EventReportSchema>,
+}
+
+/// What became of an event.
+#[derive(ToSchema)]
+#[schema(as = EventReport)]
+#[allow(dead_code)] // Shows what `report` writes.
+struct EventReportSchema {
+    /// The provider's id.
+    id: String,
+    /// `order_created`, `duplicate`, `not_an_order`, `unknown_retailer`, `unknown_product`, `status_recorded`,
+    /// `ignored` or `conflict`.
+    outcome: String,
+    order_id: Option<uuid::Uuid>,
+    order_number: Option<String>,
 }
 
 fn report(event: &EventReport) -> Value {

@@ -18,7 +18,20 @@ use crate::{
     },
 };
 
-/// Inbound messages, and whatever else Twilio sends there.
+/// Receive a message from Twilio
+///
+/// Or whatever else Twilio sends there. Answers TwiML to a message, and nothing to anything else.
+#[utoipa::path(
+    post, path = "/webhooks/twilio", operation_id = "receiveTwilio", tag = "webhooks",
+    request_body(content(
+        (Object = "application/x-www-form-urlencoded"), (serde_json::Value = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "TwiML", body = String, content_type = "text/xml"),
+        (status = 204, description = "A status callback or a JSON event was taken"),
+    ),
+    security(("twilio" = [])),
+)]
 pub async fn messages(
     request: HttpRequest,
     payload: Payload,
@@ -34,7 +47,35 @@ pub async fn messages(
     .await
 }
 
-/// Status callbacks.
+/// Receive a message from Twilio (alias)
+///
+/// The same as `/webhooks/twilio`.
+#[utoipa::path(
+    post, path = "/api/v1/whatsapp/webhook", operation_id = "receiveTwilioAlias", tag = "webhooks",
+    request_body(content(
+        (Object = "application/x-www-form-urlencoded"), (serde_json::Value = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "TwiML", body = String, content_type = "text/xml"),
+        (status = 204, description = "A status callback or a JSON event was taken"),
+    ),
+    security(("twilio" = [])),
+)]
+pub async fn messages_alias(
+    request: HttpRequest,
+    payload: Payload,
+    state: Data<State>,
+) -> Result<HttpResponse, Problem> {
+    messages(request, payload, state).await
+}
+
+/// Receive a status callback from Twilio
+#[utoipa::path(
+    post, path = "/webhooks/twilio/status", operation_id = "receiveTwilioStatus", tag = "webhooks",
+    request_body(content = Object, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 204, description = "Taken")),
+    security(("twilio" = [])),
+)]
 pub async fn statuses(
     request: HttpRequest,
     payload: Payload,

@@ -20,7 +20,18 @@ use crate::{
     },
 };
 
-/// The handshake by which Meta checks that the address is ours: echoes the challenge.
+/// Answer Meta's handshake
+///
+/// By which Meta checks that the address is ours: echoes the challenge.
+#[utoipa::path(
+    get, path = "/webhooks/whatsapp", operation_id = "verifyWhatsApp", tag = "webhooks",
+    params(
+        ("hub.mode" = Option<String>, Query, description = "`subscribe`"),
+        ("hub.verify_token" = Option<String>, Query, description = "The token that was entered at Meta"),
+        ("hub.challenge" = Option<String>, Query, description = "What is echoed"),
+    ),
+    responses((status = 200, description = "The challenge", body = String, content_type = "text/plain")),
+)]
 pub async fn handshake(request: HttpRequest, state: Data<State>) -> Result<HttpResponse, Problem> {
     let Some(ours) = &state.config.whatsapp_verify_token else {
         return Err(Problem::not_configured("WHATSAPP_VERIFY_TOKEN"));
@@ -47,7 +58,15 @@ pub async fn handshake(request: HttpRequest, state: Data<State>) -> Result<HttpR
     }
 }
 
-/// Batches of messages and statuses.
+/// Receive a batch from Meta
+///
+/// Messages and statuses, each acted on once and reported on.
+#[utoipa::path(
+    post, path = "/webhooks/whatsapp", operation_id = "receiveWhatsApp", tag = "webhooks",
+    request_body(content = Object, description = "Meta's envelope: object, entry[].changes[].value"),
+    responses((status = 200, description = "What became of each event", body = super::reply::ReportSchema)),
+    security(("whatsapp" = [])),
+)]
 pub async fn batches(
     request: HttpRequest,
     payload: Payload,

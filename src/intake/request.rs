@@ -1,0 +1,154 @@
+//! Acts on a client's request exactly once: one transaction claims the key, does the work and stores the reply.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+use super::{Answer, Intake, IntakeError};
+use crate::{
+    idempotency::{self, Claim, KeyedRequest, StoredReply, Terms},
+    store::{
+        Conn, StoreError,
+        types::{Timestamp, Uuid},
+    },
+};
+
+/// What a client asked for is done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// What is answered, now and whenever the request comes again.
+    pub reply: StoredReply,
+    /// Whose business it turned out to be.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it is about.
+    pub order_id: Option<Uuid>,
+}
+
+/// What a client asked for is not done.
+#[derive(Debug)]
+pub enum Undone {
+    /// It cannot be done: an answer like any other, now and whenever the request comes again.
+    Refused(StoredReply),
+    /// The database did not do it: the next request tries again.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Undone {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What the transaction did.
+enum Outcome {
+    Answered(StoredReply),
+    Replayed { record: Uuid, reply: StoredReply },
+}
+
+impl Intake {
+    /// Does `work`, or gives the answer that its key got before. Without a request there is no key, and the work is
+    /// done each time. Where the work is not done, nothing is left of it. An answer is replayed for `ttl`.
+    ///
+    /// # Errors
+    /// Where nothing was done: see [`IntakeError`].
+    pub async fn perform<F>(
+        &self,
+        request: Option<KeyedRequest>,
+        ttl: Duration,
+        now: Timestamp,
+        deadline: Instant,
+        work: F,
+    ) -> Result<Answer, IntakeError>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<Done, Undone> + Send + 'static,
+    {
+        let terms = Terms {
+            ttl,
+            ..self.settings.terms
+        };
+        let keyed = request.clone();
+        let writing = self
+            .store
+            .write(move |conn| transact(conn, keyed, terms, now, work));
+        let outcome = match tokio::time::timeout_at(deadline, writing).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(IntakeError::Timeout),
+        };
+        if let (Err(error), Some(request)) = (&outcome, request)
+            && error.is_failure()
+        {
+            self.record_failure(request, error, terms, now).await;
+        }
+        Ok(match outcome? {
+            Outcome::Replayed { record, reply } => {
+                self.replays.note(record, now);
+                Answer::replay(reply)
+            }
+            Outcome::Answered(reply) => Answer {
+                reply,
+                replayed: false,
+                events: Vec::new(),
+            },
+        })
+    }
+
+    /// Checks that the key does not stand for another request, without claiming it.
+    ///
+    /// # Errors
+    /// [`IntakeError::KeyMismatch`] where it does; or the database's own.
+    pub async fn check_key(
+        &self,
+        request: KeyedRequest,
+        now: Timestamp,
+    ) -> Result<(), IntakeError> {
+        let looking = move |conn: &mut Conn<'_>| idempotency::look(conn, &request, now);
+        match self.store.read(looking).await? {
+            Some(Claim::Mismatch) => Err(IntakeError::KeyMismatch),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn transact<F>(
+    conn: &mut Conn<'_>,
+    request: Option<KeyedRequest>,
+    terms: Terms,
+    now: Timestamp,
+    work: F,
+) -> Result<Outcome, IntakeError>
+where
+    F: FnOnce(&mut Conn<'_>) -> Result<Done, Undone>,
+{
+    let owned = match &request {
+        None => None,
+        Some(request) => match idempotency::claim(conn, request, terms, now)? {
+            Claim::Ours(owned) => Some(owned),
+            Claim::Replay { record, reply } => return Ok(Outcome::Replayed { record, reply }),
+            Claim::Mismatch => return Err(IntakeError::KeyMismatch),
+            Claim::InProgress { remaining } => {
+                return Err(IntakeError::InProgress {
+                    retry_after: remaining,
+                });
+            }
+        },
+    };
+    // In a savepoint, so that the answer to what was refused can be kept without what it had written.
+    let done = match conn.savepoint(work) {
+        Ok(done) => done,
+        Err(Undone::Refused(reply)) => Done {
+            reply,
+            retailer_id: None,
+            order_id: None,
+        },
+        Err(Undone::Failed(error)) => return Err(error.into()),
+    };
+    if done.reply.body.len() > StoredReply::MAX_BYTES {
+        return Err(IntakeError::ReplyTooLarge);
+    }
+    if let Some(owned) = owned
+        && !idempotency::complete(conn, owned, &done.reply, done.retailer_id, done.order_id)?
+    {
+        // Cannot be: the claim is of this transaction. If it were, all of it must go.
+        return Err(IntakeError::KeyMismatch);
+    }
+    Ok(Outcome::Answered(done.reply))
+}

@@ -1,0 +1,361 @@
+//! A request of a client: who sends it, what it says, and the ways in which it is answered.
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse,
+    dev::Payload as RawPayload,
+    http::header::CONTENT_TYPE,
+    web::{Bytes, Data, Payload},
+};
+use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+use super::{
+    envelope::Envelope,
+    schema::{self, RequestBody},
+};
+use crate::{
+    access::Caller,
+    commerce::{
+        error::{CommerceError, FieldError},
+        reach::Reach,
+        shop::Shops,
+    },
+    config::Config,
+    idempotency::{KeyedRequest, StoredReply, fingerprint},
+    intake::request::{Done, Undone},
+    store::{
+        Conn, StoreError,
+        types::{Json, Timestamp, Uuid},
+    },
+    web::{
+        State, body, key, origin,
+        problem::{ErrorCode, Problem},
+        reply,
+    },
+};
+
+/// What a POST makes: names its records and says for how long their answers are replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Orders.
+    Orders,
+    /// Payments.
+    Payments,
+    /// Refunds.
+    Refunds,
+    /// Bookings.
+    Bookings,
+    /// Retailers.
+    Retailers,
+    /// Products.
+    Products,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Orders => "orders",
+            Self::Payments => "payments",
+            Self::Refunds => "refunds",
+            Self::Bookings => "bookings",
+            Self::Retailers => "retailers",
+            Self::Products => "products",
+        }
+    }
+
+    fn ttl(self, config: &Config) -> Duration {
+        match self {
+            Self::Orders => config.idempotency_ttl_orders,
+            Self::Payments => config.idempotency_ttl_payments,
+            Self::Refunds => config.idempotency_ttl_refunds,
+            Self::Bookings => config.idempotency_ttl_bookings,
+            Self::Retailers | Self::Products => config.idempotency_ttl,
+        }
+    }
+
+    /// Retailers and products are unique by their numbers and codes anyway.
+    fn needs_key(self) -> bool {
+        !matches!(self, Self::Retailers | Self::Products)
+    }
+}
+
+/// What the work of a request knows beside its body.
+#[derive(Clone)]
+pub struct Context {
+    /// Whose business the caller may see and touch.
+    pub reach: Reach,
+    /// The time of the request.
+    pub now: Timestamp,
+    /// The shops that were used lately.
+    pub shops: Arc<Shops>,
+}
+
+/// What a POST has made.
+pub struct Created<T> {
+    /// Where it can be had from now on.
+    pub location: String,
+    /// What is to be told.
+    pub message: String,
+    /// All of it.
+    pub data: T,
+    /// Whose it is.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it is about.
+    pub order_id: Option<Uuid>,
+}
+
+/// A request of a client whose token was checked.
+pub struct Call {
+    /// The request itself.
+    pub request: HttpRequest,
+    /// Who sends it.
+    pub caller: Caller,
+    state: Data<State>,
+}
+
+impl FromRequest for Call {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut RawPayload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            Ok(Self {
+                caller: Caller::extract(&request).await?,
+                state: Data::extract(&request).await?,
+                request,
+            })
+        })
+    }
+}
+
+impl Call {
+    /// Does what a POST asks for once for its key, and answers 201; or gives the answer that the key got before.
+    ///
+    /// # Errors
+    /// Where it was not even tried, or something broke. What cannot be done is an answer, kept like any other.
+    pub async fn create<T, R, W>(
+        self,
+        payload: Payload,
+        kind: Kind,
+        work: W,
+    ) -> Result<HttpResponse, Problem>
+    where
+        T: RequestBody,
+        R: Serialize,
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Created<R>, CommerceError> + Send + 'static,
+    {
+        let now = Timestamp::now();
+        let deadline = self.deadline();
+        let body = self.body(payload, deadline).await?;
+        let keyed = self.keyed(kind, &body)?;
+        self.check_content_type(keyed.as_ref(), now).await?;
+        let document = parse(&body)?;
+        let keyed = keyed.map(|keyed| KeyedRequest {
+            body: Some(Json::of(&document)),
+            ..keyed
+        });
+        let wanted: Result<T, Vec<FieldError>> = schema::read(document);
+        let context = self.context(now);
+        let work = move |conn: &mut Conn<'_>| {
+            let created = wanted
+                .map_err(CommerceError::Invalid)
+                .and_then(|wanted| work(conn, wanted, &context));
+            created.map_err(undone).and_then(|created| done(&created))
+        };
+        let ttl = kind.ttl(&self.state.config);
+        let performing = self.state.intake.perform(keyed, ttl, now, deadline, work);
+        reply::response(&performing.await?)
+    }
+
+    /// Does what a PATCH or PUT asks for, and answers 200 with what came of it.
+    ///
+    /// # Errors
+    /// Where it cannot be done, or something broke.
+    pub async fn change<T, R, W>(
+        self,
+        payload: Payload,
+        message: &'static str,
+        work: W,
+    ) -> Result<HttpResponse, Problem>
+    where
+        T: RequestBody,
+        R: Serialize + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<R, CommerceError> + Send + 'static,
+    {
+        let deadline = self.deadline();
+        let body = self.body(payload, deadline).await?;
+        if !self.is_json() {
+            return Err(no_json());
+        }
+        let wanted: T = schema::read(parse(&body)?).map_err(Problem::invalid)?;
+        let context = self.context(Timestamp::now());
+        let store = &self.state.store;
+        let writing = store.write(move |conn| work(conn, wanted, &context));
+        let changed = tokio::time::timeout_at(deadline, writing).await;
+        ok(message, &changed.map_err(Problem::unavailable)??)
+    }
+
+    /// Answers 200 with what the database holds.
+    ///
+    /// # Errors
+    /// Where there is nothing of the kind, or something broke.
+    pub async fn read<R, W>(self, message: &'static str, work: W) -> Result<HttpResponse, Problem>
+    where
+        R: Serialize + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, &Context) -> Result<R, CommerceError> + Send + 'static,
+    {
+        ok(message, &self.look_up(work).await?)
+    }
+
+    /// Gives what the database holds.
+    ///
+    /// # Errors
+    /// As [`Call::read`].
+    pub async fn look_up<R, W>(&self, work: W) -> Result<R, Problem>
+    where
+        R: Send + 'static,
+        W: FnOnce(&mut Conn<'_>, &Context) -> Result<R, CommerceError> + Send + 'static,
+    {
+        let context = self.context(Timestamp::now());
+        let reading = self.state.store.read(move |conn| work(conn, &context));
+        let found = tokio::time::timeout_at(self.deadline(), reading).await;
+        Ok(found.map_err(Problem::unavailable)??)
+    }
+
+    /// The id that a part of the path names.
+    ///
+    /// # Errors
+    /// Where it is no UUID.
+    pub fn id(&self, name: &'static str) -> Result<Uuid, Problem> {
+        let text = self.request.match_info().query(name);
+        text.parse().map(Uuid).map_err(|_no_uuid| {
+            let error = FieldError::new(name, "invalid", "must be a UUID");
+            Problem::invalid(vec![error])
+        })
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.state.config.request_timeout
+    }
+
+    fn context(&self, now: Timestamp) -> Context {
+        Context {
+            reach: self.caller.retailer.map_or(Reach::All, Reach::Only),
+            now,
+            shops: self.state.intake.shops(),
+        }
+    }
+
+    async fn body(&self, payload: Payload, deadline: Instant) -> Result<Bytes, Problem> {
+        let limit = self.state.config.max_body_bytes;
+        body::read(&self.request, payload, limit, deadline).await
+    }
+
+    /// The request with its key; none where keys are ignored, or none is needed and given.
+    fn keyed(&self, kind: Kind, body: &[u8]) -> Result<Option<KeyedRequest>, Problem> {
+        let (request, config) = (&self.request, &self.state.config);
+        if !config.idempotency_enabled {
+            return Ok(None);
+        }
+        let named = key::from_headers(request.headers(), &config.idempotency_header)?;
+        let Some(key) = named else {
+            return match kind.needs_key() {
+                true => Err(Problem::key_required(&config.idempotency_header)),
+                false => Ok(None),
+            };
+        };
+        let (method, path) = (request.method().as_str(), request.uri().path());
+        let query = request.uri().query().unwrap_or_default();
+        Ok(Some(KeyedRequest {
+            scope: self.caller.key_scope().into(),
+            key,
+            webhook_type: kind.name(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            fingerprint: fingerprint(method, path, query, self.content_type(), body),
+            body: None,
+            source_ip: origin::source_ip(request, &config.trusted_proxies).map(|ip| ip.to_string()),
+        }))
+    }
+
+    /// A body that is not JSON is another request than the one that its key stands for, if it stands for one.
+    async fn check_content_type(
+        &self,
+        keyed: Option<&KeyedRequest>,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        if self.is_json() {
+            return Ok(());
+        }
+        if let Some(keyed) = keyed {
+            self.state.intake.check_key(keyed.clone(), now).await?;
+        }
+        Err(no_json())
+    }
+
+    fn is_json(&self) -> bool {
+        let essence = self.content_type().split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("application/json")
+    }
+
+    fn content_type(&self) -> &str {
+        let header = self.request.headers().get(CONTENT_TYPE);
+        header
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+fn no_json() -> Problem {
+    Problem::new(
+        ErrorCode::ContentTypeUnsupported,
+        "the body must be application/json",
+    )
+}
+
+fn parse(body: &[u8]) -> Result<Value, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let message = format!("the body is not JSON: {error}");
+        Problem::new(ErrorCode::BodyMalformed, message)
+    })
+}
+
+/// The answer to what was made.
+fn done<R: Serialize>(created: &Created<R>) -> Result<Done, Undone> {
+    let envelope = Envelope {
+        success: true,
+        message: &created.message,
+        data: &created.data,
+    };
+    let body = serde_json::to_vec(&envelope);
+    let body = body.map_err(|error| StoreError::Unreadable(error.into()))?;
+    Ok(Done {
+        reply: StoredReply {
+            status: reply::CREATED,
+            content_type: Some(reply::JSON.to_owned()),
+            headers: BTreeMap::from([("Location".to_owned(), created.location.clone())]),
+            body: body.into(),
+        },
+        retailer_id: created.retailer_id,
+        order_id: created.order_id,
+    })
+}
+
+fn undone(error: CommerceError) -> Undone {
+    match error {
+        CommerceError::Store(error) => Undone::Failed(error),
+        refused => Undone::Refused(Problem::from(refused).to_stored()),
+    }
+}
+
+fn ok<R: Serialize>(message: &str, data: &R) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(Envelope {
+        success: true,
+        message,
+        data,
+    }))
+}

@@ -1,0 +1,56 @@
+//! The texts that a body may hold. Each has its form once; a doc comment ends the sentence "must be …" in errors.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// a line of 1 to 200 characters, not blank
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(
+    min_length = 1,
+    max_length = 200,
+    pattern = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
+)]
+pub struct Line(pub String);
+
+/// a text of 1 to 4,000 characters, none of them NUL
+// PostgreSQL has no texts with NUL.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(min_length = 1, max_length = 4000, pattern = r"^[^\x00]*$")]
+pub struct Text(pub String);
+
+/// a decimal amount that is not negative, as in 45.00
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(pattern = r"^[0-9]{1,15}(\.[0-9]{1,4})?$", example = "45.00")]
+pub struct AmountText(pub String);
+
+/// an ISO 4217 code, as in USD
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(pattern = "^[A-Z]{3}$", example = "USD")]
+pub struct CurrencyCode(pub String);
+
+/// a phone number with its country, as in +14155550100
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(pattern = r"^\+[1-9][0-9]{6,14}$", example = "+14155550100")]
+pub struct Phone(pub String);
+
+/// a time of the day, as in 10:00
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "10:00")]
+pub struct TimeOfDay(pub String);
+
+/// a whole number from 1 to 9,999
+#[derive(Debug, ToSchema)]
+#[schema(minimum = 1, maximum = 9999, example = 2)]
+pub struct Quantity(pub u32);
+
+impl<'de> Deserialize<'de> for Quantity {
+    /// Takes 2.0 for 2, as JSON Schema does.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        let decimal = crate::commerce::money::decimal(&number.to_string());
+        let whole = decimal.and_then(|decimal| decimal.try_into().ok());
+        whole
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("not a whole number"))
+    }
+}

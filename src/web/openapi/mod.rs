@@ -1,0 +1,136 @@
+//! The OpenAPI document, made from the code: routes and bodies from where they are handled, errors from the one table.
+
+mod rules;
+
+use actix_web::HttpResponse;
+use utoipa::{
+    Modify, OpenApi, ToSchema,
+    openapi::{
+        self,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+
+use self::rules::{Errors, Keys};
+use super::{
+    api::{bookings, orders, payments, retailers},
+    health, metrics, twilio, whatsapp,
+};
+
+/// The schemas of the bodies that requests are held against.
+pub const BODIES: [&str; 8] = [
+    "NewOrder",
+    "NewCustomOrder",
+    "OrderChange",
+    "NewPayment",
+    "NewRefund",
+    "NewBooking",
+    "NewRetailer",
+    "NewProduct",
+];
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "hookonce",
+        description = "Receives webhooks and acts on each exactly once; the same holds for the API behind it.\n\n\
+            Send `Idempotency-Key`, new for each request and the same for each repeat: a repeat gets the first answer, \
+            byte for byte, with `Idempotent-Replayed: true`. Every error is `application/problem+json` (RFC 9457); a \
+            method that a path does not have is answered 405 `METHOD_NOT_ALLOWED`, a path that does not exist 404 \
+            `NOT_FOUND`."
+    ),
+    paths(
+        orders::create, orders::list, orders::show, orders::change, orders::key_status,
+        payments::pay, payments::show, payments::refund, payments::show_refund,
+        bookings::book, bookings::show,
+        retailers::list, retailers::add, retailers::show, retailers::change, retailers::balance,
+        retailers::list_products, retailers::add_product, retailers::show_product, retailers::change_product,
+        twilio::messages, twilio::messages_alias, twilio::statuses, whatsapp::handshake, whatsapp::batches,
+        health::configured, health::live, health::ready, metrics::show, serve,
+    ),
+    components(schemas(ProblemSchema, FieldErrorSchema, orders::ItemsBody, orders::WorkBody)),
+    modifiers(&Security, &Keys, &Errors),
+    tags(
+        (name = "orders"), (name = "payments"), (name = "bookings"), (name = "catalogue"),
+        (name = "webhooks"), (name = "operations"),
+    ),
+)]
+struct ApiDoc;
+
+/// The document.
+pub fn document() -> openapi::OpenApi {
+    ApiDoc::openapi()
+}
+
+/// Show this document
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "getOpenApi", tag = "operations",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object)),
+)]
+pub async fn serve() -> HttpResponse {
+    HttpResponse::Ok().json(document())
+}
+
+/// An error (RFC 9457).
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[allow(dead_code)] // Shows what `problem` writes.
+struct ProblemSchema {
+    /// Always `about:blank`.
+    r#type: String,
+    /// What the error code means.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong with this request.
+    detail: String,
+    /// Always false.
+    success: bool,
+    /// What went wrong, for programs.
+    error_code: String,
+    /// The same as `detail`.
+    message: String,
+    /// Each part of the request that is wrong.
+    errors: Option<Vec<FieldErrorSchema>>,
+}
+
+/// One part of a request that is wrong.
+#[derive(ToSchema)]
+#[schema(as = FieldError)]
+#[allow(dead_code)] // Shows what `problem` writes.
+struct FieldErrorSchema {
+    /// The JSON Pointer of a member of the body, or the name of a parameter.
+    #[schema(example = "/items/0/sku")]
+    field: String,
+    /// What is wrong, for programs.
+    #[schema(example = "unknown_product")]
+    code: String,
+    /// What is wrong, for people.
+    message: String,
+}
+
+/// Says how requests show that they are genuine.
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+        for (name, header, about) in [
+            (
+                "twilio",
+                "X-Twilio-Signature",
+                "HMAC-SHA1 over URL and form, or URL with bodySHA256",
+            ),
+            (
+                "whatsapp",
+                "X-Hub-Signature-256",
+                "sha256= and the HMAC-SHA256 of the body",
+            ),
+        ] {
+            let header = ApiKey::Header(ApiKeyValue::with_description(header, about));
+            components.add_security_scheme(name, SecurityScheme::ApiKey(header));
+        }
+    }
+}
