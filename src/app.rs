@@ -63,27 +63,13 @@ pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
 /// Where either is not usable.
 pub async fn build(config: Config) -> Result<Application, StartError> {
     let store = open_store(&config).await?;
-    let settings = Settings {
-        keys_enabled: config.idempotency_enabled,
-        terms: Terms {
-            ttl: config.idempotency_ttl,
-            lease: config.idempotency_lease,
-        },
-    };
-    let intake = Intake::new(store.clone(), settings, web::reply::encode);
+    let state = Arc::new(state(config, store.clone())?);
     let (stop_jobs, stopped) = watch::channel(());
     let jobs = tokio::spawn(jobs::replay_counts::run(
-        intake.replays(),
+        state.intake.replays(),
         store.clone(),
         stopped,
     ));
-    let state = Arc::new(State {
-        limits: RateLimits::new(&config),
-        config,
-        store: store.clone(),
-        intake,
-        metrics: Metrics::new()?,
-    });
     let (server, address) = listen(state)?;
     Ok(Application {
         address,
@@ -91,6 +77,27 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
         store,
         stop_jobs,
         jobs,
+    })
+}
+
+/// What the handlers share, over a database that is open.
+///
+/// # Errors
+/// Where the metrics cannot be set up.
+pub fn state(config: Config, store: Store) -> Result<State, StartError> {
+    let settings = Settings {
+        keys_enabled: config.idempotency_enabled,
+        terms: Terms {
+            ttl: config.idempotency_ttl,
+            lease: config.idempotency_lease,
+        },
+    };
+    Ok(State {
+        limits: RateLimits::new(&config),
+        intake: Intake::new(store.clone(), settings, web::reply::encode),
+        metrics: Metrics::new()?,
+        config,
+        store,
     })
 }
 

@@ -2,5 +2,6 @@
 
 pub mod app;
 pub mod database;
+pub mod guarded;
 pub mod process;
 pub mod requests;
