@@ -5,6 +5,7 @@ pub mod fingerprint;
 mod key;
 mod replays;
 mod reply;
+pub mod two_phase;
 
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use key::{IdempotencyKey, InvalidKey};

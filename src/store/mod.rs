@@ -182,6 +182,16 @@ pub struct StoreOptions {
     pub timeout: Duration,
 }
 
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            connections: 8,
+            write_batch: 256,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 impl Store {
     /// Opens the database and brings its schema up to date.
     ///

@@ -2,10 +2,11 @@
 
 use actix_web::{
     HttpRequest,
+    error::PayloadError,
     http::header::CONTENT_LENGTH,
-    web::{Bytes, BytesMut, Payload},
+    web::{Bytes, BytesMut},
 };
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use super::problem::{ErrorCode, Problem};
@@ -16,7 +17,7 @@ use super::problem::{ErrorCode, Problem};
 /// Where it is larger than `limit` bytes, breaks off, or has not come by `deadline`.
 pub async fn read(
     request: &HttpRequest,
-    mut payload: Payload,
+    mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     limit: usize,
     deadline: Instant,
 ) -> Result<Bytes, Problem> {

@@ -4,6 +4,7 @@ pub mod access;
 pub mod api;
 mod body;
 mod health;
+pub mod idempotency;
 mod key;
 pub mod metrics;
 pub mod openapi;
@@ -25,6 +26,7 @@ use metrics::Metrics;
 use problem::{ErrorCode, Problem};
 use rate_limit::RateLimits;
 
+pub use idempotency::Idempotency;
 pub use rate_limit::limit_addresses;
 pub use request_log::log_request;
 

@@ -12,7 +12,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use crate::{
     commerce::error::{CommerceError, FieldError},
-    idempotency::{InvalidKey, StoredReply},
+    idempotency::{InvalidKey, StoredReply, two_phase::TwoPhaseError},
     intake::IntakeError,
     provider::{Malformed, SignatureError},
     store::StoreError,
@@ -307,6 +307,29 @@ impl From<IntakeError> for Problem {
             IntakeError::Timeout => Self::unavailable(error),
             IntakeError::ReplyTooLarge => Self::internal(error),
             IntakeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TwoPhaseError> for Problem {
+    fn from(error: TwoPhaseError) -> Self {
+        match error {
+            TwoPhaseError::KeyMismatch => IntakeError::KeyMismatch.into(),
+            TwoPhaseError::InProgress { remaining } => IntakeError::InProgress {
+                retry_after: remaining,
+            }
+            .into(),
+            TwoPhaseError::NotClaimed(cause) if cause.is_unavailable() => Self::unavailable(cause),
+            TwoPhaseError::NotClaimed(cause) => Self::internal(cause),
+            TwoPhaseError::NotStored { lease, .. } => Self {
+                retry_after: Some(lease),
+                cause: Some(Box::new(error)),
+                ..Self::new(
+                    ErrorCode::StoreUnavailable,
+                    "the request was carried out, but its answer could not be stored: \
+                     sent again, it may be carried out again",
+                )
+            },
         }
     }
 }

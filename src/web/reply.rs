@@ -88,17 +88,26 @@ fn report(event: &EventReport) -> Value {
 /// # Errors
 /// Where what was stored is no HTTP status.
 pub fn response(answer: &Answer) -> Result<HttpResponse, Problem> {
-    let status = answer.reply.status.cast_unsigned();
+    stored(&answer.reply, answer.replayed)
+}
+
+/// An answer as it is kept, as a response.
+///
+/// # Errors
+/// Where what was stored is no HTTP status.
+pub fn stored(reply: &StoredReply, replayed: bool) -> Result<HttpResponse, Problem> {
+    let status = reply.status.cast_unsigned();
     let status = StatusCode::from_u16(status).map_err(Problem::internal)?;
     let mut response = HttpResponse::build(status);
-    response.insert_header((REPLAYED, if answer.replayed { "true" } else { "false" }));
-    for (name, value) in &answer.reply.headers {
+    response.insert_header((REPLAYED, if replayed { "true" } else { "false" }));
+    for (name, value) in &reply.headers {
         response.insert_header((name.as_str(), value.as_str()));
     }
-    Ok(match &answer.reply.content_type {
-        Some(content_type) => response
-            .insert_header((CONTENT_TYPE, content_type.as_str()))
-            .body(answer.reply.body.clone()),
-        None => response.finish(),
+    if let Some(content_type) = &reply.content_type {
+        response.insert_header((CONTENT_TYPE, content_type.as_str()));
+    }
+    Ok(match reply.body.is_empty() {
+        true => response.finish(),
+        false => response.body(reply.body.clone()),
     })
 }

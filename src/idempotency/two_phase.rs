@@ -1,0 +1,299 @@
+//! For work that reaches outside the database and so cannot join its transaction: one transaction claims the key,
+//! another stores the answer, and a lease between them tells work that goes on from work that died. Knows no HTTP.
+//!
+//! | the process dies | what is left | the same request again |
+//! | --- | --- | --- |
+//! | before the claim is committed | nothing | is the first |
+//! | between the claim and the completion | a lease that nobody renews | is told to wait; once the lease has run out, does the work again |
+//! | after the completion is committed | the answer | gets that answer |
+//!
+//! A lease is renewed for as long as the work goes on, so work that lives is not overtaken, however long it takes. Work
+//! that was held up for longer than its lease and comes back finds its token gone and changes nothing. Leases are read
+//! off the clocks of the machines: a clock that is set forward, or runs ahead of another's, by more than two thirds of
+//! the lease can make work that lives look dead.
+
+use std::time::Duration;
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinHandle},
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use super::{Claim, KeyedRequest, Owned, StoredReply, Terms};
+use crate::store::{
+    Conn, Store, StoreError, idempotency as rows,
+    types::{Timestamp, Uuid},
+};
+
+/// Claims keys, keeps them while the work is done, and stores its answers.
+#[derive(Clone)]
+pub struct TwoPhase {
+    /// How long an answer is replayed, and how long a dead worker's key is kept from others.
+    pub terms: Terms,
+    /// How long the database is waited for.
+    pub timeout: Duration,
+    store: Store,
+    runtime: Option<Handle>,
+}
+
+/// What came of asking for a key.
+pub enum Begun {
+    /// The work is ours to do.
+    Ours(Box<Running>),
+    /// It was done: the answer.
+    Replay {
+        /// The record.
+        record: Uuid,
+        /// What was answered.
+        reply: StoredReply,
+    },
+}
+
+/// A request that is ours to do. Its lease is renewed until this is dropped; dropped without an end, its key comes
+/// free when the lease runs out.
+pub struct Running {
+    driver: TwoPhase,
+    owned: Owned,
+    request: KeyedRequest,
+    _heartbeat: Heartbeat,
+}
+
+/// What came of the answer.
+pub enum Settled {
+    /// It is stored.
+    Stored,
+    /// Another had taken the work over and has answered: that answer stands.
+    Overtaken {
+        /// The record.
+        record: Uuid,
+        /// What was answered.
+        reply: StoredReply,
+    },
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TwoPhaseError {
+    /// The key stands for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyMismatch,
+    /// Another is doing the work.
+    #[error("the first request with this key is still in progress")]
+    InProgress {
+        /// Until its lease runs out.
+        remaining: Duration,
+    },
+    /// The database did not give the key; the work was not begun.
+    #[error("the key could not be claimed")]
+    NotClaimed(#[source] WriteError),
+    /// The work was done, and the database did not take its answer.
+    #[error("the work was done, but its answer could not be stored")]
+    NotStored {
+        /// Why.
+        source: WriteError,
+        /// After which the key comes free at the latest.
+        lease: Duration,
+    },
+}
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// It took longer than it may.
+    #[error("the database did not finish in time")]
+    Timeout,
+    /// It refused, or is away.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl WriteError {
+    /// Whether the same may succeed a little later.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Timeout => true,
+            Self::Store(error) => error.is_unavailable(),
+        }
+    }
+}
+
+impl TwoPhase {
+    /// Over a store. Leases are renewed on the runtime that this is called in, if any, so that work which blocks a
+    /// thread of another one does not lose its key.
+    pub fn new(store: Store, terms: Terms, timeout: Duration) -> Self {
+        Self {
+            terms,
+            timeout,
+            store,
+            runtime: Handle::try_current().ok(),
+        }
+    }
+
+    /// Claims the key of `request` and commits that, or gives the answer that stands under it.
+    ///
+    /// # Errors
+    /// Where the work is not ours to do: see [`TwoPhaseError`].
+    pub async fn begin(&self, request: KeyedRequest) -> Result<Begun, TwoPhaseError> {
+        let terms = self.terms;
+        let mut claiming = self.write(move |conn| {
+            let claim = super::claim(conn, &request, terms, Timestamp::now())?;
+            Ok((claim, request))
+        });
+        let deadline = Instant::now() + self.timeout;
+        let (claim, request) = match by(deadline, &mut claiming).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                if matches!(error, WriteError::Timeout) {
+                    self.clone().give_back(claiming);
+                }
+                return Err(TwoPhaseError::NotClaimed(error));
+            }
+        };
+        match claim {
+            Claim::Ours(owned) => Ok(Begun::Ours(Box::new(self.clone().run(owned, request)))),
+            Claim::Replay { record, reply } => Ok(Begun::Replay { record, reply }),
+            Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
+            Claim::InProgress { remaining } => Err(TwoPhaseError::InProgress { remaining }),
+        }
+    }
+
+    fn run(self, owned: Owned, mut request: KeyedRequest) -> Running {
+        // It is in the record; held for as long as the work takes, it would only cost memory.
+        request.body = None;
+        let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
+        let heartbeat = runtime.spawn(self.clone().keep_alive(owned));
+        Running {
+            driver: self,
+            owned,
+            request,
+            _heartbeat: Heartbeat(heartbeat.abort_handle()),
+        }
+    }
+
+    /// Renews the lease again and again, until another has taken the request over after all.
+    async fn keep_alive(self, owned: Owned) {
+        const SHORTEST: Duration = Duration::from_millis(1);
+        let lease = self.terms.lease;
+        let pause = (lease / 3).max(SHORTEST);
+        loop {
+            sleep(pause).await;
+            let renewal = self
+                .store
+                .write(move |conn| super::renew(conn, owned, lease, Timestamp::now()));
+            match timeout(pause, renewal).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return,
+                Ok(Err::<_, StoreError>(error)) => {
+                    log::warn!("a lease could not be renewed: {error}");
+                }
+                Err(_elapsed) => log::warn!("a lease could not be renewed in time"),
+            }
+        }
+    }
+
+    /// Gives a key back that is claimed when nobody waits for it any more.
+    fn give_back(self, claiming: JoinHandle<Result<(Claim, KeyedRequest), StoreError>>) {
+        tokio::spawn(async move {
+            if let Ok(Ok((Claim::Ours(owned), request))) = claiming.await {
+                let late = self.run(owned, request);
+                late.release("the key was claimed too late").await;
+            }
+        });
+    }
+
+    /// Writes in a task of its own, so that what has begun goes on when nobody waits for it any more.
+    fn write<T, F>(&self, work: F) -> JoinHandle<Result<T, StoreError>>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let store = self.store.clone();
+        tokio::spawn(async move { store.write(work).await })
+    }
+}
+
+impl Running {
+    /// Stores the answer, trying again for as long as the database may be waited for: the work is done, and without
+    /// its answer it would be done again.
+    ///
+    /// # Errors
+    /// Where it is not stored, or another has taken the request over and has not answered yet.
+    pub async fn complete(self, reply: StoredReply) -> Result<Settled, TwoPhaseError> {
+        const PAUSE: Duration = Duration::from_millis(200);
+        let deadline = Instant::now() + self.driver.timeout;
+        let claim = loop {
+            match self.store_reply(&reply, deadline).await {
+                Ok(claim) => break claim,
+                Err(error) if error.is_unavailable() && Instant::now() + PAUSE < deadline => {
+                    sleep(PAUSE).await;
+                }
+                Err(source) => {
+                    let lease = self.driver.terms.lease;
+                    return Err(TwoPhaseError::NotStored { source, lease });
+                }
+            }
+        };
+        match claim {
+            Claim::Ours(_) => Ok(Settled::Stored),
+            Claim::Replay { record, reply } => Ok(Settled::Overtaken { record, reply }),
+            Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
+            Claim::InProgress { remaining } => Err(TwoPhaseError::InProgress { remaining }),
+        }
+    }
+
+    /// Stores the answer, or says who has the key now.
+    async fn store_reply(
+        &self,
+        reply: &StoredReply,
+        deadline: Instant,
+    ) -> Result<Claim, WriteError> {
+        let (owned, request, reply) = (self.owned, self.request.clone(), reply.clone());
+        let mut storing = self.driver.write(move |conn| {
+            if super::complete(conn, owned, &reply, None, None)? {
+                return Ok(Claim::Ours(owned));
+            }
+            match rows::find(conn, &request.scope, request.key.as_str())? {
+                Some(record) => super::judge(&record, &request, Timestamp::now()),
+                None => Ok(Claim::InProgress {
+                    remaining: Duration::ZERO,
+                }),
+            }
+        });
+        by(deadline, &mut storing).await
+    }
+
+    /// Gives the key back for the next request, with what went wrong for the operator. Where the database does not
+    /// take that, the key comes free when its lease runs out.
+    pub async fn release(self, error: &str) {
+        let owned = self.owned;
+        // PostgreSQL's texts hold no NUL.
+        let error = error.replace('\0', "\u{fffd}");
+        let mut releasing = self
+            .driver
+            .write(move |conn| super::release(conn, owned, &error));
+        let deadline = Instant::now() + self.driver.timeout;
+        if let Err(error) = by(deadline, &mut releasing).await {
+            log::error!("a key could not be given back before its lease runs out: {error}");
+        }
+    }
+}
+
+/// Stops renewing with its value.
+struct Heartbeat(AbortHandle);
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn by<T>(
+    deadline: Instant,
+    writing: &mut JoinHandle<Result<T, StoreError>>,
+) -> Result<T, WriteError> {
+    match timeout_at(deadline, writing).await {
+        Ok(Ok(outcome)) => Ok(outcome?),
+        Ok(Err(_died)) => Err(StoreError::Closed.into()),
+        Err(_elapsed) => Err(WriteError::Timeout),
+    }
+}
