@@ -8,6 +8,7 @@ mod concurrency;
 mod crash;
 mod demo;
 mod events;
+mod middleware;
 mod migrations;
 mod rate_limits;
 mod replays;

@@ -1,7 +1,6 @@
 //! Keys and replays: what a request gets whose key is new, known, used for something else, in progress, failed or
 //! expired.
 
-use diesel::{Connection as _, PgConnection, SqliteConnection, connection::SimpleConnection as _};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -463,49 +462,13 @@ async fn a_reply_too_large_to_be_stored_is_rolled_back_and_noted(engine: Engine)
     assert_eq!(app.database.texts(note), [Some("failed".to_owned())]);
 }
 
-/// Keeps everybody else from writing, until it is released.
-enum Lock {
-    Sqlite(SqliteConnection),
-    Postgres(PgConnection),
-}
-
-impl Lock {
-    fn take(app: &App, engine: Engine) -> Self {
-        let url = &app.database.url;
-        match engine {
-            Engine::Sqlite => {
-                let mut conn =
-                    SqliteConnection::establish(url.trim_start_matches("sqlite://")).unwrap();
-                conn.batch_execute("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE")
-                    .unwrap();
-                Self::Sqlite(conn)
-            }
-            Engine::Postgres => {
-                let mut conn = PgConnection::establish(url).unwrap();
-                conn.batch_execute(
-                    "BEGIN; LOCK TABLE webhook_idempotency IN ACCESS EXCLUSIVE MODE",
-                )
-                .unwrap();
-                Self::Postgres(conn)
-            }
-        }
-    }
-
-    fn release(self) {
-        match self {
-            Self::Sqlite(mut conn) => conn.batch_execute("ROLLBACK").unwrap(),
-            Self::Postgres(mut conn) => conn.batch_execute("ROLLBACK").unwrap(),
-        }
-    }
-}
-
 async fn a_database_that_is_away_acknowledges_nothing(engine: Engine) {
     let app = App::with(engine, |config| {
         config.request_timeout = Duration::from_secs(1)
     })
     .await;
     let call = order().key("K");
-    let lock = Lock::take(&app, engine);
+    let lock = app.database.lock();
     let reply = app.send(&call).await;
     assert_eq!(refused(&reply), (503, "STORE_UNAVAILABLE".to_owned()));
     assert!(reply.retry_after.is_some());

@@ -1,6 +1,9 @@
 //! A fresh database for each test, on either engine.
 
-use diesel::{Connection as _, PgConnection, RunQueryDsl as _, sql_query};
+use diesel::{
+    Connection as _, PgConnection, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _, sql_query,
+};
 use hookonce::store::DatabaseUrl;
 
 /// Which database a test runs on.
@@ -54,7 +57,6 @@ impl Database {
 
     /// Runs SQL beside the service, to look at or to break what it relies on.
     pub fn execute(&self, sql: &str) {
-        use diesel::connection::SimpleConnection as _;
         match self.cleanup {
             Cleanup::Folder(_) => self.sqlite().batch_execute(sql),
             Cleanup::Drop(..) => self.postgres().batch_execute(sql),
@@ -82,10 +84,28 @@ impl Database {
         rows.into_iter().map(|row| row.t).collect()
     }
 
-    fn sqlite(&self) -> diesel::SqliteConnection {
-        use diesel::connection::SimpleConnection as _;
+    /// Keeps everybody else from writing records, until it is released.
+    pub fn lock(&self) -> Lock {
+        match self.cleanup {
+            Cleanup::Folder(_) => {
+                let mut conn = self.sqlite();
+                conn.batch_execute("BEGIN IMMEDIATE").expect("the lock");
+                Lock::Sqlite(conn)
+            }
+            Cleanup::Drop(..) => {
+                let mut conn = self.postgres();
+                conn.batch_execute(
+                    "BEGIN; LOCK TABLE webhook_idempotency IN ACCESS EXCLUSIVE MODE",
+                )
+                .expect("the lock");
+                Lock::Postgres(conn)
+            }
+        }
+    }
+
+    fn sqlite(&self) -> SqliteConnection {
         let path = self.url.trim_start_matches("sqlite://");
-        let mut conn = diesel::SqliteConnection::establish(path).expect("the database opens");
+        let mut conn = SqliteConnection::establish(path).expect("the database opens");
         conn.batch_execute("PRAGMA busy_timeout = 10000")
             .expect("a pragma");
         conn
@@ -101,6 +121,22 @@ impl Drop for Database {
         if let Cleanup::Drop(server, name) = &self.cleanup {
             admin(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
         }
+    }
+}
+
+/// Whoever else would write waits for it.
+pub enum Lock {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Lock {
+    pub fn release(self) {
+        match self {
+            Self::Sqlite(mut conn) => conn.batch_execute("ROLLBACK"),
+            Self::Postgres(mut conn) => conn.batch_execute("ROLLBACK"),
+        }
+        .expect("the end of the lock");
     }
 }
 

@@ -27,6 +27,7 @@ pub const CATALOGUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/catal
 
 /// How the program is run. Of the tests' own environment it sees nothing but the path.
 pub struct Program {
+    executable: PathBuf,
     /// Where it runs: empty at first.
     pub folder: Arc<TempDir>,
     /// Where it puts its temporary files: empty at first.
@@ -59,7 +60,21 @@ pub struct Server {
 impl Program {
     /// With nothing configured at all.
     pub fn bare() -> Self {
+        Self::at(env!("CARGO_BIN_EXE_hookonce").into())
+    }
+
+    /// One of the examples, with nothing configured. `cargo test` builds them, unless it is told to test one target.
+    pub fn example(name: &str) -> Self {
+        let tests = std::env::current_exe().expect("the tests");
+        let built = tests.ancestors().nth(2).expect("what cargo has built");
+        let executable = built.join("examples").join(name);
+        assert!(executable.exists(), "run cargo build --example {name}");
+        Self::at(executable)
+    }
+
+    fn at(executable: PathBuf) -> Self {
         let program = Self {
+            executable,
             folder: folder(),
             temporary: folder(),
             outputs: folder(),
@@ -155,7 +170,7 @@ impl Program {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let file = |name| self.outputs.path().join(format!("{run}.{name}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
-        let child = Command::new(env!("CARGO_BIN_EXE_hookonce"))
+        let child = Command::new(&self.executable)
             .args(args)
             .current_dir(self.folder.path())
             .env_clear()
