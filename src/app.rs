@@ -92,9 +92,11 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
             lease: config.idempotency_lease,
         },
     };
+    let intake = Intake::new(store.clone(), settings, web::reply::encode);
     Ok(State {
         limits: RateLimits::new(&config),
-        intake: Intake::new(store.clone(), settings, web::reply::encode),
+        once: web::api::idempotency(&config, store.clone(), &intake),
+        intake,
         metrics: Metrics::new()?,
         config,
         store,

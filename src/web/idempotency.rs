@@ -23,11 +23,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-use super::{
-    body, key, origin,
-    problem::{ErrorCode, Problem},
-    reply,
-};
+use super::{body, key, origin, problem::Problem, reply};
 use crate::{
     idempotency::{
         Fingerprint, KeyedRequest, ReplayTally, StoredReply, Terms, fingerprint,
@@ -320,7 +316,7 @@ impl Settings {
         }
         let key = match key::from_headers(request.headers(), &self.header)? {
             Some(key) => key,
-            None if self.required => return Err(self.key_required().into()),
+            None if self.required => return Err(Problem::key_required(&self.header).into()),
             None => return Ok(None),
         };
         let scope = (self.scope)(request)?;
@@ -337,13 +333,6 @@ impl Settings {
             body,
             source_ip: source_ip.map(|ip| ip.to_string()),
         }))
-    }
-
-    fn key_required(&self) -> Problem {
-        Problem::new(
-            ErrorCode::IdempotencyKeyRequired,
-            format!("send a key of your own in the header {}", self.header),
-        )
     }
 
     /// Reads the body, and gives it back to the request for its handler.

@@ -38,6 +38,8 @@ pub struct State {
     pub store: Store,
     /// Where deliveries are acted on.
     pub intake: Intake,
+    /// Around what clients change outside the intake.
+    pub once: Idempotency,
     /// What is counted.
     pub metrics: Metrics,
     /// How much each may ask for.
@@ -46,6 +48,7 @@ pub struct State {
 
 /// Puts the routes into an actix application.
 pub fn routes(state: Arc<State>) -> impl FnOnce(&mut web::ServiceConfig) {
+    let once = state.once.clone();
     move |app| {
         app.app_data(web::Data::from(state))
             .service(at("/webhooks/twilio", "POST").route(web::post().to(twilio::messages)))
@@ -66,7 +69,7 @@ pub fn routes(state: Arc<State>) -> impl FnOnce(&mut web::ServiceConfig) {
             .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::serve)))
             .service(web::redirect("/docs", "/docs/"))
             .service(swagger_ui())
-            .configure(api::routes)
+            .configure(|app| api::routes(app, &once))
             .default_service(web::to(not_found));
     }
 }

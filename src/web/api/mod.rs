@@ -11,100 +11,105 @@ pub mod retailers;
 mod schema;
 mod texts;
 
-use actix_web::web;
+use actix_web::{
+    FromRequest as _, Route,
+    dev::ServiceRequest,
+    web::{self, patch, post, put},
+};
 
-use super::{access::require, at, get};
-use crate::access::Scope;
+use super::{Idempotency, access::require, at, get};
+use crate::{
+    access::{Caller, Scope},
+    config::Config,
+    intake::Intake,
+    store::Store,
+};
+
+/// For the routes that change something outside the transactions of [`crate::intake`]: a key may be sent, and counts
+/// for its client.
+pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotency {
+    Idempotency::new(store)
+        .enabled(config.idempotency_enabled)
+        .required(false)
+        .header(&config.idempotency_header)
+        .ttl(config.idempotency_ttl)
+        .lease(config.idempotency_lease)
+        .max_body_bytes(config.max_body_bytes)
+        .timeout(config.request_timeout)
+        .trusted_proxies(config.trusted_proxies.clone())
+        .replay_tally(intake.replays())
+        .scope(key_scope)
+}
+
+fn key_scope(request: &ServiceRequest) -> Result<String, actix_web::Error> {
+    let caller = Caller::extract(request.request()).into_inner()?;
+    Ok(caller.key_scope())
+}
 
 /// Puts the routes into an actix application.
-pub fn routes(app: &mut web::ServiceConfig) {
+pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     use Scope::{
         BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, LedgerRead, OrdersRead,
         OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead, RefundsWrite,
     };
+    let may = |scope, route: Route| route.wrap(require(scope));
+    // Of two wraps, the later one is asked first: a key belongs to a client that is known.
+    let may_once = |scope, route: Route| may(scope, route.wrap(once.clone()));
     app.service(
         at("/api/v1/orders", "GET, HEAD, POST")
-            .route(get().to(orders::list).wrap(require(OrdersRead)))
-            .route(web::post().to(orders::create).wrap(require(OrdersWrite))),
+            .route(may(OrdersRead, get().to(orders::list)))
+            .route(may(OrdersWrite, post().to(orders::create))),
     )
     .service(
         at("/api/v1/orders/status/{key}", "GET, HEAD")
-            .route(get().to(orders::key_status).wrap(require(OrdersRead))),
+            .route(may(OrdersRead, get().to(orders::key_status))),
     )
     .service(
         at("/api/v1/orders/{id}", "GET, HEAD, PATCH")
-            .route(get().to(orders::show).wrap(require(OrdersRead)))
-            .route(web::patch().to(orders::change).wrap(require(OrdersWrite))),
+            .route(may(OrdersRead, get().to(orders::show)))
+            .route(may_once(OrdersWrite, patch().to(orders::change))),
     )
+    .service(at("/api/v1/payments", "POST").route(may(PaymentsWrite, post().to(payments::pay))))
     .service(
-        at("/api/v1/payments", "POST")
-            .route(web::post().to(payments::pay).wrap(require(PaymentsWrite))),
+        at("/api/v1/payments/{id}", "GET, HEAD").route(may(PaymentsRead, get().to(payments::show))),
     )
-    .service(
-        at("/api/v1/payments/{id}", "GET, HEAD")
-            .route(get().to(payments::show).wrap(require(PaymentsRead))),
-    )
-    .service(
-        at("/api/v1/refunds", "POST")
-            .route(web::post().to(payments::refund).wrap(require(RefundsWrite))),
-    )
+    .service(at("/api/v1/refunds", "POST").route(may(RefundsWrite, post().to(payments::refund))))
     .service(
         at("/api/v1/refunds/{id}", "GET, HEAD")
-            .route(get().to(payments::show_refund).wrap(require(RefundsRead))),
+            .route(may(RefundsRead, get().to(payments::show_refund))),
     )
+    .service(at("/api/v1/bookings", "POST").route(may(BookingsWrite, post().to(bookings::book))))
     .service(
-        at("/api/v1/bookings", "POST")
-            .route(web::post().to(bookings::book).wrap(require(BookingsWrite))),
-    )
-    .service(
-        at("/api/v1/bookings/{id}", "GET, HEAD")
-            .route(get().to(bookings::show).wrap(require(BookingsRead))),
+        at("/api/v1/bookings/{id}", "GET, HEAD").route(may(BookingsRead, get().to(bookings::show))),
     )
     .service(
         at("/api/v1/retailers", "GET, HEAD, POST")
-            .route(get().to(retailers::list).wrap(require(CatalogueRead)))
-            .route(web::post().to(retailers::add).wrap(require(CatalogueWrite))),
+            .route(may(CatalogueRead, get().to(retailers::list)))
+            .route(may(CatalogueWrite, post().to(retailers::add))),
     )
     .service(
         at("/api/v1/retailers/{id}", "GET, HEAD, PUT")
-            .route(get().to(retailers::show).wrap(require(CatalogueRead)))
-            .route(
-                web::put()
-                    .to(retailers::change)
-                    .wrap(require(CatalogueWrite)),
-            ),
+            .route(may(CatalogueRead, get().to(retailers::show)))
+            .route(may_once(CatalogueWrite, put().to(retailers::change))),
     )
     .service(
         at("/api/v1/retailers/{id}/balance", "GET, HEAD")
-            .route(get().to(retailers::balance).wrap(require(LedgerRead))),
+            .route(may(LedgerRead, get().to(retailers::balance))),
     )
     .service(
         at("/api/v1/retailers/{id}/products", "GET, HEAD, POST")
-            .route(
-                get()
-                    .to(retailers::list_products)
-                    .wrap(require(CatalogueRead)),
-            )
-            .route(
-                web::post()
-                    .to(retailers::add_product)
-                    .wrap(require(CatalogueWrite)),
-            ),
+            .route(may(CatalogueRead, get().to(retailers::list_products)))
+            .route(may(CatalogueWrite, post().to(retailers::add_product))),
     )
     .service(
         at(
             "/api/v1/retailers/{id}/products/{product_id}",
             "GET, HEAD, PUT",
         )
-        .route(
-            get()
-                .to(retailers::show_product)
-                .wrap(require(CatalogueRead)),
-        )
-        .route(
-            web::put()
-                .to(retailers::change_product)
-                .wrap(require(CatalogueWrite)),
-        ),
+        .route(may(CatalogueRead, get().to(retailers::show_product)))
+        .route(may_once(
+            CatalogueWrite,
+            put().to(retailers::change_product),
+        )),
     );
 }
