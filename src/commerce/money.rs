@@ -1,5 +1,6 @@
 //! Money: a decimal text in, minor units of an ISO 4217 currency kept, never a float.
 
+use iso_currency::IntoEnumIterator as _;
 use rust_decimal::Decimal;
 use std::{fmt, str::FromStr};
 
@@ -34,6 +35,15 @@ pub enum MoneyError {
 }
 
 impl Currency {
+    /// All of them, by their codes.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let mut codes: Vec<_> = iso_currency::Currency::iter().collect();
+        codes.sort_by_key(|currency| currency.code());
+        codes
+            .into_iter()
+            .filter_map(|currency| currency.code().parse().ok())
+    }
+
     /// The three letters.
     pub fn code(self) -> &'static str {
         self.code.code()

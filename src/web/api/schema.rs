@@ -37,10 +37,17 @@ impl Schemas {
         }
     }
 
-    /// What the schema says of the value that a keyword is about.
-    fn description(&self, keyword: &str) -> Option<&str> {
+    /// What a value must be by the schema of a keyword, where the schema says it: as `texts` do.
+    fn form(&self, keyword: &str) -> Option<&str> {
         let (schema, _) = keyword.rsplit_once('/')?;
-        self.document.pointer(schema)?.get("description")?.as_str()
+        let description = self
+            .document
+            .pointer(schema)?
+            .get("description")?
+            .as_str()?;
+        description
+            .starts_with(char::is_lowercase)
+            .then_some(description)
     }
 }
 
@@ -71,10 +78,14 @@ pub fn read<T: RequestBody>(document: Value) -> Result<T, Vec<FieldError>> {
 
 fn errors(schema: &str, document: &Value) -> Vec<FieldError> {
     let validator = &SCHEMAS.validators[schema];
-    validator
-        .iter_errors(document)
-        .flat_map(|error| field_errors(&error))
-        .collect()
+    let mut errors: Vec<FieldError> = Vec::new();
+    for error in validator.iter_errors(document).flat_map(|e| field_errors(&e)) {
+        // Two keywords may find fault with one thing, such as a text that is too long and of the wrong form.
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+    errors
 }
 
 fn field_errors(error: &ValidationError<'_>) -> Vec<FieldError> {
@@ -94,9 +105,13 @@ fn field_errors(error: &ValidationError<'_>) -> Vec<FieldError> {
             None => one("wrong_type", "is of another type".to_owned()),
         },
         ValidationErrorKind::Type { .. } => one("wrong_type", without_value(error)),
-        ValidationErrorKind::Pattern { .. } | ValidationErrorKind::Format { .. } => {
-            let described = SCHEMAS.description(error.schema_path().as_str());
-            let described = described.map(|description| format!("must be {description}"));
+        ValidationErrorKind::Pattern { .. }
+        | ValidationErrorKind::Format { .. }
+        | ValidationErrorKind::MinLength { .. }
+        | ValidationErrorKind::MaxLength { .. }
+        | ValidationErrorKind::Enum { .. } => {
+            let described = SCHEMAS.form(error.schema_path().as_str());
+            let described = described.map(|form| format!("must be {form}"));
             one("invalid", described.unwrap_or_else(|| without_value(error)))
         }
         _ => one("invalid", without_value(error)),

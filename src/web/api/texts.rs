@@ -1,7 +1,13 @@
 //! The texts that a body may hold. Each has its form once; a doc comment ends the sentence "must be …" in errors.
 
 use serde::Deserialize;
-use utoipa::ToSchema;
+use serde_json::Value;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
+};
+
+use crate::commerce::money::{self, Currency};
 
 /// a line of 1 to 200 characters, not blank
 #[derive(Debug, Deserialize, ToSchema)]
@@ -23,10 +29,23 @@ pub struct Text(pub String);
 #[schema(pattern = r"^[0-9]{1,15}(\.[0-9]{1,4})?$", example = "45.00")]
 pub struct AmountText(pub String);
 
-/// an ISO 4217 code, as in USD
-#[derive(Debug, Deserialize, ToSchema)]
-#[schema(pattern = "^[A-Z]{3}$", example = "USD")]
+/// One of the currencies that things can be sold in.
+#[derive(Debug, Deserialize)]
 pub struct CurrencyCode(pub String);
+
+impl PartialSchema for CurrencyCode {
+    fn schema() -> RefOr<Schema> {
+        let codes = Currency::all().map(|currency| Value::from(currency.code()));
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("an ISO 4217 code, as in USD"))
+            .enum_values(Some(codes))
+            .examples([Value::from("USD")])
+            .into()
+    }
+}
+
+impl ToSchema for CurrencyCode {}
 
 /// a phone number with its country, as in +14155550100
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,7 +66,7 @@ impl<'de> Deserialize<'de> for Quantity {
     /// Takes 2.0 for 2, as JSON Schema does.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = serde_json::Number::deserialize(deserializer)?;
-        let decimal = crate::commerce::money::decimal(&number.to_string());
+        let decimal = money::decimal(&number.to_string());
         let whole = decimal.and_then(|decimal| decimal.try_into().ok());
         whole
             .map(Self)
