@@ -48,6 +48,30 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::IdempotencyKeyRequired,
+        Self::IdempotencyKeyInvalid,
+        Self::BodyMalformed,
+        Self::ValidationFailed,
+        Self::SignatureMissing,
+        Self::SignatureInvalid,
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::VerifyTokenMismatch,
+        Self::ScopeMissing,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestProcessing,
+        Self::IdempotencyKeyMismatch,
+        Self::BodyTooLarge,
+        Self::ContentTypeUnsupported,
+        Self::RateLimited,
+        Self::Internal,
+        Self::StoreUnavailable,
+        Self::ProviderNotConfigured,
+    ];
+
     /// Name, status and title of each failure. No other place names the status of a failure.
     fn row(self) -> (&'static str, u16, &'static str) {
         match self {
@@ -111,6 +135,11 @@ impl ErrorCode {
     /// The name that clients rely on.
     pub fn name(self) -> &'static str {
         self.row().0
+    }
+
+    /// What it means, whatever the request.
+    pub fn title(self) -> &'static str {
+        self.row().2
     }
 
     /// Whether the answer says when to come again.

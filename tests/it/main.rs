@@ -10,6 +10,7 @@ mod demo;
 mod events;
 mod middleware;
 mod migrations;
+mod openapi;
 mod rate_limits;
 mod replays;
 mod shutdown;

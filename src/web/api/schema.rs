@@ -79,7 +79,10 @@ pub fn read<T: RequestBody>(document: Value) -> Result<T, Vec<FieldError>> {
 fn errors(schema: &str, document: &Value) -> Vec<FieldError> {
     let validator = &SCHEMAS.validators[schema];
     let mut errors: Vec<FieldError> = Vec::new();
-    for error in validator.iter_errors(document).flat_map(|e| field_errors(&e)) {
+    for error in validator
+        .iter_errors(document)
+        .flat_map(|e| field_errors(&e))
+    {
         // Two keywords may find fault with one thing, such as a text that is too long and of the wrong form.
         if !errors.contains(&error) {
             errors.push(error);

@@ -14,7 +14,9 @@ use utoipa::{
 use self::rules::{Errors, Keys};
 use super::{
     api::{bookings, orders, payments, retailers},
-    health, metrics, twilio, whatsapp,
+    health, metrics,
+    problem::ErrorCode,
+    twilio, whatsapp,
 };
 
 /// The schemas of the bodies that requests are held against.
@@ -35,9 +37,7 @@ pub const BODIES: [&str; 8] = [
         title = "hookonce",
         description = "Receives webhooks and acts on each exactly once; the same holds for the API behind it.\n\n\
             Send `Idempotency-Key`, new for each request and the same for each repeat: a repeat gets the first answer, \
-            byte for byte, with `Idempotent-Replayed: true`. Every error is `application/problem+json` (RFC 9457); a \
-            method that a path does not have is answered 405 `METHOD_NOT_ALLOWED`, a path that does not exist 404 \
-            `NOT_FOUND`."
+            byte for byte, with `Idempotent-Replayed: true`. Every error is `application/problem+json` (RFC 9457)."
     ),
     paths(
         orders::create, orders::list, orders::show, orders::change, orders::key_status,
@@ -49,7 +49,7 @@ pub const BODIES: [&str; 8] = [
         health::configured, health::live, health::ready, metrics::show, serve,
     ),
     components(schemas(ProblemSchema, FieldErrorSchema, orders::ItemsBody, orders::WorkBody)),
-    modifiers(&Security, &Keys, &Errors),
+    modifiers(&Security, &Keys, &Errors, &Codes),
     tags(
         (name = "orders"), (name = "payments"), (name = "bookings"), (name = "catalogue"),
         (name = "webhooks"), (name = "operations"),
@@ -107,6 +107,22 @@ struct FieldErrorSchema {
     code: String,
     /// What is wrong, for people.
     message: String,
+}
+
+/// Lists what the error codes mean.
+struct Codes;
+
+impl Modify for Codes {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let row = |code: ErrorCode| {
+            let status = code.status().as_u16();
+            format!("\n| `{}` | {status} | {} |", code.name(), code.title())
+        };
+        let rows: String = ErrorCode::ALL.into_iter().map(row).collect();
+        let description = document.info.description.get_or_insert_default();
+        description.push_str("\n\n| error_code | status | |\n| --- | --- | --- |");
+        description.push_str(&rows);
+    }
 }
 
 /// Says how requests show that they are genuine.

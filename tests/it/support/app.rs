@@ -106,6 +106,14 @@ impl App {
             .expect("a body")
     }
 
+    /// The status and the bytes of what need not be text.
+    pub async fn get_bytes(&self, path: &str) -> (u16, Vec<u8>) {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await;
+        let response = response.expect("an answer");
+        let status = response.status().as_u16();
+        (status, response.bytes().await.expect("a body").to_vec())
+    }
+
     pub fn orders(&self) -> i64 {
         self.database.count("SELECT count(*) AS n FROM orders")
     }
