@@ -14,7 +14,12 @@ use crate::{
     intake::{Intake, Settings},
     jobs,
     store::{Store, StoreError, StoreOptions},
-    web::{self, State, metrics::Metrics, rate_limit::RateLimits},
+    web::{
+        self, State,
+        api::schema::{BadSchema, Schemas},
+        metrics::Metrics,
+        rate_limit::RateLimits,
+    },
 };
 
 /// Why the service could not start.
@@ -26,6 +31,9 @@ pub enum StartError {
     /// The address is not usable.
     #[error("{0} cannot be listened on")]
     Bind(SocketAddr, #[source] io::Error),
+    /// The OpenAPI document is not usable.
+    #[error("the bodies of requests cannot be checked")]
+    Schema(#[from] BadSchema),
     /// The metrics are not usable.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
@@ -98,6 +106,7 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
         once: web::api::idempotency(&config, store.clone(), &intake),
         intake,
         metrics: Metrics::new()?,
+        schemas: Schemas::of(&web::openapi::document())?,
         config,
         store,
     })

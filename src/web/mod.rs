@@ -22,6 +22,7 @@ use std::sync::Arc;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{config::Config, intake::Intake, store::Store};
+use api::schema::Schemas;
 use metrics::Metrics;
 use problem::{ErrorCode, Problem};
 use rate_limit::RateLimits;
@@ -38,6 +39,8 @@ pub struct State {
     pub store: Store,
     /// Where deliveries are acted on.
     pub intake: Intake,
+    /// What the bodies of clients' requests are held against.
+    pub schemas: Schemas,
     /// Around what clients change outside the intake.
     pub once: Idempotency,
     /// What is counted.

@@ -12,10 +12,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-use super::{
-    envelope::Envelope,
-    schema::{self, RequestBody},
-};
+use super::{envelope::Envelope, schema::RequestBody};
 use crate::{
     access::Caller,
     commerce::{
@@ -158,7 +155,7 @@ impl Call {
             body: Some(Json::of(&document)),
             ..keyed
         });
-        let wanted: Result<T, Vec<FieldError>> = schema::read(document);
+        let wanted: Result<T, Vec<FieldError>> = self.state.schemas.read(document);
         let context = self.context(now);
         let work = move |conn: &mut Conn<'_>| {
             let created = wanted
@@ -191,7 +188,8 @@ impl Call {
         if !self.is_json() {
             return Err(no_json());
         }
-        let wanted: T = schema::read(parse(&body)?).map_err(Problem::invalid)?;
+        let wanted = self.state.schemas.read(parse(&body)?);
+        let wanted: T = wanted.map_err(Problem::invalid)?;
         let context = self.context(Timestamp::now());
         let store = &self.state.store;
         let writing = store.write(move |conn| work(conn, wanted, &context));

@@ -8,7 +8,7 @@ pub mod orders;
 mod parameters;
 pub mod payments;
 pub mod retailers;
-mod schema;
+pub mod schema;
 mod texts;
 
 use actix_web::{

@@ -3,9 +3,18 @@
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::{collections::HashMap, sync::LazyLock};
+use std::collections::HashMap;
+use utoipa::openapi::OpenApi;
 
-use crate::{commerce::error::FieldError, web::openapi};
+use crate::commerce::error::FieldError;
+
+/// A schema that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the schema {name} is no JSON Schema: {message}")]
+pub struct BadSchema {
+    name: String,
+    message: String,
+}
 
 /// A body that a request may have.
 pub trait RequestBody: DeserializeOwned + Send + 'static {
@@ -18,107 +27,116 @@ pub trait RequestBody: DeserializeOwned + Send + 'static {
     }
 }
 
-/// The schemas of all bodies, and the document in which their parts refer to each other.
-struct Schemas {
-    document: Value,
+/// The schemas of a document, ready to hold values against.
+pub struct Schemas {
+    components: Value,
     validators: HashMap<String, Validator>,
 }
 
-static SCHEMAS: LazyLock<Schemas> = LazyLock::new(Schemas::new);
-
 impl Schemas {
-    fn new() -> Self {
-        let document = json!(openapi::document());
-        let names = openapi::BODIES.iter().map(|name| (*name).to_owned());
-        let validators = names.map(|name| (name.clone(), validator(&document, &name)));
-        Self {
-            validators: validators.collect(),
-            document,
+    /// The schemas of an OpenAPI document.
+    ///
+    /// # Errors
+    /// Where one of them is no JSON Schema.
+    pub fn of(document: &OpenApi) -> Result<Self, BadSchema> {
+        let components = json!({"components": document.components});
+        let names = document
+            .components
+            .iter()
+            .flat_map(|all| all.schemas.keys());
+        let validator = |name: &String| Ok((name.clone(), validator(&components, name)?));
+        let validators = names.map(validator).collect::<Result<_, BadSchema>>()?;
+        Ok(Self {
+            components,
+            validators,
+        })
+    }
+
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn read<T: RequestBody>(&self, document: Value) -> Result<T, Vec<FieldError>> {
+        let errors = self.errors(T::choose(&document), &document);
+        if !errors.is_empty() {
+            return Err(errors);
         }
+        // What the schema lets through can be read; should it not be, that is told and nothing breaks.
+        serde_json::from_value(document)
+            .map_err(|error| vec![FieldError::new("", "invalid", error.to_string())])
+    }
+
+    fn errors(&self, schema: &str, document: &Value) -> Vec<FieldError> {
+        let Some(validator) = self.validators.get(schema) else {
+            // Nothing passes unchecked.
+            let message = format!("cannot be checked: there is no schema {schema}");
+            return vec![FieldError::new("", "invalid", message)];
+        };
+        let mut errors: Vec<FieldError> = Vec::new();
+        let found = validator.iter_errors(document);
+        for error in found.flat_map(|error| self.field_errors(&error)) {
+            // Two keywords may find fault with one thing, such as a text that is too long and of the wrong form.
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
+        }
+        errors
     }
 
     /// What a value must be by the schema of a keyword, where the schema says it: as `texts` do.
     fn form(&self, keyword: &str) -> Option<&str> {
         let (schema, _) = keyword.rsplit_once('/')?;
-        let description = self
-            .document
-            .pointer(schema)?
-            .get("description")?
-            .as_str()?;
+        let description = self.components.pointer(schema)?.get("description")?;
+        let description = description.as_str()?;
         description
             .starts_with(char::is_lowercase)
             .then_some(description)
     }
-}
 
-fn validator(document: &Value, name: &str) -> Validator {
-    let root = json!({
-        "$ref": format!("#/components/schemas/{name}"),
-        "components": document["components"],
-    });
-    jsonschema::options()
-        .should_validate_formats(true)
-        .build(&root)
-        .unwrap_or_else(|error| panic!("the schema {name} of this program is none: {error}"))
-}
-
-/// Reads a document.
-///
-/// # Errors
-/// All that is wrong with it.
-pub fn read<T: RequestBody>(document: Value) -> Result<T, Vec<FieldError>> {
-    let errors = errors(T::choose(&document), &document);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    // What the schema lets through can be read; should it not be, that is told and nothing breaks.
-    serde_json::from_value(document)
-        .map_err(|error| vec![FieldError::new("", "invalid", error.to_string())])
-}
-
-fn errors(schema: &str, document: &Value) -> Vec<FieldError> {
-    let validator = &SCHEMAS.validators[schema];
-    let mut errors: Vec<FieldError> = Vec::new();
-    for error in validator
-        .iter_errors(document)
-        .flat_map(|e| field_errors(&e))
-    {
-        // Two keywords may find fault with one thing, such as a text that is too long and of the wrong form.
-        if !errors.contains(&error) {
-            errors.push(error);
+    fn field_errors(&self, error: &ValidationError<'_>) -> Vec<FieldError> {
+        let at = error.instance_path().as_str().to_owned();
+        let one = |code, message: String| vec![FieldError::new(at.clone(), code, message)];
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+                .iter()
+                .map(|name| {
+                    FieldError::new(below(&at, name), "unknown_member", "is not known here")
+                })
+                .collect(),
+            ValidationErrorKind::Required { property } => {
+                let name = property.as_str().unwrap_or_default();
+                vec![FieldError::new(below(&at, name), "missing", "is required")]
+            }
+            ValidationErrorKind::OneOfNotValid { context } => match nearest(error, context) {
+                Some(branch) => branch
+                    .iter()
+                    .flat_map(|error| self.field_errors(error))
+                    .collect(),
+                None => one("wrong_type", "is of another type".to_owned()),
+            },
+            ValidationErrorKind::Type { .. } => one("wrong_type", without_value(error)),
+            ValidationErrorKind::Pattern { .. }
+            | ValidationErrorKind::Format { .. }
+            | ValidationErrorKind::MinLength { .. }
+            | ValidationErrorKind::MaxLength { .. }
+            | ValidationErrorKind::Enum { .. } => {
+                let described = self.form(error.schema_path().as_str());
+                let described = described.map(|form| format!("must be {form}"));
+                one("invalid", described.unwrap_or_else(|| without_value(error)))
+            }
+            _ => one("invalid", without_value(error)),
         }
     }
-    errors
 }
 
-fn field_errors(error: &ValidationError<'_>) -> Vec<FieldError> {
-    let at = error.instance_path().as_str().to_owned();
-    let one = |code, message: String| vec![FieldError::new(at.clone(), code, message)];
-    match error.kind() {
-        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
-            .iter()
-            .map(|name| FieldError::new(below(&at, name), "unknown_member", "is not known here"))
-            .collect(),
-        ValidationErrorKind::Required { property } => {
-            let name = property.as_str().unwrap_or_default();
-            vec![FieldError::new(below(&at, name), "missing", "is required")]
-        }
-        ValidationErrorKind::OneOfNotValid { context } => match nearest(error, context) {
-            Some(branch) => branch.iter().flat_map(field_errors).collect(),
-            None => one("wrong_type", "is of another type".to_owned()),
-        },
-        ValidationErrorKind::Type { .. } => one("wrong_type", without_value(error)),
-        ValidationErrorKind::Pattern { .. }
-        | ValidationErrorKind::Format { .. }
-        | ValidationErrorKind::MinLength { .. }
-        | ValidationErrorKind::MaxLength { .. }
-        | ValidationErrorKind::Enum { .. } => {
-            let described = SCHEMAS.form(error.schema_path().as_str());
-            let described = described.map(|form| format!("must be {form}"));
-            one("invalid", described.unwrap_or_else(|| without_value(error)))
-        }
-        _ => one("invalid", without_value(error)),
-    }
+fn validator(components: &Value, name: &str) -> Result<Validator, BadSchema> {
+    let mut schema = components.clone();
+    schema["$ref"] = json!(format!("#/components/schemas/{name}"));
+    let options = jsonschema::options().should_validate_formats(true);
+    options.build(&schema).map_err(|error| BadSchema {
+        name: name.to_owned(),
+        message: error.to_string(),
+    })
 }
 
 /// Of the alternatives that a value failed, the errors of the one whose type it has.

@@ -19,18 +19,6 @@ use super::{
     twilio, whatsapp,
 };
 
-/// The schemas of the bodies that requests are held against.
-pub const BODIES: [&str; 8] = [
-    "NewOrder",
-    "NewCustomOrder",
-    "OrderChange",
-    "NewPayment",
-    "NewRefund",
-    "NewBooking",
-    "NewRetailer",
-    "NewProduct",
-];
-
 #[derive(OpenApi)]
 #[openapi(
     info(
