@@ -50,6 +50,12 @@ pub async fn configured(state: Data<State>) -> HttpResponse {
             "enabled": config.idempotency_enabled,
             "headers": [config.idempotency_header, "Idempotency-Key"],
             "ttl_seconds": config.idempotency_ttl.as_secs(),
+            "ttl_seconds_by_kind": {
+                "orders": config.idempotency_ttl_orders.as_secs(),
+                "payments": config.idempotency_ttl_payments.as_secs(),
+                "refunds": config.idempotency_ttl_refunds.as_secs(),
+                "bookings": config.idempotency_ttl_bookings.as_secs(),
+            },
             "lease_seconds": config.idempotency_lease.as_secs(),
         },
         "public_base_url": config.public_base_url.as_ref().map(ToString::to_string),
