@@ -1,16 +1,14 @@
-//! Charges a card once for each idempotency key, with a handler that knows nothing of keys. Try it, and repeat it:
+//! Charges once for each idempotency key, with a handler that knows nothing of keys:
 //!
 //!     curl -i 127.0.0.1:8080/charges -H 'Idempotency-Key: a1' --json '{"amount": 500, "takes_ms": 100}'
 //!
-//! Guaranteed: the handler runs once for each key, however often, at once or through however many instances on one
-//! database the request comes, and each repetition gets the bytes of the first answer. Where a run ends in a panic, a
-//! 5xx or the death of its process, the next such request runs the handler again: in the last case once the lease, here
-//! two seconds, has run out. Until then it is told 409.
+//! Guaranteed: one run for each key, however often, at once or through however many instances on one database the request
+//! comes, and for each repetition the bytes of the first answer. After a panic, a 5xx or the death of its process the
+//! next identical request runs the handler again: after a death once the lease, here two seconds, has run out; 409 before.
 //!
-//! Not guaranteed: that what the handler does outside the database happens once. The line that is written here is in no
-//! transaction with the stored answer. A process that dies between the two leaves a line, and the next run writes
-//! another; so does one that hangs for longer than its lease and wakes up. Whatever is called downstream, a payment
-//! provider say, must be given the key too and tell the repetition by it.
+//! Not guaranteed: that what the handler does outside the database happens once. The line that it writes is in no
+//! transaction with the stored answer: a process that dies between the two, or hangs for longer than its lease, leaves a
+//! line, and the next run writes another. So pass the key on downstream (`web::ReqData<IdempotencyKey>`).
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
 use hookonce::{
     store::{Store, StoreOptions},

@@ -10,7 +10,7 @@
 //! A lease is renewed for as long as the work goes on, so work that lives is not overtaken, however long it takes. Work
 //! that was held up for longer than its lease and comes back finds its token gone and changes nothing. Leases are read
 //! off the clocks of the machines: a clock that is set forward, or runs ahead of another's, by more than two thirds of
-//! the lease can make work that lives look dead.
+//! the lease can make work that lives look dead; one that is set back keeps the key of the dead for as much longer.
 
 use std::time::Duration;
 use tokio::{
@@ -153,7 +153,7 @@ impl TwoPhase {
             Claim::Ours(owned) => Ok(Begun::Ours(Box::new(self.clone().run(owned, request)))),
             Claim::Replay { record, reply } => Ok(Begun::Replay { record, reply }),
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
-            Claim::InProgress { remaining } => Err(TwoPhaseError::InProgress { remaining }),
+            Claim::InProgress { remaining } => Err(self.in_progress(remaining)),
         }
     }
 
@@ -189,6 +189,12 @@ impl TwoPhase {
                 Err(_elapsed) => log::warn!("a lease could not be renewed in time"),
             }
         }
+    }
+
+    /// Where the clock of whoever has the lease is ahead, the time that remains seems longer than it is.
+    fn in_progress(&self, remaining: Duration) -> TwoPhaseError {
+        let remaining = remaining.min(self.terms.lease);
+        TwoPhaseError::InProgress { remaining }
     }
 
     /// Gives a key back that is claimed when nobody waits for it any more.
@@ -237,7 +243,7 @@ impl Running {
             Claim::Ours(_) => Ok(Settled::Stored),
             Claim::Replay { record, reply } => Ok(Settled::Overtaken { record, reply }),
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
-            Claim::InProgress { remaining } => Err(TwoPhaseError::InProgress { remaining }),
+            Claim::InProgress { remaining } => Err(self.driver.in_progress(remaining)),
         }
     }
 

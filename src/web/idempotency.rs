@@ -37,10 +37,9 @@ use crate::{
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Replayed where nothing else is asked for. `Content-Encoding` says how to read the body that is replayed with it.
-const REPLAYED_HEADERS: [HeaderName; 9] = [
+/// Replayed where nothing else is asked for.
+const REPLAYED_HEADERS: [HeaderName; 8] = [
     header::CONTENT_DISPOSITION,
-    header::CONTENT_ENCODING,
     header::CONTENT_LANGUAGE,
     header::CONTENT_LOCATION,
     header::ETAG,
@@ -50,11 +49,13 @@ const REPLAYED_HEADERS: [HeaderName; 9] = [
     header::VARY,
 ];
 
-/// Belong to one client, one connection or one moment, and never to a replay. `Content-Type` is kept beside the body.
-const NEVER_REPLAYED: [&str; 20] = [
+/// Belong to one client, one connection or one moment, and never to a replay. `Content-Type` and `Content-Encoding`
+/// always do: without them the body cannot be read.
+const NEVER_REPLAYED: [&str; 21] = [
     "authentication-info",
     "authorization",
     "connection",
+    "content-encoding",
     "content-length",
     "content-type",
     "cookie",
@@ -114,7 +115,8 @@ const NEVER_REPLAYED: [&str; 20] = [
 ///
 /// A handler runs to its end though its client goes away, and its answer is stored. Where its process dies, the key
 /// comes free when its [`lease`](Self::lease) runs out, and the next request runs the handler again. What a handler
-/// does outside the database may so be done twice: let it pass the key on to whatever it calls.
+/// does outside the database may so be done twice: let it pass the key on to whatever it calls. It finds the key in
+/// `web::ReqData<IdempotencyKey>`.
 #[derive(Clone)]
 pub struct Idempotency(Arc<Settings>);
 
@@ -206,8 +208,8 @@ impl Idempotency {
         self.with(|settings| settings.two_phase.timeout = timeout)
     }
 
-    /// The headers that are replayed beside `Content-Type`. `Content-Disposition`, `-Encoding`, `-Language` and
-    /// `-Location`, `ETag`, `Last-Modified`, `Link`, `Location`, `Vary`. Those of one client, connection or moment
+    /// The headers that are replayed beside `Content-Type` and `Content-Encoding`. `Content-Disposition`, `-Language`
+    /// and `-Location`, `ETag`, `Last-Modified`, `Link`, `Location`, `Vary`. Those of one client, connection or moment
     /// (`Set-Cookie`, `WWW-Authenticate`, `Connection`, `Date` and their like) are not stored even if asked for.
     pub fn replayed_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names = names.into_iter();
@@ -323,6 +325,7 @@ impl Settings {
         let body = self.read_body(request).await?;
         let (fingerprint, body) = describe(request, body).await?;
         let source_ip = origin::source_ip(request.request(), &self.trusted_proxies);
+        request.extensions_mut().insert(key.clone());
         Ok(Some(KeyedRequest {
             scope: scope.into(),
             key,
@@ -404,10 +407,10 @@ impl Settings {
             Ok(Err(error)) => return Outcome::Failed(Failure::BrokeOff(error.to_string())),
             Err(_larger) => return Outcome::Failed(Failure::TooLarge),
         };
-        let headers = self.replayed_headers.iter().filter_map(|name| {
-            let value = text(head.headers(), name)?;
-            Some((name.to_string(), value))
-        });
+        let names = self.replayed_headers.iter();
+        let headers = names
+            .chain([&header::CONTENT_ENCODING])
+            .filter_map(|name| Some((name.to_string(), text(head.headers(), name)?)));
         let reply = StoredReply {
             status: head.status().as_u16().cast_signed(),
             content_type: text(head.headers(), &header::CONTENT_TYPE),

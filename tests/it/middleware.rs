@@ -10,7 +10,7 @@ use actix_web::{
 };
 use futures_util::{future::join_all, stream};
 use hookonce::{
-    idempotency::ReplayTally,
+    idempotency::{IdempotencyKey, ReplayTally},
     store::{Store, StoreOptions},
     web::Idempotency,
 };
@@ -42,6 +42,7 @@ on_both! {
     every_body_comes_back_byte_for_byte
     an_answer_without_a_body_is_replayed_without_one
     the_handler_gets_the_body_that_was_sent
+    the_handler_can_pass_the_key_on
     headers_of_one_client_or_one_moment_are_not_stored_even_if_asked_for
     the_record_tells_the_operator_what_was_asked
     replays_are_counted_where_asked_for
@@ -145,6 +146,10 @@ async fn handler(work: Data<Work>, body: Bytes) -> Result<HttpResponse, Error> {
     (work.answer)(run, body)
 }
 
+async fn key(key: web::ReqData<IdempotencyKey>) -> String {
+    key.to_string()
+}
+
 /// A program that uses the library, in this process.
 struct Host {
     url: String,
@@ -188,6 +193,7 @@ impl Host {
                         .app_data(Data::new(()))
                         .service(web::resource("/in").route(web::post().to(handler))),
                 )
+                .route("/key", web::post().to(key))
                 .default_service(web::to(handler))
                 .wrap(idempotency.clone())
                 .wrap_fn(move |request, service| {
@@ -526,6 +532,20 @@ async fn the_handler_gets_the_body_that_was_sent(engine: Engine) {
     assert_eq!(work.runs(), 3);
 }
 
+async fn the_handler_can_pass_the_key_on(engine: Engine) {
+    let database = Database::new(engine);
+    let work = Work::counting();
+    let host = Host::new(&database, &work, |it| it).await;
+    let quoted = Call {
+        path: "/key".to_owned(),
+        ..call("\"K\"")
+    };
+    for replayed in ["false", "true"] {
+        let reply = host.send(&quoted).await;
+        assert_eq!((told(&reply), &*reply.body), ((200, Some(replayed)), "K"));
+    }
+}
+
 async fn headers_of_one_client_or_one_moment_are_not_stored_even_if_asked_for(engine: Engine) {
     let database = Database::new(engine);
     let work = Work::new(|_, _| {
@@ -536,6 +556,7 @@ async fn headers_of_one_client_or_one_moment_are_not_stored_even_if_asked_for(en
             .insert_header(("Date", "Thu, 01 Jan 1970 00:00:00 GMT"))
             .insert_header(("Location", "/work"))
             .insert_header(("X-Mine", "1"))
+            .insert_header(("Content-Encoding", "of-its-own"))
             .finish())
     });
     let names = [
@@ -555,7 +576,8 @@ async fn headers_of_one_client_or_one_moment_are_not_stored_even_if_asked_for(en
         "was not asked for"
     );
     let stored = column(&database, "response_headers");
-    assert_eq!(stored, [Some(r#"{"x-mine":"1"}"#.to_owned())]);
+    let expected = r#"{"content-encoding":"of-its-own","x-mine":"1"}"#;
+    assert_eq!(stored, [Some(expected.to_owned())]);
 }
 
 async fn the_record_tells_the_operator_what_was_asked(engine: Engine) {
