@@ -79,16 +79,17 @@ const NEVER_REPLAYED: [&str; 21] = [
 /// the handler once, and every repetition of it gets the first answer, byte for byte.
 ///
 /// ```no_run
-/// # use actix_web::{App, HttpResponse, HttpServer, web};
+/// # use actix_web::{App, Error, HttpResponse, HttpServer, dev::ServiceRequest, web};
 /// # use hookonce::{store::Store, web::Idempotency};
 /// # async fn charge() -> HttpResponse { HttpResponse::Created().finish() }
-/// # fn serve(store: Store) -> std::io::Result<()> {
-/// let idempotency = Idempotency::new(store)
-///     .scope(|request| Ok(request.headers().get("X-Client").map_or_else(String::new, |id| format!("{id:?}"))));
+/// # fn client(_: &ServiceRequest) -> Result<String, Error> { Ok(String::new()) }
+/// # fn serve(store: Store) {
+/// let idempotency = Idempotency::new(store).scope(client);
 /// HttpServer::new(move || {
-///     App::new().service(web::resource("/charges").route(web::post().to(charge)).wrap(idempotency.clone()))
+///     let charges = web::resource("/charges").route(web::post().to(charge));
+///     App::new().service(charges.wrap(idempotency.clone()))
 /// });
-/// # Ok(()) }
+/// # }
 /// ```
 ///
 /// Build it once, where the server is started, and clone it into each worker's application: leases are then renewed
