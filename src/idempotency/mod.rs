@@ -139,16 +139,24 @@ pub fn standing(
     key: &IdempotencyKey,
     now: Timestamp,
 ) -> Result<Option<(RecordStatus, Option<StoredReply>)>, StoreError> {
-    let known = rows::find(conn, scope, key.as_str())?;
-    let Some(record) = known.filter(|record| record.expires_at > now) else {
+    let Some(record) = rows::find(conn, scope, key.as_str())? else {
         return Ok(None);
     };
-    Ok(Some(match record.status {
-        RecordStatus::Completed => (record.status, Some(StoredReply::from_record(&record)?)),
-        // Whoever had it is gone: the next request does it anew.
-        RecordStatus::InProgress if record.lease_expires_at <= now => (RecordStatus::Failed, None),
-        status => (status, None),
-    }))
+    let is_kept = record.expires_at > now;
+    Ok(match record.status {
+        _ if stands(&record, now) => {
+            let done = record.status == RecordStatus::Completed;
+            let reply = done
+                .then(|| StoredReply::from_record(&record))
+                .transpose()?;
+            Some((record.status, reply))
+        }
+        // Whoever had it is gone, or it failed: the next request does it anew.
+        RecordStatus::InProgress | RecordStatus::Failed if is_kept => {
+            Some((RecordStatus::Failed, None))
+        }
+        _ => None,
+    })
 }
 
 /// Stores the answer of a request that is ours. `false`: another has taken it over since, and nothing was stored.
@@ -256,14 +264,14 @@ fn new_record<'a>(
     }
 }
 
-/// Whether a record keeps others from its key. The same rule as in [`rows::take_over`].
+/// Whether a record keeps others from its key: an answer until it expires, work for as long as it lives. The same rule as
+/// in [`rows::take_over`].
 fn stands(record: &Record, now: Timestamp) -> bool {
-    record.expires_at > now
-        && match record.status {
-            RecordStatus::Completed => true,
-            RecordStatus::InProgress => record.lease_expires_at > now,
-            RecordStatus::Failed => false,
-        }
+    match record.status {
+        RecordStatus::Completed => record.expires_at > now,
+        RecordStatus::InProgress => record.lease_expires_at > now,
+        RecordStatus::Failed => false,
+    }
 }
 
 fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {

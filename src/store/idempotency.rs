@@ -201,7 +201,8 @@ pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreErro
 pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {
     let now = new.created_at;
     let no_longer_stands = || {
-        let expired = table::expires_at.le(now);
+        let completed = table::status.eq(RecordStatus::Completed);
+        let expired = completed.and(table::expires_at.le(now));
         let failed = table::status.eq(RecordStatus::Failed);
         let in_progress = table::status.eq(RecordStatus::InProgress);
         let abandoned = in_progress.and(table::lease_expires_at.le(now));
