@@ -20,6 +20,22 @@ impl Amount {
     /// # Errors
     /// All that is wrong with it.
     pub fn minor_units(&self, field: &str, currency: Currency) -> Result<i64, Vec<FieldError>> {
+        self.read(field, currency, 1)
+    }
+
+    /// The same where it may be zero, as a price may.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn minor_units_or_zero(
+        &self,
+        field: &str,
+        currency: Currency,
+    ) -> Result<i64, Vec<FieldError>> {
+        self.read(field, currency, 0)
+    }
+
+    fn read(&self, field: &str, currency: Currency, least: i64) -> Result<i64, Vec<FieldError>> {
         let written_in: Result<Currency, _> = self.currency.parse();
         let mut errors = Vec::new();
         match &written_in {
@@ -33,7 +49,9 @@ impl Amount {
         }
         match written_in.unwrap_or(currency).minor_units(&self.amount) {
             Err(error) => errors.push(money_error(field, &error)),
-            Ok(0) => errors.push(FieldError::new(field, "zero", "must be more than zero")),
+            Ok(0) if least > 0 => {
+                errors.push(FieldError::new(field, "zero", "must be more than zero"))
+            }
             Ok(minor) if errors.is_empty() => return Ok(minor),
             Ok(_) => {}
         }

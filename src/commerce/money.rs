@@ -68,8 +68,11 @@ impl Currency {
     }
 
     /// Writes minor units as a decimal number: `17.00`.
-    pub fn decimal(self, minor: i64) -> String {
-        Decimal::new(minor, self.exponent).to_string()
+    ///
+    /// # Panics
+    /// Beyond 28 digits, to which no sum of amounts comes.
+    pub fn decimal(self, minor: impl Into<i128>) -> String {
+        Decimal::from_i128_with_scale(minor.into(), self.exponent).to_string()
     }
 
     /// Writes minor units as people do: `17.00 USD`.

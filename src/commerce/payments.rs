@@ -49,7 +49,7 @@ pub fn pay(
 ) -> Result<Payment, CommerceError> {
     let order = orders::find_alone(conn, new.order_id, reach)?;
     let minor = read(&new.amount, &order.currency)?;
-    if !order_rows::add_paid(conn, order.id, minor)? {
+    if !order_rows::add_paid(conn, order.id, minor, now)? {
         // Another payment may have come since the order was read.
         let order = orders::find_alone(conn, order.id, reach)?;
         return Err(more_than(
@@ -105,7 +105,7 @@ pub fn refund(
         )?);
     }
     let order = orders::find_alone(conn, payment.order_id, reach)?;
-    order_rows::take_off_paid(conn, order.id, minor)?;
+    order_rows::take_off_paid(conn, order.id, minor, now)?;
     let refund = Refund {
         id: Uuid::in_order(),
         payment_id: payment.id,

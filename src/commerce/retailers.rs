@@ -2,7 +2,7 @@
 //! [`super::import`].
 
 use super::{
-    amount::money_error,
+    amount::Amount,
     error::{CommerceError, FieldError},
     money::Currency,
     phone::PhoneNumber,
@@ -50,15 +50,15 @@ pub struct Balance {
     /// The currency of all these.
     pub currency: Currency,
     /// The totals of all orders.
-    pub ordered: i64,
+    pub ordered: i128,
     /// The totals of those that were cancelled.
-    pub cancelled: i64,
+    pub cancelled: i128,
     /// All payments.
-    pub paid: i64,
+    pub paid: i128,
     /// All refunds.
-    pub refunded: i64,
+    pub refunded: i128,
     /// What is owed: the sum of the ledger.
-    pub owed: i64,
+    pub owed: i128,
 }
 
 /// Adds a retailer, its catalogue still empty.
@@ -141,7 +141,7 @@ pub fn list(
 pub fn balance(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Balance, CommerceError> {
     let retailer = reach.retailer(conn, id)?;
     let sums = ledger::sums(conn, id)?;
-    let sum = |kind| -> i64 {
+    let sum = |kind| -> i128 {
         let of_kind = sums.iter().filter(|sum| sum.kind == kind);
         of_kind.map(|sum| sum.amount_minor).sum()
     };
@@ -215,16 +215,12 @@ fn aliases(new: &NewProduct) -> Json {
 
 fn price(new: &NewProduct, retailer: &Retailer) -> Result<i64, CommerceError> {
     let currency = Currency::stored(&retailer.currency)?;
-    if new
-        .currency
-        .as_deref()
-        .is_some_and(|told| told != currency.code())
-    {
-        let message = format!("must be {currency} here");
-        return Err(FieldError::new("/currency", "foreign_currency", message).into());
-    }
-    let price = currency.minor_units(&new.price);
-    price.map_err(|error| money_error("/price", &error).into())
+    let told = new.currency.as_deref();
+    let price = Amount {
+        amount: new.price.clone(),
+        currency: told.unwrap_or(currency.code()).to_owned(),
+    };
+    Ok(price.minor_units_or_zero("/price", currency)?)
 }
 
 fn sku_taken(error: StoreError) -> CommerceError {

@@ -46,15 +46,15 @@ pub struct LedgerEntry<'a> {
     pub refund_id: Option<Uuid>,
 }
 
-/// The sum of a retailer's entries of one kind, in minor units of the currency.
-#[derive(Clone, Debug, PartialEq, Queryable)]
+/// The sum of a retailer's entries of one kind.
+#[derive(Clone, Debug, PartialEq)]
 pub struct LedgerSum {
     /// Why.
     pub kind: EntryKind,
     /// ISO 4217 code.
     pub currency: String,
-    /// In minor units of `currency`.
-    pub amount_minor: i64,
+    /// In minor units of `currency`: more than one amount may come to.
+    pub amount_minor: i128,
 }
 
 /// Enters an amount.
@@ -67,11 +67,26 @@ pub fn insert(conn: &mut Conn<'_>, entry: &LedgerEntry<'_>) -> Result<(), StoreE
 
 /// What a retailer's entries come to, by kind and currency.
 pub fn sums(conn: &mut Conn<'_>, retailer: Uuid) -> Result<Vec<LedgerSum>, StoreError> {
-    // PostgreSQL's sum of BIGINT is NUMERIC.
-    let sum = || sql::<BigInt>("CAST(sum(amount_minor) AS BIGINT)");
-    Ok(on_each!(conn, |c| table::table
+    // Two large orders come to more than 64 bits hold, and SQLite has no wider numbers: their upper and their lower
+    // digits are summed apart.
+    const BASE: i64 = 1_000_000_000;
+    let sum = |digits: &str| {
+        sql::<BigInt>(&format!(
+            "CAST(sum(amount_minor {digits} {BASE}) AS BIGINT)"
+        ))
+    };
+    let rows: Vec<(EntryKind, String, i64, i64)> = on_each!(conn, |c| table::table
         .filter(table::retailer_id.eq(retailer))
         .group_by((table::kind, table::currency))
-        .select((table::kind, table::currency, sum()))
-        .load(c))?)
+        .select((table::kind, table::currency, sum("/"), sum("%")))
+        .load(c))?;
+    let whole = |upper: i64, lower: i64| i128::from(upper) * i128::from(BASE) + i128::from(lower);
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|(kind, currency, upper, lower)| LedgerSum {
+            kind,
+            currency,
+            amount_minor: whole(upper, lower),
+        })
+        .collect())
 }

@@ -244,22 +244,38 @@ pub fn change_status(
 
 /// Counts a payment. `false`: it is more than is owed, and nothing was done. Of payments that come at once, the second
 /// waits here for the first, and then counts with it.
-pub fn add_paid(conn: &mut Conn<'_>, id: Uuid, minor: i64) -> Result<bool, StoreError> {
+pub fn add_paid(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    minor: i64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let is_owed = || {
         let fits = table::paid_minor.le(table::total_minor - minor);
         fits.and(table::status.ne(OrderStatus::Cancelled))
     };
     let rows = on_each!(conn, |c| diesel::update(table::table.find(id))
         .filter(is_owed())
-        .set(table::paid_minor.eq(table::paid_minor + minor))
+        .set((
+            table::paid_minor.eq(table::paid_minor + minor),
+            table::updated_at.eq(now),
+        ))
         .execute(c))?;
     Ok(rows == 1)
 }
 
 /// Takes a refund off what was paid.
-pub fn take_off_paid(conn: &mut Conn<'_>, id: Uuid, minor: i64) -> Result<(), StoreError> {
+pub fn take_off_paid(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    minor: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::update(table::table.find(id))
-        .set(table::paid_minor.eq(table::paid_minor - minor))
+        .set((
+            table::paid_minor.eq(table::paid_minor - minor),
+            table::updated_at.eq(now),
+        ))
         .execute(c))?;
     Ok(())
 }

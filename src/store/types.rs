@@ -88,14 +88,12 @@ impl Timestamp {
         Utc::now().into()
     }
 
-    /// The instant `span` after this one, at the latest the end of the year 9999: what is later has no RFC 3339 text.
+    /// The instant `span` after this one, at the latest the end of the year 9999.
     pub fn after(self, span: std::time::Duration) -> Self {
-        let end = DateTime::from_timestamp(253_402_300_799, 999_999_000);
-        let end = end.unwrap_or(DateTime::<Utc>::MAX_UTC);
         let later = Duration::from_std(span)
             .ok()
             .and_then(|span| self.0.checked_add_signed(span));
-        later.unwrap_or(end).min(end).into()
+        later.unwrap_or(DateTime::<Utc>::MAX_UTC).into()
     }
 
     /// How long from this instant to `later`; zero where `later` is not later.
@@ -104,8 +102,12 @@ impl Timestamp {
     }
 }
 impl From<DateTime<Utc>> for Timestamp {
+    /// Kept within the years 0 to 9999: what lies beyond has no RFC 3339 text, and texts are what SQLite compares.
     fn from(at: DateTime<Utc>) -> Self {
-        Self(at.trunc_subsecs(6))
+        let first = DateTime::from_timestamp(-62_167_219_200, 0);
+        let last = DateTime::from_timestamp(253_402_300_799, 999_999_000);
+        let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
+        Self(at.trunc_subsecs(6).clamp(first, last))
     }
 }
 impl std::fmt::Display for Timestamp {

@@ -393,7 +393,7 @@ impl Settings {
             }
             Err(error) => (None, HttpResponse::from_error(error)),
         };
-        let outcome = match settles(response.status()) {
+        let outcome = match settles(&response) {
             true => self.collect(response).await,
             false => Outcome::Unsettled(response),
         };
@@ -477,9 +477,17 @@ fn as_json(body: &[u8]) -> Option<Json> {
 }
 
 /// Whether an answer is the request's last word, rather than an invitation to come again, or to come with another
-/// token.
-fn settles(status: StatusCode) -> bool {
-    !matches!(status.as_u16(), 401 | 403 | 408 | 425 | 429 | 500..)
+/// token or a body that can be read.
+fn settles(response: &HttpResponse) -> bool {
+    let problem = response
+        .error()
+        .and_then(|error| error.as_error::<Problem>());
+    let unread = problem.is_some_and(|problem| problem.code.leaves_unread());
+    !unread
+        && !matches!(
+            response.status().as_u16(),
+            401 | 403 | 408 | 425 | 429 | 500..
+        )
 }
 
 /// Why an answer was not stored, for the operator.

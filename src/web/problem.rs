@@ -142,6 +142,14 @@ impl ErrorCode {
         self.row().2
     }
 
+    /// Whether the request was refused before anybody knew what it asks for.
+    pub fn leaves_unread(self) -> bool {
+        matches!(
+            self,
+            Self::BodyMalformed | Self::BodyTooLarge | Self::ContentTypeUnsupported
+        )
+    }
+
     /// Whether the answer says when to come again.
     pub fn has_retry_after(self) -> bool {
         matches!(
@@ -200,9 +208,13 @@ impl Problem {
         )
     }
 
-    /// Each part of the request that is wrong.
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
-        let listed: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    /// Each part of the request that is wrong; of hundreds the first, for the answer must be small enough to be kept.
+    pub fn invalid(mut errors: Vec<FieldError>) -> Self {
+        const MOST: usize = 100;
+        let left = errors.len().saturating_sub(MOST);
+        errors.truncate(MOST);
+        let mut listed: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        listed.extend((left > 0).then(|| format!("and {left} more")));
         Self {
             errors,
             ..Self::new(ErrorCode::ValidationFailed, listed.join("; "))

@@ -233,7 +233,7 @@ pub struct BalanceResource {
 
 impl BalanceResource {
     fn of(retailer: Uuid, balance: &Balance) -> Self {
-        let show = |minor| balance.currency.decimal(minor);
+        let show = |minor: i128| balance.currency.decimal(minor);
         Self {
             retailer_id: retailer.0,
             currency: balance.currency.code().to_owned(),

@@ -159,7 +159,13 @@ fn without_value(error: &ValidationError<'_>) -> String {
     message.trim_start_matches("value ").to_owned()
 }
 
-/// The pointer of a member (RFC 6901).
+/// The pointer of a member (RFC 6901). A name that nobody would read to its end is cut.
 fn below(pointer: &str, name: &str) -> String {
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+    const MOST: usize = 200;
+    let (name, rest) = match name.char_indices().nth(MOST) {
+        Some((end, _)) => (&name[..end], "…"),
+        None => (name, ""),
+    };
+    let name = name.replace('~', "~0").replace('/', "~1");
+    format!("{pointer}/{name}{rest}")
 }

@@ -7,7 +7,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
 };
 
-use crate::commerce::money::{self, Currency};
+use crate::commerce::money::Currency;
 
 /// a line of 1 to 200 characters, not blank
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,13 +63,13 @@ pub struct TimeOfDay(pub String);
 pub struct Quantity(pub u32);
 
 impl<'de> Deserialize<'de> for Quantity {
-    /// Takes 2.0 for 2, as JSON Schema does.
+    /// Takes 2.0 for 2, as JSON Schema does, with however many digits: the schema has held them all against what may be.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = serde_json::Number::deserialize(deserializer)?;
-        let decimal = money::decimal(&number.to_string());
-        let whole = decimal.and_then(|decimal| decimal.try_into().ok());
+        let is_whole = |number: &f64| number.fract() == 0.0 && (1.0..=9999.0).contains(number);
+        let whole = number.as_f64().filter(is_whole);
         whole
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom("not a whole number"))
+            .map(|number| Self(number as u32))
+            .ok_or_else(|| serde::de::Error::custom("not a whole number from 1 to 9,999"))
     }
 }
