@@ -2,6 +2,10 @@
 
 mod support;
 
+mod api;
+mod api_bad_input;
+mod api_isolation;
+mod api_races;
 mod bad_input;
 mod cli;
 mod concurrency;

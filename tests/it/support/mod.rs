@@ -5,3 +5,4 @@ pub mod database;
 pub mod guarded;
 pub mod process;
 pub mod requests;
+pub mod shop;
