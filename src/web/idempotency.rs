@@ -110,9 +110,10 @@ const NEVER_REPLAYED: [&str; 21] = [
 /// not count in a JSON body.
 ///
 /// What frees the key instead of being stored, so that the next request with it runs the handler again: a panic, an
-/// answer that says to come again (5xx, 408, 425, 429) or that who asks is the trouble (401, 403), and a body that
-/// breaks off or is larger than [`StoredReply::MAX_BYTES`]. The last is answered with a 500, **though the handler has
-/// run**. A panic and an error of another middleware take the request with them, so they leave this one as an `Err`.
+/// answer that says to come again (5xx, 408, 425, 429) or that who asks is the trouble (401, 403), a [`Problem`] that
+/// says that the request could not be read (400 `BODY_MALFORMED`, 413, 415), and a body that breaks off or is larger
+/// than [`StoredReply::MAX_BYTES`]. The last is answered with a 500, **though the handler has run**. A panic and an
+/// error of another middleware take the request with them, so they leave this one as an `Err`.
 ///
 /// A handler runs to its end though its client goes away, and its answer is stored. Where its process dies, the key
 /// comes free when its [`lease`](Self::lease) runs out, and the next request runs the handler again. What a handler
