@@ -7,6 +7,7 @@ mod api_bad_input;
 mod api_isolation;
 mod api_races;
 mod bad_input;
+mod cases;
 mod cli;
 mod concurrency;
 mod crash;

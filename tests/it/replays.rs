@@ -362,21 +362,6 @@ async fn an_expired_record_frees_the_key_and_not_the_order(engine: Engine) {
     assert_eq!((app.orders(), app.records()), (3, 2));
 }
 
-/// Makes every order fail when its ledger entry is written, or well again.
-fn break_ledger(app: &App, engine: Engine, broken: bool) {
-    app.database.execute(match (engine, broken) {
-        (Engine::Sqlite, true) => {
-            "CREATE TRIGGER broken BEFORE INSERT ON ledger_entries BEGIN SELECT RAISE(ABORT, 'inner detail'); END"
-        }
-        (Engine::Postgres, true) => {
-            "CREATE OR REPLACE FUNCTION broken() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'inner detail'; END $$ LANGUAGE plpgsql;
-             CREATE TRIGGER broken BEFORE INSERT ON ledger_entries FOR EACH ROW EXECUTE FUNCTION broken()"
-        }
-        (Engine::Sqlite, false) => "DROP TRIGGER broken",
-        (Engine::Postgres, false) => "DROP TRIGGER broken ON ledger_entries",
-    });
-}
-
 /// What the operator is told of the only request that failed.
 fn note(app: &App) -> String {
     let sql = "SELECT error_message AS t FROM webhook_idempotency WHERE status = 'failed'";
@@ -390,7 +375,8 @@ async fn a_failure_inside_leaves_nothing_but_a_note_and_the_retry_works(engine: 
     let cloud = Call::whatsapp_messages(json!([whatsapp_text(&new_wamid(), "1 tea")]));
     for call in [order(), order().key("K"), cloud] {
         let (orders, records) = (app.orders(), app.records());
-        break_ledger(&app, engine, true);
+        app.database
+            .break_writes("INSERT ON ledger_entries", "inner detail");
         let reply = app.send(&call).await;
         assert_eq!(refused(&reply), (500, "INTERNAL".to_owned()));
         insta::allow_duplicates! {
@@ -403,7 +389,7 @@ async fn a_failure_inside_leaves_nothing_but_a_note_and_the_retry_works(engine: 
         assert!(note(&app).contains("inner detail"), "{}", note(&app));
         // Again while it is broken, and when it is mended.
         assert_eq!(app.send(&call).await.status, 500);
-        break_ledger(&app, engine, false);
+        app.database.mend("ledger_entries");
         let retry = app.send(&call).await;
         assert_eq!(told(&retry), (200, Some("false")));
         assert_eq!(app.send(&call).await.essence(), retry.essence());
@@ -416,7 +402,8 @@ async fn a_failing_event_costs_its_batch_nothing_and_the_retry_completes_it(engi
     let [first, order, last] =
         ["hi", "1 tea", "hello"].map(|text| whatsapp_text(&new_wamid(), text));
     let call = Call::whatsapp_messages(json!([first, order, last])).key("K");
-    break_ledger(&app, engine, true);
+    app.database
+        .break_writes("INSERT ON ledger_entries", "inner detail");
     assert_eq!(
         refused(&app.send(&call).await),
         (500, "INTERNAL".to_owned())
@@ -424,7 +411,7 @@ async fn a_failing_event_costs_its_batch_nothing_and_the_retry_completes_it(engi
     assert!(note(&app).contains("inner detail"), "{}", note(&app));
     // The others are kept; of the order there is not a trace.
     assert_eq!((app.events(), app.orders(), app.records()), (2, 0, 1));
-    break_ledger(&app, engine, false);
+    app.database.mend("ledger_entries");
     let retry = app.send(&call).await;
     assert_eq!(told(&retry), (200, Some("false")));
     let outcomes = ["not_an_order", "order_created", "not_an_order"];

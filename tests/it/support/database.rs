@@ -84,6 +84,38 @@ impl Database {
         rows.into_iter().map(|row| row.t).collect()
     }
 
+    /// Makes writes fail, `INSERT ON orders` say, with a message of the database's; until [`Database::mend`].
+    pub fn break_writes(&self, what: &str, message: &str) {
+        self.trigger(
+            what,
+            &match self.cleanup {
+                Cleanup::Folder(_) => format!("SELECT RAISE(ABORT, '{message}')"),
+                Cleanup::Drop(..) => format!("RAISE EXCEPTION '{message}'"),
+            },
+        );
+    }
+
+    /// Makes writes do something more, `UPDATE ON orders` say; until [`Database::mend`].
+    pub fn trigger(&self, what: &str, then: &str) {
+        self.execute(&match self.cleanup {
+            Cleanup::Folder(_) => {
+                format!("CREATE TRIGGER broken AFTER {what} BEGIN {then}; END")
+            }
+            Cleanup::Drop(..) => format!(
+                "CREATE OR REPLACE FUNCTION broken() RETURNS trigger AS $$ BEGIN {then}; RETURN NEW; END $$ LANGUAGE plpgsql;
+                 CREATE TRIGGER broken AFTER {what} FOR EACH ROW EXECUTE FUNCTION broken()"
+            ),
+        });
+    }
+
+    /// Lets writes to a table be what they were.
+    pub fn mend(&self, table: &str) {
+        self.execute(&match self.cleanup {
+            Cleanup::Folder(_) => "DROP TRIGGER broken".to_owned(),
+            Cleanup::Drop(..) => format!("DROP TRIGGER broken ON {table}"),
+        });
+    }
+
     /// Keeps everybody else from writing records, until it is released.
     pub fn lock(&self) -> Lock {
         match self.cleanup {

@@ -26,6 +26,7 @@ pub struct Reply {
     pub content_type: Option<String>,
     pub retry_after: Option<String>,
     pub request_id: Option<String>,
+    pub location: Option<String>,
     pub body: String,
 }
 
@@ -259,6 +260,7 @@ impl Reply {
             content_type: header("Content-Type"),
             retry_after: header("Retry-After"),
             request_id: header("X-Request-Id"),
+            location: header("Location"),
             body: body.to_owned(),
         }
     }
@@ -276,6 +278,7 @@ impl Reply {
             content_type: header("Content-Type"),
             retry_after: header("Retry-After"),
             request_id: header("X-Request-Id"),
+            location: header("Location"),
             body: response.text().await?,
         })
     }
@@ -304,4 +307,29 @@ pub fn whatsapp_text(id: &str, text: &str) -> serde_json::Value {
 pub fn new_wamid() -> String {
     let id = BASE64.encode(uuid::Uuid::new_v4().as_bytes());
     format!("wamid.{id}")
+}
+
+pub fn told(reply: &Reply) -> (u16, Option<&str>) {
+    (reply.status, reply.replayed.as_deref())
+}
+
+pub fn refused(reply: &Reply) -> (u16, String) {
+    assert_eq!(
+        reply.content_type.as_deref(),
+        Some("application/problem+json"),
+        "{reply:?}"
+    );
+    (reply.status, reply.error_code())
+}
+
+pub fn problem(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+pub fn processing() -> (u16, String) {
+    problem(409, "REQUEST_PROCESSING")
+}
+
+pub fn mismatch() -> (u16, String) {
+    problem(409, "IDEMPOTENCY_KEY_MISMATCH")
 }
