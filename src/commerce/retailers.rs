@@ -84,7 +84,8 @@ pub fn add(
     Ok(retailer)
 }
 
-/// Changes what a retailer is. Its currency stays: its prices and its ledger are in it.
+/// Changes what a retailer is. Its currency stays: its prices and its ledger are in it. Its numbers are changed only by
+/// whoever reaches everybody's business.
 ///
 /// # Errors
 /// Where there is none within reach, its number belongs to another, or the currency differs; or the database's own.
@@ -101,6 +102,12 @@ pub fn change(
         return Err(FieldError::new("/currency", "foreign_currency", message).into());
     }
     let (phone, phone_number_id) = (new.phone.as_str(), new.phone_number_id.as_deref());
+    let moves = phone != retailer.phone || phone_number_id != retailer.phone_number_id.as_deref();
+    if moves && reach != Reach::All {
+        // Whoever has a number gets the messages that are written to it.
+        let message = "the numbers stay, for the token is bound to the retailer";
+        return Err(FieldError::new("/phone", "fixed", message).into());
+    }
     retailers::update(conn, id, &new.name, phone, phone_number_id, now).map_err(number_taken)?;
     reach.retailer(conn, id)
 }

@@ -129,7 +129,25 @@ pub fn look(
         .transpose()
 }
 
-/// What became of the request with a key, and its answer where it is completed. None: never seen, or forgotten.
+/// What became of the request with a key.
+#[derive(Debug, PartialEq)]
+pub enum Standing {
+    /// Never seen, or forgotten.
+    Unknown,
+    /// Another is doing it.
+    InProgress,
+    /// It failed, or whoever was doing it is gone: the next request does it anew.
+    Failed,
+    /// It was done.
+    Completed {
+        /// The path of the request.
+        path: String,
+        /// What was answered.
+        reply: StoredReply,
+    },
+}
+
+/// What became of the request with a key.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -138,24 +156,20 @@ pub fn standing(
     scope: &str,
     key: &IdempotencyKey,
     now: Timestamp,
-) -> Result<Option<(RecordStatus, Option<StoredReply>)>, StoreError> {
+) -> Result<Standing, StoreError> {
     let Some(record) = rows::find(conn, scope, key.as_str())? else {
-        return Ok(None);
+        return Ok(Standing::Unknown);
     };
-    let is_kept = record.expires_at > now;
-    Ok(match record.status {
-        _ if stands(&record, now) => {
-            let done = record.status == RecordStatus::Completed;
-            let reply = done
-                .then(|| StoredReply::from_record(&record))
-                .transpose()?;
-            Some((record.status, reply))
+    Ok(match (record.status, stands(&record, now)) {
+        (RecordStatus::Completed, true) => Standing::Completed {
+            path: rows::path(conn, record.id)?,
+            reply: StoredReply::from_record(&record)?,
+        },
+        (RecordStatus::InProgress, true) => Standing::InProgress,
+        (RecordStatus::InProgress | RecordStatus::Failed, _) if record.expires_at > now => {
+            Standing::Failed
         }
-        // Whoever had it is gone, or it failed: the next request does it anew.
-        RecordStatus::InProgress | RecordStatus::Failed if is_kept => {
-            Some((RecordStatus::Failed, None))
-        }
-        _ => None,
+        _ => Standing::Unknown,
     })
 }
 

@@ -185,6 +185,14 @@ pub fn find(conn: &mut Conn<'_>, scope: &str, key: &str) -> Result<Option<Record
         .optional())?)
 }
 
+/// The path of the request that a record is of.
+pub fn path(conn: &mut Conn<'_>, id: Uuid) -> Result<String, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .find(id)
+        .select(table::path)
+        .get_result(c))?)
+}
+
 /// Claims the key with a new record. `false`: it has one already, and nothing was done. Waits for another transaction
 /// that is claiming the same.
 pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {

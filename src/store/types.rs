@@ -151,9 +151,9 @@ impl Json {
     /// Takes a text that is a JSON document already.
     ///
     /// # Errors
-    /// Where it is none.
+    /// Where it is none, or nested more than 128 deep: PostgreSQL refuses what is nested too deeply.
     pub fn parse(text: String) -> Result<Self, serde_json::Error> {
-        serde_json::from_str::<serde::de::IgnoredAny>(&text)?;
+        serde_json::from_str::<serde_json::Value>(&text)?;
         Ok(Self(text))
     }
 

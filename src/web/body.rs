@@ -4,7 +4,7 @@ use actix_web::{
     HttpRequest,
     error::PayloadError,
     http::header::CONTENT_LENGTH,
-    web::{Bytes, BytesMut},
+    web::{self, Bytes, BytesMut},
 };
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
@@ -37,6 +37,23 @@ pub async fn read(
             Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
         }
     }
+}
+
+/// Looks at a body of `size` bytes; at a large one on a thread that may be kept busy.
+///
+/// # Errors
+/// Those of `look`.
+pub async fn examine<T, F>(size: usize, look: F) -> Result<T, Problem>
+where
+    F: FnOnce() -> Result<T, Problem> + Send + 'static,
+    T: Send + 'static,
+{
+    const LARGE: usize = 64 * 1024;
+    if size < LARGE {
+        return look();
+    }
+    let looked = web::block(look).await;
+    looked.unwrap_or_else(|died| Err(Problem::internal(died)))
 }
 
 fn announced_length(request: &HttpRequest) -> Option<u64> {

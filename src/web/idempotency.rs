@@ -5,7 +5,7 @@ use actix_web::{
     Error, HttpMessage as _, HttpRequest, HttpResponse,
     body::{BoxBody, MessageBody, to_bytes_limited},
     dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready},
-    error::InternalError,
+    error::{InternalError, JsonPayloadError},
     http::{
         Method,
         header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -110,8 +110,8 @@ const NEVER_REPLAYED: [&str; 21] = [
 /// not count in a JSON body.
 ///
 /// What frees the key instead of being stored, so that the next request with it runs the handler again: a panic, an
-/// answer that says to come again (5xx, 408, 425, 429) or that who asks is the trouble (401, 403), a [`Problem`] that
-/// says that the request could not be read (400 `BODY_MALFORMED`, 413, 415), and a body that breaks off or is larger
+/// answer that says to come again (5xx, 408, 425, 429) or that who asks is the trouble (401, 403), one that
+/// says that the request could not be read (413, 415, `BODY_MALFORMED`, actix's own for JSON), and a body that breaks off or is larger
 /// than [`StoredReply::MAX_BYTES`]. The last is answered with a 500, **though the handler has run**. A panic and an
 /// error of another middleware take the request with them, so they leave this one as an `Err`.
 ///
@@ -483,11 +483,14 @@ fn settles(response: &HttpResponse) -> bool {
     let problem = response
         .error()
         .and_then(|error| error.as_error::<Problem>());
-    let unread = problem.is_some_and(|problem| problem.code.leaves_unread());
+    let unread = problem.is_some_and(|problem| problem.code.leaves_unread())
+        || response
+            .error()
+            .is_some_and(|error| error.as_error::<JsonPayloadError>().is_some());
     !unread
         && !matches!(
             response.status().as_u16(),
-            401 | 403 | 408 | 425 | 429 | 500..
+            401 | 403 | 408 | 413 | 415 | 425 | 429 | 500..
         )
 }
 

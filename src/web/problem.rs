@@ -244,7 +244,7 @@ impl Problem {
             cause: Some(Box::new(cause)),
             ..Self::new(
                 ErrorCode::StoreUnavailable,
-                "send the request again: what it asks for is done once, however often it comes",
+                "nothing is acknowledged; send the same request again, with its key",
             )
         }
     }

@@ -70,7 +70,9 @@ struct EventReportSchema {
     /// `order_created`, `duplicate`, `not_an_order`, `unknown_retailer`, `unknown_product`, `status_recorded`,
     /// `ignored` or `conflict`.
     outcome: String,
+    #[schema(required)]
     order_id: Option<uuid::Uuid>,
+    #[schema(required)]
     order_number: Option<String>,
 }
 

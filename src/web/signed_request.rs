@@ -99,12 +99,7 @@ impl SignedRequest {
         state: web::Data<State>,
         open: Open,
     ) -> Result<Result<Inbound, Problem>, Problem> {
-        const LARGE: usize = 64 * 1024;
-        if self.body.len() < LARGE {
-            return self.opened(&state.config, open);
-        }
-        let opened = web::block(move || self.opened(&state.config, open)).await;
-        opened.unwrap_or_else(|died| Err(Problem::internal(died)))
+        body::examine(self.body.len(), move || self.opened(&state.config, open)).await
     }
 
     fn opened(self, config: &Config, open: Open) -> Result<Result<Inbound, Problem>, Problem> {

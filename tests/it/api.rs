@@ -31,6 +31,7 @@ on_both! {
     an_order_takes_the_steps_that_make_sense_and_no_other
     a_cancelled_order_is_taken_off_the_ledger_once
     a_client_can_ask_what_became_of_its_key
+    what_became_of_a_key_is_told_without_what_the_token_may_not_read
     retailers_are_listed_added_and_changed
     products_are_listed_added_and_changed
     the_balance_is_the_sum_of_the_ledger
@@ -608,6 +609,24 @@ async fn a_cancelled_order_is_taken_off_the_ledger_once(engine: Engine) {
     pos.create("/api/v1/refunds", &refund(&paid, "20.00")).await;
     assert_eq!(pos.get(&balance).await.data()["owed"], "0.00");
     check_books(service.database());
+}
+
+async fn what_became_of_a_key_is_told_without_what_the_token_may_not_read(engine: Engine) {
+    let service = Service::new(engine).await;
+    let pos = service.pos().await;
+    let order = pos.order_of("45.00").await;
+    let paid = payment(&order, "5.00");
+    let posted = pos.post_keyed("/api/v1/payments", "paid", &paid);
+    posted.await.must(201);
+    let asked = async |scopes: &str| {
+        let client = service.narrowed(&pos, scopes).await;
+        let answer = client.get("/api/v1/orders/status/paid").await;
+        let answer = answer.must(200).json();
+        assert_eq!(answer["status"], "completed");
+        answer["result"]["status"].clone()
+    };
+    assert_eq!(asked("orders:read").await, Value::Null);
+    assert_eq!(asked("orders:read,payments:read").await, 201);
 }
 
 async fn a_client_can_ask_what_became_of_its_key(engine: Engine) {

@@ -292,11 +292,8 @@ async fn whatever_is_wrong_with_an_order_is_told_and_nothing_is_done(engine: Eng
                 "/estimated_price too_many_decimals",
             ],
         ),
-        (
-            priced("0", "ABC"),
-            vec!["/currency unknown_currency", "/estimated_price zero"],
-        ),
-        (priced("1.00", "XAU"), vec!["/currency unknown_currency"]),
+        (priced("0", "ABC"), vec!["/currency invalid"]),
+        (priced("1.00", "XAU"), vec!["/currency invalid"]),
         (priced("1.00", "usd"), vec!["/currency invalid"]),
         (
             priced("1,00", "US"),
@@ -365,7 +362,6 @@ async fn whatever_is_wrong_with_a_payment_a_refund_or_a_booking_is_told_and_noth
             vec![
                 "/amount wrong_type",
                 "/currency wrong_type",
-                "/method invalid",
                 "/method wrong_type",
                 "/note unknown_member",
                 "/order_id wrong_type",
@@ -415,7 +411,7 @@ async fn whatever_is_wrong_with_a_payment_a_refund_or_a_booking_is_told_and_noth
         (
             "payments",
             pay(json!({"currency": "ZZZ", "amount": "0"})),
-            vec!["/amount zero", "/currency unknown_currency"],
+            vec!["/currency invalid"],
         ),
         (
             "refunds",
@@ -556,11 +552,11 @@ async fn whatever_is_wrong_with_the_catalogue_is_told_and_nothing_is_done(engine
         ),
         (
             of_retailer(json!({"currency": "ABC"})),
-            vec!["/currency unknown_currency"],
+            vec!["/currency invalid"],
         ),
         (
             of_retailer(json!({"currency": "XAU"})),
-            vec!["/currency unknown_currency"],
+            vec!["/currency invalid"],
         ),
         (
             of_retailer(json!({"phone_number_id": 106})),
@@ -592,7 +588,7 @@ async fn whatever_is_wrong_with_the_catalogue_is_told_and_nothing_is_done(engine
         ),
         (
             of_product(json!({"currency": "ABC"})),
-            vec!["/currency unknown_currency"],
+            vec!["/currency invalid"],
         ),
         (
             of_product(json!({"aliases": ["", 7]})),
@@ -630,10 +626,7 @@ async fn whatever_is_wrong_with_the_catalogue_is_told_and_nothing_is_done(engine
     let changes: [(Value, &[&str]); 5] = [
         (json!({}), &["/status missing"]),
         (json!({"status": "done"}), &["/status invalid"]),
-        (
-            json!({"status": null}),
-            &["/status invalid", "/status wrong_type"],
-        ),
+        (json!({"status": null}), &["/status wrong_type"]),
         (
             json!({"status": "pending", "note": "x"}),
             &["/note unknown_member"],
@@ -651,20 +644,22 @@ async fn whatever_is_wrong_with_the_catalogue_is_told_and_nothing_is_done(engine
 
 async fn numbers_that_no_order_can_have_are_refused_at_once(engine: Engine) {
     let shop = Paid::new(engine).await;
-    const BOTH: &[&str] = &["invalid", "wrong_type"];
     let cases: [(&str, &[&str]); 13] = [
         ("1e400", &["invalid"]),
         ("1e99999999999", &["invalid"]),
         ("-1e99999999999", &["invalid"]),
-        ("1e-99999999999", BOTH),
-        ("0.1e-400", BOTH),
+        ("1e-99999999999", &["wrong_type"]),
+        ("0.1e-400", &["wrong_type"]),
         ("1e2000000000", &["invalid"]),
-        ("1e-2000000000", BOTH),
+        ("1e-2000000000", &["wrong_type"]),
         (
             "99999999999999999999999999999999999999999999999999",
             &["invalid"],
         ),
-        ("0.9999999999999999999999999999999999999999999999", BOTH),
+        (
+            "0.9999999999999999999999999999999999999999999999",
+            &["wrong_type"],
+        ),
         (
             "1.0000000000000000000000000000000000000000000001",
             &["wrong_type"],
@@ -830,6 +825,18 @@ async fn what_is_not_even_json_leaves_no_trace(engine: Engine) {
         assert_eq!(answer.must(400).error_code(), "BODY_MALFORMED");
     }
     assert_eq!(shop.service.rows(), before);
+    // A key that came with it can be used for what was meant.
+    let path = format!("/api/v1/orders/{}", shop.order);
+    let change = |body: String| {
+        let request = shop.pos.request("PATCH", &path).body(body);
+        let request = request.header("Content-Type", "application/json");
+        Answer::to(request.header("Idempotency-Key", "meant-well"))
+    };
+    let refused = change(deep(1_000_000)).await.must(400);
+    assert_eq!(refused.error_code(), "BODY_MALFORMED");
+    change(r#"{"status":"confirmed"}"#.to_owned())
+        .await
+        .must(200);
     // As deep as a document may be, it is read.
     shop.refused("/api/v1/orders", &deep(100), &[" wrong_type"])
         .await;

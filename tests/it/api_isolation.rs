@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{
     database::{Engine, on_both},
+    requests::{SHOP_PHONE, SHOP_PHONE_NUMBER_ID},
     shop::{
         Answer, Client, EVERYTHING, Service, booking, items, new_key, payment, refund, text, with,
         work,
@@ -18,6 +19,7 @@ on_both! {
     lists_show_the_own_retailer_alone_whatever_filter_or_cursor_is_sent
     a_key_belongs_to_its_client_alone
     a_bound_client_needs_no_retailer_and_cannot_add_one
+    a_bound_client_may_rename_its_retailer_and_not_take_another_number
     a_client_that_is_bound_to_none_sees_and_touches_all
     every_route_of_the_api_asks_for_a_token_with_its_scope
 }
@@ -421,10 +423,34 @@ async fn a_bound_client_needs_no_retailer_and_cannot_add_one(engine: Engine) {
             assert_eq!(made["retailer_id"], town.service.kitchen, "{body}");
         }
     }
-    // Its own retailer it may change.
+}
+
+/// Whoever has a number gets the messages that are written to it.
+async fn a_bound_client_may_rename_its_retailer_and_not_take_another_number(engine: Engine) {
+    let town = Town::new(engine).await;
     let path = format!("/api/v1/retailers/{}", town.service.kitchen);
-    let renamed = with(new, json!({"name": "Kitchen"}));
-    town.kitchen.put(&path, &renamed).await.must(200);
+    let is = json!({
+        "name": "Renamed",
+        "phone": SHOP_PHONE,
+        "phone_number_id": SHOP_PHONE_NUMBER_ID,
+        "currency": "USD",
+    });
+    assert_eq!(
+        town.kitchen.put(&path, &is).await.must(200).data()["name"],
+        "Renamed"
+    );
+    let office = town.service.head_office().await;
+    for moved in [
+        json!({"phone": "+14155238890"}),
+        json!({"phone_number_id": "999"}),
+        json!({"phone_number_id": null}),
+    ] {
+        let moved = with(is.clone(), moved);
+        let refused = town.kitchen.put(&path, &moved).await.must(400);
+        assert_eq!(refused.errors(), ["/phone fixed"]);
+        office.put(&path, &moved).await.must(200);
+        office.put(&path, &is).await.must(200);
+    }
 }
 
 async fn a_client_that_is_bound_to_none_sees_and_touches_all(engine: Engine) {

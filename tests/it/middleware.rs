@@ -45,6 +45,7 @@ on_both! {
     requests_with_keys_of_their_own_do_not_wait_for_each_other
     what_the_handler_refuses_is_stored
     an_answer_that_settles_nothing_frees_the_key
+    a_body_that_the_handlers_extractor_cannot_read_frees_the_key
     a_panic_frees_the_key
     a_client_that_goes_away_costs_neither_the_work_nor_its_answer
     a_client_that_goes_away_while_its_key_is_claimed_leaves_no_key_stuck
@@ -587,6 +588,25 @@ async fn what_the_handler_refuses_is_stored(engine: Engine) {
     assert_eq!(work.runs(), 5);
 }
 
+async fn a_body_that_the_handlers_extractor_cannot_read_frees_the_key(engine: Engine) {
+    let database = Database::new(engine);
+    let (program, [process, _]) = example(&database).await;
+    let meant = charge("K");
+    let broken = Call {
+        body: b"{\"amount\":".to_vec(),
+        ..meant.clone()
+    };
+    let send = async |call| {
+        sending(&process, call)
+            .await
+            .expect("a task")
+            .expect("an answer")
+    };
+    assert_eq!(send(&broken).await.status, 400);
+    assert_eq!(told(&send(&meant).await), (201, Some("false")));
+    assert_eq!(charges(&program).len(), 1);
+}
+
 async fn an_answer_that_settles_nothing_frees_the_key(engine: Engine) {
     let database = Database::new(engine);
     let work = Work::new(|_, body| {
@@ -598,7 +618,7 @@ async fn an_answer_that_settles_nothing_frees_the_key(engine: Engine) {
         }
     });
     let host = Host::new(&database, &work, |it| it).await;
-    let asked = [401, 403, 408, 425, 429, 500, 503, 1, 2];
+    let asked = [401, 403, 408, 425, 429, 500, 503, 1, 2, 413, 415];
     for status in asked {
         let call = Call {
             body: status.to_string().into(),

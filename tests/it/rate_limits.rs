@@ -68,9 +68,11 @@ async fn a_valid_token_passes_where_its_address_has_had_its_share(engine: Engine
     let valid = valid.token.expose();
     assert_eq!(guarded.get_with(valid).await.status(), 200);
     // A token that does not reach so far is a token all the same.
-    let post = guarded.request("POST", "/test/orders").bearer_auth(valid);
+    let post = guarded
+        .request("POST", "/api/v1/test/orders")
+        .bearer_auth(valid);
     assert_eq!(reply(post.send().await.unwrap()).await.status, 403);
-    let without = guarded.request("GET", "/test/orders").send().await;
+    let without = guarded.request("GET", "/api/v1/test/orders").send().await;
     assert_eq!(reply(without.unwrap()).await.status, 429);
 }
 

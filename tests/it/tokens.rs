@@ -121,10 +121,10 @@ async fn a_scope_that_there_is_not_is_named_with_those_that_there_are() {
 
 async fn a_token_opens_what_its_scopes_reach_and_nothing_else(engine: Engine) {
     const ROUTES: [(&str, &str, &str); 4] = [
-        ("GET", "/test/orders", "orders:read"),
-        ("POST", "/test/orders", "orders:write"),
-        ("GET", "/test/stats", "stats:read"),
-        ("POST", "/test/admin/cleanup", "admin"),
+        ("GET", "/api/v1/test/orders", "orders:read"),
+        ("POST", "/api/v1/test/orders", "orders:write"),
+        ("GET", "/api/v1/test/stats", "stats:read"),
+        ("POST", "/api/v1/test/admin/cleanup", "admin"),
     ];
     let guarded = Guarded::new(engine).await;
     for (scopes, open) in [
@@ -174,7 +174,10 @@ async fn what_is_no_valid_token_is_refused(engine: Engine) {
         (vec![format!("Bearer {token}"); 2], "TOKEN_INVALID"),
     ];
     for (headers, code) in cases {
-        for (method, path) in [("GET", "/test/orders"), ("POST", "/test/admin/cleanup")] {
+        for (method, path) in [
+            ("GET", "/api/v1/test/orders"),
+            ("POST", "/api/v1/test/admin/cleanup"),
+        ] {
             let request = headers
                 .iter()
                 .fold(guarded.request(method, path), |request, value| {
@@ -189,7 +192,7 @@ async fn what_is_no_valid_token_is_refused(engine: Engine) {
         }
     }
     for scheme in ["Bearer", "bearer", "BEARER "] {
-        let request = guarded.request("GET", "/test/orders");
+        let request = guarded.request("GET", "/api/v1/test/orders");
         let request = request.header("Authorization", format!("{scheme} {token}"));
         assert_eq!(request.send().await.unwrap().status(), 200, "{scheme}");
     }
@@ -281,7 +284,7 @@ async fn a_database_that_is_away_is_no_wrong_token() {
 async fn a_route_that_forgot_to_ask_for_a_token_breaks_instead_of_opening() {
     let guarded = Guarded::new(Engine::Sqlite).await;
     let token = guarded.token("admin").await;
-    let request = guarded.request("GET", "/test/forgotten");
+    let request = guarded.request("GET", "/api/v1/test/forgotten");
     let answer = request.bearer_auth(token.token.expose()).send().await;
     let answer = Reply::of(answer.unwrap()).await.unwrap();
     assert_eq!((answer.status, &*answer.error_code()), (500, "INTERNAL"));

@@ -21,7 +21,7 @@ use crate::{
         shop::Shops,
     },
     config::Config,
-    idempotency::{KeyedRequest, StoredReply, fingerprint},
+    idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint},
     intake::request::{Done, Undone},
     store::{
         Conn, StoreError,
@@ -148,14 +148,16 @@ impl Call {
         let now = Timestamp::now();
         let deadline = self.deadline();
         let body = self.body(payload, deadline).await?;
-        let keyed = self.keyed(kind, &body)?;
-        self.check_content_type(keyed.as_ref(), now).await?;
-        let document = parse(&body)?;
-        let keyed = keyed.map(|keyed| KeyedRequest {
-            body: Some(Json::of(&document)),
-            ..keyed
+        let key = self.key(kind)?;
+        if !self.is_json() {
+            return Err(self.not_json(kind, key, &body, now).await);
+        }
+        let read = self.examine(body).await?;
+        let keyed = key.map(|key| KeyedRequest {
+            body: Some(read.text),
+            ..self.keyed(kind, key, read.fingerprint)
         });
-        let wanted: Result<T, Vec<FieldError>> = self.state.schemas.read(document);
+        let wanted: Result<T, _> = read.wanted;
         let context = self.context(now);
         let work = move |conn: &mut Conn<'_>| {
             let created = wanted
@@ -188,8 +190,7 @@ impl Call {
         if !self.is_json() {
             return Err(no_json());
         }
-        let wanted = self.state.schemas.read(parse(&body)?);
-        let wanted: T = wanted.map_err(Problem::invalid)?;
+        let wanted: T = self.examine(body).await?.wanted.map_err(Problem::invalid)?;
         let context = self.context(Timestamp::now());
         let store = &self.state.store;
         let writing = store.write(move |conn| work(conn, wanted, &context));
@@ -253,46 +254,72 @@ impl Call {
         body::read(&self.request, payload, limit, deadline).await
     }
 
-    /// The request with its key; none where keys are ignored, or none is needed and given.
-    fn keyed(&self, kind: Kind, body: &[u8]) -> Result<Option<KeyedRequest>, Problem> {
-        let (request, config) = (&self.request, &self.state.config);
+    /// The key that a header names; none where keys are ignored, or none is needed and given.
+    fn key(&self, kind: Kind) -> Result<Option<IdempotencyKey>, Problem> {
+        let config = &self.state.config;
         if !config.idempotency_enabled {
             return Ok(None);
         }
-        let named = key::from_headers(request.headers(), &config.idempotency_header)?;
-        let Some(key) = named else {
-            return match kind.needs_key() {
-                true => Err(Problem::key_required(&config.idempotency_header)),
-                false => Ok(None),
-            };
-        };
-        let (method, path) = (request.method().as_str(), request.uri().path());
-        let query = request.uri().query().unwrap_or_default();
-        Ok(Some(KeyedRequest {
+        match key::from_headers(self.request.headers(), &config.idempotency_header)? {
+            None if kind.needs_key() => Err(Problem::key_required(&config.idempotency_header)),
+            key => Ok(key),
+        }
+    }
+
+    /// The request with its key.
+    fn keyed(&self, kind: Kind, key: IdempotencyKey, fingerprint: Fingerprint) -> KeyedRequest {
+        let source_ip = origin::source_ip(&self.request, &self.state.config.trusted_proxies);
+        KeyedRequest {
             scope: self.caller.key_scope().into(),
             key,
             webhook_type: kind.name(),
-            method: method.to_owned(),
-            path: path.to_owned(),
-            fingerprint: fingerprint(method, path, query, self.content_type(), body),
+            method: self.request.method().to_string(),
+            path: self.request.uri().path().to_owned(),
+            fingerprint,
             body: None,
-            source_ip: origin::source_ip(request, &config.trusted_proxies).map(|ip| ip.to_string()),
-        }))
+            source_ip: source_ip.map(|ip| ip.to_string()),
+        }
     }
 
-    /// A body that is not JSON is another request than the one that its key stands for, if it stands for one.
-    async fn check_content_type(
+    /// Reads what a body says.
+    async fn examine<T: RequestBody>(&self, body: Bytes) -> Result<Read<T>, Problem> {
+        let (state, fingerprint) = (self.state.clone(), self.fingerprint());
+        body::examine(body.len(), move || {
+            let document = parse(&body)?;
+            Ok(Read {
+                fingerprint: fingerprint(&body),
+                text: Json::of(&document),
+                wanted: state.schemas.read(document),
+            })
+        })
+        .await
+    }
+
+    /// What gives the request its fingerprint, once its body is there.
+    fn fingerprint(&self) -> impl FnOnce(&[u8]) -> Fingerprint + Send + use<> {
+        let method = self.request.method().to_string();
+        let path = self.request.uri().path().to_owned();
+        let query = self.request.uri().query().unwrap_or_default().to_owned();
+        let content_type = self.content_type().to_owned();
+        move |body| fingerprint(&method, &path, &query, &content_type, body)
+    }
+
+    /// Why a body that is not JSON is refused: it is another request than the one that its key stands for, if it
+    /// stands for one.
+    async fn not_json(
         &self,
-        keyed: Option<&KeyedRequest>,
+        kind: Kind,
+        key: Option<IdempotencyKey>,
+        body: &[u8],
         now: Timestamp,
-    ) -> Result<(), Problem> {
-        if self.is_json() {
-            return Ok(());
+    ) -> Problem {
+        if let Some(key) = key {
+            let keyed = self.keyed(kind, key, self.fingerprint()(body));
+            if let Err(error) = self.state.intake.check_key(keyed, now).await {
+                return error.into();
+            }
         }
-        if let Some(keyed) = keyed {
-            self.state.intake.check_key(keyed.clone(), now).await?;
-        }
-        Err(no_json())
+        no_json()
     }
 
     fn is_json(&self) -> bool {
@@ -306,6 +333,15 @@ impl Call {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     }
+}
+
+/// What a body says.
+struct Read<T> {
+    fingerprint: Fingerprint,
+    /// All of it, for the record.
+    text: Json,
+    /// What is asked for, or all that is wrong with it.
+    wanted: Result<T, Vec<FieldError>>,
 }
 
 fn no_json() -> Problem {

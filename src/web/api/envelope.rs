@@ -24,5 +24,6 @@ pub struct Page<'a, T> {
     /// What is on this page.
     pub data: Vec<T>,
     /// Send it as `cursor` to get the next page; null on the last.
+    #[schema(required)]
     pub next_cursor: Option<String>,
 }

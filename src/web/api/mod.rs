@@ -46,6 +46,19 @@ fn key_scope(request: &ServiceRequest) -> Result<String, actix_web::Error> {
     Ok(caller.key_scope())
 }
 
+/// Whether a caller may read what a request to this path was answered.
+fn may_read(caller: &Caller, path: &str) -> bool {
+    let scopes = [
+        ("/api/v1/orders", Scope::OrdersRead),
+        ("/api/v1/payments", Scope::PaymentsRead),
+        ("/api/v1/refunds", Scope::RefundsRead),
+        ("/api/v1/bookings", Scope::BookingsRead),
+        ("/api/v1/retailers", Scope::CatalogueRead),
+    ];
+    let found = scopes.iter().find(|(start, _)| path.starts_with(start));
+    found.is_some_and(|(_, scope)| caller.may(*scope))
+}
+
 /// Puts the routes into an actix application.
 pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     use Scope::{

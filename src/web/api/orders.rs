@@ -19,10 +19,9 @@ use crate::{
         ordering::{Customer, PlacedOrder},
         orders::{self, Content, NewOrder},
     },
-    idempotency::{self, IdempotencyKey},
+    idempotency::{self, IdempotencyKey, Standing},
     store::{
         StoreError,
-        idempotency::RecordStatus,
         orders::{OrderFilter, OrderItem, OrderSource, OrderStatus},
         types::Uuid,
     },
@@ -231,9 +230,12 @@ pub struct OrderResource {
     /// Empty where work is made to measure.
     items: Vec<ItemResource>,
     /// The kind of work made to measure.
+    #[schema(required)]
     service_type: Option<String>,
     /// What is made to measure.
+    #[schema(required)]
     description: Option<String>,
+    #[schema(required)]
     note: Option<String>,
     total: Money,
     /// What was paid and not refunded, in the currency of the total.
@@ -249,10 +251,13 @@ pub struct OrderResource {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Customer)]
 struct CustomerResource {
+    #[schema(required)]
     name: Option<String>,
     /// E.164 with `+`.
+    #[schema(required)]
     phone: Option<String>,
     /// Where WhatsApp tells a user id and no number.
+    #[schema(required)]
     user_id: Option<String>,
 }
 
@@ -474,6 +479,7 @@ pub struct KeyStatusResource {
     /// What that means.
     message: &'static str,
     /// What was answered, where it is completed.
+    #[schema(required)]
     result: Option<ResultResource>,
 }
 
@@ -499,7 +505,7 @@ struct ResultResource {
     #[schema(example = 201)]
     status: i16,
     /// The body, where it was JSON.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<Object>)]
     body: Option<Value>,
 }
 
@@ -517,19 +523,27 @@ pub async fn key_status(call: Call) -> Result<HttpResponse, Problem> {
     let key: IdempotencyKey = call.request.match_info().query("key").parse()?;
     let scope = call.caller.key_scope();
     let wanted = key.clone();
-    let record = call
-        .look_up(move |conn, at| Ok(idempotency::standing(conn, &scope, &wanted, at.now)?))
-        .await?;
-    let (status, message, result) = match record {
-        None => (KeyState::NotFound, "no request has this key", None),
-        Some((RecordStatus::InProgress, _)) => (KeyState::InProgress, "still in progress", None),
-        Some((RecordStatus::Failed, _)) => (KeyState::Failed, "failed: send it again", None),
-        Some((RecordStatus::Completed, reply)) => {
-            let result = reply.map(|reply| ResultResource {
+    let looking =
+        call.look_up(move |conn, at| Ok(idempotency::standing(conn, &scope, &wanted, at.now)?));
+    let (status, message, result) = match looking.await? {
+        Standing::Unknown => (KeyState::NotFound, "no request has this key", None),
+        Standing::InProgress => (KeyState::InProgress, "still in progress", None),
+        Standing::Failed => (KeyState::Failed, "failed: send it again", None),
+        Standing::Completed { path, .. } if !super::may_read(&call.caller, &path) => (
+            KeyState::Completed,
+            "done; to read the answer takes another scope",
+            None,
+        ),
+        Standing::Completed { reply, .. } => {
+            let result = ResultResource {
                 status: reply.status,
                 body: serde_json::from_slice(&reply.body).ok(),
-            });
-            (KeyState::Completed, "done: this was the answer", result)
+            };
+            (
+                KeyState::Completed,
+                "done: this was the answer",
+                Some(result),
+            )
         }
     };
     Ok(HttpResponse::Ok().json(KeyStatusResource {

@@ -108,7 +108,8 @@ impl Part {
 }
 
 fn cursor(text: &str) -> Result<Uuid, String> {
-    let is_ours = text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let is_ours = text.len() == 32 && text.bytes().all(is_hex);
     let id = is_ours.then(|| text.parse().ok()).flatten();
     id.map(Uuid)
         .ok_or_else(|| "must be the next_cursor of a page".to_owned())

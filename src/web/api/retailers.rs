@@ -70,6 +70,7 @@ pub struct RetailerResource {
     #[schema(example = "+14155238886")]
     phone: String,
     /// That number's id at Meta.
+    #[schema(required)]
     phone_number_id: Option<String>,
     /// ISO 4217 code of all its prices.
     #[schema(example = "USD")]

@@ -2,7 +2,9 @@
 
 mod rules;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, http::header::ContentType, web::Bytes};
+use serde_json::json;
+use std::sync::LazyLock;
 use utoipa::{
     Modify, OpenApi, ToSchema,
     openapi::{
@@ -56,7 +58,10 @@ pub fn document() -> openapi::OpenApi {
     responses((status = 200, description = "OpenAPI 3.1", body = Object)),
 )]
 pub async fn serve() -> HttpResponse {
-    HttpResponse::Ok().json(document())
+    static TEXT: LazyLock<Bytes> = LazyLock::new(|| json!(document()).to_string().into());
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(TEXT.clone())
 }
 
 /// An error (RFC 9457).

@@ -43,7 +43,7 @@ fn add_key(operation: &mut Operation, required: Required) {
     let key = ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some("^[A-Za-z0-9._:-]{1,128}$"));
-    let about = "New for each request, the same for each repeat; X-Idempotency-Key is the same";
+    let about = "New for each request, the same for each repeat; IDEMPOTENCY_HEADER, usually X-Idempotency-Key, names another header for it";
     let parameter = ParameterBuilder::new()
         .name("Idempotency-Key")
         .parameter_in(ParameterIn::Header)

@@ -87,9 +87,11 @@ impl Guarded {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    /// Sends `GET /test/orders`, which asks for `orders:read`.
+    /// Sends `GET /api/v1/test/orders`, which asks for `orders:read`.
     pub async fn get_with(&self, token: &str) -> reqwest::Response {
-        let request = self.request("GET", "/test/orders").bearer_auth(token);
+        let request = self
+            .request("GET", "/api/v1/test/orders")
+            .bearer_auth(token);
         request.send().await.expect("an answer")
     }
 }
@@ -103,21 +105,21 @@ impl Drop for Guarded {
 
 fn routes(app: &mut web::ServiceConfig) {
     app.service(
-        web::resource("/test/orders")
+        web::resource("/api/v1/test/orders")
             .route(web::get().to(whoami).wrap(require(Scope::OrdersRead)))
             .route(web::post().to(whoami).wrap(require(Scope::OrdersWrite))),
     )
     .service(
-        web::resource("/test/stats")
+        web::resource("/api/v1/test/stats")
             .wrap(require(Scope::StatsRead))
             .route(web::get().to(whoami)),
     )
     .service(
-        web::scope("/test/admin")
+        web::scope("/api/v1/test/admin")
             .wrap(require(Scope::Admin))
             .route("/cleanup", web::post().to(whoami)),
     )
-    .route("/test/forgotten", web::get().to(whoami));
+    .route("/api/v1/test/forgotten", web::get().to(whoami));
 }
 
 async fn whoami(caller: Caller) -> HttpResponse {

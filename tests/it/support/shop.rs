@@ -56,6 +56,21 @@ impl Service {
         }
     }
 
+    /// The same client with another token.
+    pub async fn narrowed(&self, client: &Client, scopes: &str) -> Client {
+        let id = Uuid(client.id.parse().expect("a UUID"));
+        let scopes = scopes.parse().expect("scopes");
+        let store = &self.app.store;
+        let adding = store.write(move |conn| access::add_token(conn, id, scopes, Timestamp::now()));
+        let issued = adding.await.expect("a token");
+        Client {
+            http: process::client(),
+            url: self.app.url.clone(),
+            token: issued.token.expose().to_owned(),
+            id: client.id.clone(),
+        }
+    }
+
     /// A new client of the shop of the fixtures.
     pub async fn pos(&self) -> Client {
         self.client(Some(&self.kitchen), EVERYTHING).await
