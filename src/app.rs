@@ -13,10 +13,11 @@ use crate::{
     idempotency::Terms,
     intake::{Intake, Settings},
     jobs,
-    store::{Store, StoreError, StoreOptions},
+    store::{Store, StoreError, StoreOptions, readiness::Probe},
     web::{
         self, State,
         api::schema::{BadSchema, Schemas},
+        diagnosis::Budget,
         metrics::Metrics,
         rate_limit::RateLimits,
     },
@@ -38,6 +39,9 @@ pub enum StartError {
     #[error("the metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
 }
+
+/// The longest that a question for readiness is kept waiting.
+const PROBING: Duration = Duration::from_secs(2);
 
 /// What a shutdown leaves of `REQUEST_TIMEOUT` to the jobs and the database.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -101,7 +105,10 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
         },
     };
     let intake = Intake::new(store.clone(), settings, web::reply::encode);
+    let patience = config.request_timeout.min(PROBING);
     Ok(State {
+        probe: Probe::new(store.clone(), config.ready_min_disk_bytes, patience),
+        diagnoses: Budget::default(),
         limits: RateLimits::new(&config),
         once: web::api::idempotency(&config, store.clone(), &intake),
         intake,

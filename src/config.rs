@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use std::{fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 
-use crate::{secret::Secret, store::DatabaseUrl};
+use crate::{logging::LogFormat, secret::Secret, store::DatabaseUrl};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -58,6 +58,10 @@ pub struct Config {
     pub rate_limit_address: NonZeroU32,
     /// `RATE_LIMIT_ADDRESS_BURST`, requests at once.
     pub rate_limit_address_burst: NonZeroU32,
+    /// `READY_MIN_DISK_BYTES`
+    pub ready_min_disk_bytes: u64,
+    /// `LOG_FORMAT`
+    pub log_format: LogFormat,
     /// `RUST_LOG`
     pub log_filter: String,
 }
@@ -156,6 +160,8 @@ impl Default for Config {
             rate_limit_client_burst: const { NonZeroU32::new(200).unwrap() },
             rate_limit_address: const { NonZeroU32::new(10).unwrap() },
             rate_limit_address_burst: const { NonZeroU32::new(100).unwrap() },
+            ready_min_disk_bytes: 64 * 1024 * 1024,
+            log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
         }
     }
@@ -314,6 +320,15 @@ impl Config {
             &mut config.rate_limit_address_burst,
             rate,
         )?;
+        read(
+            get,
+            "READY_MIN_DISK_BYTES",
+            &mut config.ready_min_disk_bytes,
+            |text| parsed(text, "a whole number"),
+        )?;
+        read(get, "LOG_FORMAT", &mut config.log_format, |text| {
+            text.parse().map_err(str::to_owned)
+        })?;
         read(get, "RUST_LOG", &mut config.log_filter, log_filter)?;
         Ok(config)
     }
@@ -495,6 +510,8 @@ mod tests {
             ("RATE_LIMIT_CLIENT_BURST", "-1"),
             ("RATE_LIMIT_ADDRESS", "1.5"),
             ("RATE_LIMIT_ADDRESS_BURST", "1000001"),
+            ("READY_MIN_DISK_BYTES", "64MiB"),
+            ("LOG_FORMAT", "JSON"),
             ("RUST_LOG", "nonsense=loud"),
         ];
         for (name, value) in cases {

@@ -24,6 +24,7 @@
 //! | [`access`] | who may use the API: clients, tokens, scopes |
 //! | [`store`] | both databases through one Diesel code |
 //! | [`config`], [`secret`] | what everything is built from |
+//! | [`logging`] | the form of the log's lines |
 
 pub mod access;
 pub mod app;
@@ -33,6 +34,7 @@ pub mod config;
 pub mod idempotency;
 pub mod intake;
 pub mod jobs;
+pub mod logging;
 pub mod provider;
 pub mod secret;
 pub mod store;

@@ -31,6 +31,22 @@ impl Token {
         self.0.expose()
     }
 
+    /// A text for the log: whatever in it looks like a token, or most of one, is left out.
+    pub fn masked_in(text: &str) -> String {
+        const SUSPICIOUS: usize = 16;
+        let mut pieces = text.split(PREFIX);
+        let mut masked = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let is_random = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+            let end = piece.find(|c| !is_random(c)).unwrap_or(piece.len());
+            let (random, rest) = piece.split_at(end);
+            masked += PREFIX;
+            masked += if end < SUSPICIOUS { random } else { "…" };
+            masked += rest;
+        }
+        masked
+    }
+
     /// SHA-256 of its text, in hexadecimal digits. Slow hashing would add nothing: there are 2^256 to guess from.
     pub fn sha256(&self) -> String {
         hex::encode(Sha256::digest(self.expose()))
@@ -62,6 +78,16 @@ mod tests {
         assert_ne!(token, Token::random());
         assert_eq!(token.sha256().len(), 64);
         assert!(!format!("{token:?}").contains(token.expose()));
+    }
+
+    #[test]
+    fn a_text_for_the_log_is_freed_of_tokens() {
+        let token = Token::random();
+        let text = format!("/orders/{}/x?{}", token.expose(), token.expose());
+        assert_eq!(Token::masked_in(&text), "/orders/hk_…/x?hk_…");
+        let half = &token.expose()[..24];
+        assert_eq!(Token::masked_in(half), "hk_…");
+        assert_eq!(Token::masked_in("/hk_orders/hk_"), "/hk_orders/hk_");
     }
 
     #[test]

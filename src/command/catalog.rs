@@ -33,7 +33,7 @@ pub struct Import {
 }
 
 pub async fn run(Command::Import(args): Command, config: Config) -> Result<(), CommandError> {
-    init_log(&config.log_filter);
+    init_log(&config);
     let file = File::open(&args.file).map_err(|error| {
         CommandError::failed(format!("{} cannot be opened: {error}", args.file.display()))
     })?;

@@ -43,11 +43,11 @@ struct Shown {
 pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     // A line for each request would bury the table; whoever wants them sets RUST_LOG.
     let is_default = config.log_filter == Config::default().log_filter;
-    init_log(if is_default {
-        "error"
-    } else {
-        &config.log_filter
-    });
+    let mut quiet = config.clone();
+    if is_default {
+        "error".clone_into(&mut quiet.log_filter);
+    }
+    init_log(&quiet);
     let folder = tempfile::tempdir().map_err(CommandError::failed)?;
     let config = Config {
         database_url: DatabaseUrl::Sqlite {

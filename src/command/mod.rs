@@ -18,6 +18,7 @@ use crate::{
     app::StartError,
     commerce::error::CommerceError,
     config::{Config, ConfigError},
+    logging::{self, LogFormat},
     store::StoreError,
 };
 
@@ -128,17 +129,24 @@ impl From<StartError> for CommandError {
 /// Runs the program: exit code 0 done, 1 failed, 2 wrong usage or configuration.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    match actix_web::rt::System::new().block_on(execute(cli)) {
+    let config = Config::from_env();
+    let format = config
+        .as_ref()
+        .map_or(LogFormat::Text, |config| config.log_format);
+    let ended = match config {
+        Ok(config) => actix_web::rt::System::new().block_on(execute(cli, config)),
+        Err(error) => Err(error.into()),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hookonce: {error}");
+            logging::report(format, &error.to_string());
             error.exit_code()
         }
     }
 }
 
-async fn execute(cli: Cli) -> Result<(), CommandError> {
-    let config = Config::from_env()?;
+async fn execute(cli: Cli, config: Config) -> Result<(), CommandError> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(config).await,
         Command::Migrate => migrate::run(config).await,
@@ -151,12 +159,9 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
     }
 }
 
-/// Logs to standard error what the filter lets through.
-fn init_log(filter: &str) {
-    env_logger::Builder::new()
-        .parse_filters(filter)
-        .format_timestamp_millis()
-        .init();
+/// Logs to standard error as configured.
+fn init_log(config: &Config) {
+    logging::init(&config.log_filter, config.log_format);
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
-    init_log(&config.log_filter);
+    init_log(&config);
     let sender = Sender::new(&config, &args.url)?;
     let fixtures = load(&args.paths)?;
     let sendings = (0..args.times).flat_map(|_| &fixtures);

@@ -44,7 +44,7 @@ pub struct Add {
 }
 
 pub async fn run(command: Command, config: Config) -> Result<(), CommandError> {
-    init_log(&config.log_filter);
+    init_log(&config);
     let store = app::open_store(&config).await?;
     let outcome = match command {
         Command::Add(args) => add(&store, args).await,

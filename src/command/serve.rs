@@ -6,7 +6,7 @@ use super::{CommandError, init_log};
 use crate::{app, config::Config};
 
 pub async fn run(config: Config) -> Result<(), CommandError> {
-    init_log(&config.log_filter);
+    init_log(&config);
     log_configuration(&config);
     // Before the start, or a signal during it would kill.
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;

@@ -52,7 +52,7 @@ pub struct Revoke {
 }
 
 pub async fn run(command: Command, config: Config) -> Result<(), CommandError> {
-    init_log(&config.log_filter);
+    init_log(&config);
     let store = app::open_store(&config).await?;
     let outcome = match command {
         Command::Create(args) => create(&store, args).await,

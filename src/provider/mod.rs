@@ -1,5 +1,6 @@
 //! The providers: how they sign, and what they send. Knows neither HTTP frameworks nor SQL.
 
+pub mod diagnosis;
 mod json;
 pub mod signature;
 pub mod twilio;
@@ -24,6 +25,22 @@ impl Provider {
         match self {
             Self::Twilio => "twilio",
             Self::WhatsApp => "whatsapp",
+        }
+    }
+
+    /// The header that carries its signatures.
+    pub const fn signature_header(self) -> &'static str {
+        match self {
+            Self::Twilio => twilio::signature::HEADER,
+            Self::WhatsApp => whatsapp::signature::HEADER,
+        }
+    }
+
+    /// The variable that its secrets are configured by.
+    pub const fn secret_variable(self) -> &'static str {
+        match self {
+            Self::Twilio => "TWILIO_AUTH_TOKEN",
+            Self::WhatsApp => "WHATSAPP_APP_SECRET",
         }
     }
 }

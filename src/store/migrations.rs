@@ -1,9 +1,15 @@
 //! Brings a database's schema up to date.
 
-use diesel::{Connection as _, PgConnection, RunQueryDsl, SqliteConnection};
+use diesel::{
+    Connection as _, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection,
+    backend::Backend,
+    migration::{Migration, MigrationSource},
+    pg::Pg,
+    sqlite::Sqlite,
+};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::StoreError;
+use super::{Conn, StoreError, on_each};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -28,4 +34,28 @@ pub fn postgres(url: &str) -> Result<(), StoreError> {
     let outcome = conn.run_pending_migrations(POSTGRES).map(drop);
     diesel::sql_query(format!("SELECT pg_advisory_unlock({LOCK})")).execute(conn)?;
     outcome.map_err(StoreError::Migration)
+}
+
+/// Whether the database has every migration of this program. One that a newer program has taken further has them too.
+pub fn is_current(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
+    #[derive(QueryableByName)]
+    struct Applied {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        version: String,
+    }
+    let needed = match conn {
+        Conn::Sqlite(_) => versions::<Sqlite>(&SQLITE)?,
+        Conn::Postgres(_) => versions::<Pg>(&POSTGRES)?,
+    };
+    // Diesel's own harness would create the table where it is not there, and a look must not write.
+    let query = diesel::sql_query("SELECT version FROM __diesel_schema_migrations");
+    let applied: Vec<Applied> = on_each!(conn, |c| query.load(c))?;
+    let is_applied = |version: &String| applied.iter().any(|row| row.version == *version);
+    Ok(needed.iter().all(is_applied))
+}
+
+fn versions<DB: Backend>(source: &impl MigrationSource<DB>) -> Result<Vec<String>, StoreError> {
+    let migrations = source.migrations().map_err(StoreError::Migration)?;
+    let version = |migration: &Box<dyn Migration<DB>>| migration.name().version().to_string();
+    Ok(migrations.iter().map(version).collect())
 }

@@ -12,6 +12,7 @@ pub mod orders;
 pub mod payments;
 mod postgres;
 pub mod products;
+pub mod readiness;
 pub mod retailers;
 mod schema;
 mod sqlite;
@@ -247,6 +248,18 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.read(work).await,
             Self::Postgres(postgres) => postgres.read(work).await,
+        }
+    }
+
+    /// How many bytes are free where a SQLite file is. None for memory and for a server, whose disk is not seen from
+    /// here. Blocks.
+    ///
+    /// # Errors
+    /// Where the file is gone, or its file system does not tell.
+    pub(crate) fn free_disk(&self) -> std::io::Result<Option<u64>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.free_disk(),
+            Self::Postgres(_) => Ok(None),
         }
     }
 

@@ -10,7 +10,9 @@ use diesel::{
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
 };
 use std::{
-    path::PathBuf,
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -31,6 +33,21 @@ pub struct Sqlite {
     jobs: mpsc::Sender<Message>,
     /// None for a database in memory, which only the writer's connection sees.
     readers: Option<Readers>,
+    /// None for a database in memory.
+    file: Option<Arc<DatabaseFile>>,
+}
+
+/// The file, and what tells it from another of its name.
+struct DatabaseFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl DatabaseFile {
+    fn identity(path: &Path) -> io::Result<(u64, u64)> {
+        let file = std::fs::metadata(path)?;
+        Ok((file.dev(), file.ino()))
+    }
 }
 
 #[derive(Clone)]
@@ -46,7 +63,7 @@ impl Sqlite {
             None => ":memory:".to_owned(),
         };
         let conn = connect(&url, options)?;
-        let readers = match path {
+        let readers = match &path {
             Some(_) => Some(Readers::open(&url, options)?),
             None => None,
         };
@@ -62,7 +79,31 @@ impl Sqlite {
             checkpoints,
         };
         spawn("sqlite-writer", move || writer.run())?;
-        Ok(Self { jobs, readers })
+        Ok(Self {
+            jobs,
+            readers,
+            file: match path {
+                Some(path) => {
+                    let identity = DatabaseFile::identity(&path);
+                    let identity = identity.map_err(|gone| StoreError::Unreadable(gone.into()))?;
+                    Some(Arc::new(DatabaseFile { path, identity }))
+                }
+                None => None,
+            },
+        })
+    }
+
+    pub(super) fn free_disk(&self) -> io::Result<Option<u64>> {
+        let measure = |file: &DatabaseFile| {
+            // Without its name the open file can still be written to, and is lost with the process.
+            if DatabaseFile::identity(&file.path)? != file.identity {
+                return Err(io::Error::other("another file has taken its place"));
+            }
+            let disk = rustix::fs::statvfs(&file.path)?;
+            // What is left to those who are not root.
+            Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        };
+        self.file.as_deref().map(measure).transpose()
     }
 
     pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>

@@ -17,6 +17,7 @@ use super::{
     State,
     problem::{ErrorCode, Problem},
     rate_limit::mark_verified,
+    request_log::RequestNotes,
 };
 use crate::access::{self, Caller, Scope, Token};
 
@@ -93,6 +94,7 @@ async fn admit(request: &HttpRequest, needed: Scope) -> Result<Caller, Problem> 
         .map_err(Problem::unavailable)??;
     let caller = found.ok_or_else(|| invalid("the token is unknown or revoked"))?;
     mark_verified(request);
+    RequestNotes::of(request).client(&caller);
     state.limits.count_client(caller.client_id)?;
     if !caller.may(needed) {
         return Err(Problem::new(

@@ -2,9 +2,10 @@
 
 use actix_web::{HttpResponse, web::Data};
 use serde_json::json;
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
 use super::{State, problem::Problem};
-use crate::store::totals;
 
 /// Tell whether the process answers
 #[utoipa::path(
@@ -15,18 +16,50 @@ pub async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-/// Tell whether the database can be written to
+/// Tell whether webhooks can be taken
+///
+/// The database answers, has this version's schema, takes writes, and has room on its disk. Else `detail` says what is
+/// the matter.
 #[utoipa::path(
     get, path = "/health/ready", operation_id = "isReady", tag = "operations",
-    responses((status = 200, description = "It can", body = Object)),
+    responses((status = 200, description = "They can", body = ReadySchema)),
 )]
 pub async fn ready(state: Data<State>) -> Result<HttpResponse, Problem> {
-    // Through the writer: a database that can only be read is not ready for webhooks.
-    let ping = state.store.write(totals::ping);
-    tokio::time::timeout(state.config.request_timeout, ping)
-        .await
-        .map_err(Problem::unavailable)??;
-    Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
+    let findings = state.probe.look().await;
+    let flaws = findings.flaws();
+    if !flaws.is_empty() {
+        let reasons: Vec<_> = flaws.iter().map(|flaw| flaw.reason).collect();
+        let causes: Vec<_> = flaws.iter().map(ToString::to_string).collect();
+        return Err(Problem::not_ready(reasons.join("; "), causes.join("; ")));
+    }
+    let checks = findings.each();
+    let checks: BTreeMap<_, _> = checks.map(|(name, found)| (name, found.as_str())).into();
+    Ok(HttpResponse::Ok().json(json!({"status": "ok", "checks": checks})))
+}
+
+/// All is as it should be.
+#[derive(ToSchema)]
+#[schema(as = Ready)]
+#[allow(dead_code)] // Shows what `ready` writes.
+pub struct ReadySchema {
+    /// Always `ok`; errors have their status.
+    status: String,
+    checks: ChecksSchema,
+}
+
+/// `ok` each, or `unknown` where it cannot be seen from here.
+#[derive(ToSchema)]
+#[schema(as = ReadyChecks)]
+#[allow(dead_code)] // Shows what `ready` writes.
+struct ChecksSchema {
+    /// It answers.
+    database: String,
+    /// It has every migration of this version.
+    migrations: String,
+    /// It takes writes.
+    writer: String,
+    /// There is room beside a SQLite file; `unknown` with PostgreSQL.
+    disk: String,
 }
 
 /// Show what is configured

@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-use super::{body, key, origin, problem::Problem, reply};
+use super::{body, key, origin, problem::Problem, reply, request_log::RequestNotes};
 use crate::{
     idempotency::{
         Fingerprint, KeyedRequest, ReplayTally, StoredReply, Terms, fingerprint,
@@ -328,6 +328,9 @@ impl Settings {
         let (fingerprint, body) = describe(request, body).await?;
         let source_ip = origin::source_ip(request.request(), &self.trusted_proxies);
         request.extensions_mut().insert(key.clone());
+        let notes = RequestNotes::of(request.request());
+        notes.key(&key);
+        notes.route(request.match_pattern());
         Ok(Some(KeyedRequest {
             scope: scope.into(),
             key,
@@ -364,17 +367,19 @@ impl Settings {
             Ok(Begun::Ours(running)) => running,
             Ok(Begun::Replay { record, reply }) => {
                 let (request, _read) = request.into_parts();
+                RequestNotes::of(&request).reply(&reply, true);
                 return send(Some(request), self.replay(record, &reply));
             }
             Err(error) => return Ok(request.error_response(Problem::from(error))),
         };
+        let notes = RequestNotes::of(request.request());
         // In a task of its own, where a panic ends.
         let handler = rt::spawn(self.clone().run(service, request));
         let (request, outcome) = match handler.await {
             Ok(ran) => ran,
             Err(died) => (None, Outcome::Failed(Failure::Died(died))),
         };
-        send(request, self.settle(*running, outcome).await)
+        send(request, self.settle(*running, outcome, &notes).await)
     }
 
     /// Runs the handler. Gives the request back with what came of it, unless an error took it along.
@@ -423,12 +428,23 @@ impl Settings {
     }
 
     /// Stores the answer or gives the key back, and says what is sent.
-    async fn settle(&self, running: Running, outcome: Outcome) -> Result<HttpResponse, Problem> {
+    async fn settle(
+        &self,
+        running: Running,
+        outcome: Outcome,
+        notes: &RequestNotes,
+    ) -> Result<HttpResponse, Problem> {
         match outcome {
-            Outcome::Answered(response, reply) => match running.complete(reply).await? {
-                Settled::Stored => Ok(first(response)),
-                Settled::Overtaken { record, reply } => self.replay(record, &reply),
-            },
+            Outcome::Answered(response, reply) => {
+                notes.reply(&reply, false);
+                match running.complete(reply).await? {
+                    Settled::Stored => Ok(first(response)),
+                    Settled::Overtaken { record, reply } => {
+                        notes.reply(&reply, true);
+                        self.replay(record, &reply)
+                    }
+                }
+            }
             Outcome::Unsettled(response) => {
                 running.release(&reason(&response)).await;
                 Ok(first(response))

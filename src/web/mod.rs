@@ -3,12 +3,13 @@
 pub mod access;
 pub mod api;
 mod body;
+pub mod diagnosis;
 mod health;
 pub mod idempotency;
 mod key;
 pub mod metrics;
 pub mod openapi;
-mod origin;
+pub mod origin;
 pub mod problem;
 pub mod rate_limit;
 pub mod reply;
@@ -21,7 +22,11 @@ use actix_web::{Resource, Route, guard, web};
 use std::sync::Arc;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{config::Config, intake::Intake, store::Store};
+use crate::{
+    config::Config,
+    intake::Intake,
+    store::{Store, readiness::Probe},
+};
 use api::schema::Schemas;
 use metrics::Metrics;
 use problem::{ErrorCode, Problem};
@@ -35,8 +40,10 @@ pub use request_log::log_request;
 pub struct State {
     /// The configuration.
     pub config: Config,
-    /// The database, for the health checks.
+    /// The database.
     pub store: Store,
+    /// Whether the database can do its work.
+    pub probe: Probe,
     /// Where deliveries are acted on.
     pub intake: Intake,
     /// What the bodies of clients' requests are held against.
@@ -45,6 +52,8 @@ pub struct State {
     pub once: Idempotency,
     /// What is counted.
     pub metrics: Metrics,
+    /// How many signatures are looked into.
+    pub diagnoses: diagnosis::Budget,
     /// How much each may ask for.
     pub limits: RateLimits,
 }

@@ -3,28 +3,176 @@
 
 use actix_web::{
     HttpRequest,
-    http::header::{FORWARDED, HOST},
+    http::{
+        Uri,
+        header::{FORWARDED, HOST, HeaderMap},
+    },
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::Config;
+use crate::{config::Config, provider::twilio::diagnosis::OtherUrl};
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
+const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
+const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
 /// The URL that the sender called and signed, its path and query verbatim.
 pub fn public_url(request: &HttpRequest, config: &Config) -> String {
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
-    match &config.public_base_url {
-        Some(base) => format!("{}{path}", base.as_str()),
-        None if peer_is_trusted(request, &config.trusted_proxies) => {
-            let forwarded = request.connection_info();
-            format!("{}://{}{path}", forwarded.scheme(), forwarded.host())
+    Sighting::of(request).public_url(config)
+}
+
+/// What of a request tells which URL its sender called.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// What stands in the request line.
+    pub uri: &'a Uri,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// Who is connected.
+    pub peer: Option<IpAddr>,
+}
+
+/// What tells the URL of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlSource {
+    /// `PUBLIC_BASE_URL`.
+    Configured,
+    /// The forwarding headers of a trusted proxy.
+    Forwarded,
+    /// The request itself.
+    Direct,
+}
+
+impl UrlSource {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Forwarded => "forwarded",
+            Self::Direct => "direct",
         }
-        None => format!("http://{}{path}", host(request)),
+    }
+}
+
+impl<'a> Sighting<'a> {
+    /// Of a request that has come.
+    pub fn of(request: &'a HttpRequest) -> Self {
+        Self {
+            uri: request.uri(),
+            headers: request.headers(),
+            peer: request.peer_addr().map(|peer| peer.ip()),
+        }
+    }
+
+    /// What is believed.
+    pub fn source(&self, config: &Config) -> UrlSource {
+        let trusted = &config.trusted_proxies;
+        match &config.public_base_url {
+            Some(_) => UrlSource::Configured,
+            None if self.peer.is_some_and(|peer| is_trusted(peer, trusted)) => UrlSource::Forwarded,
+            None => UrlSource::Direct,
+        }
+    }
+
+    /// The URL that is believed.
+    pub fn public_url(&self, config: &Config) -> String {
+        let path = self.path();
+        match (&config.public_base_url, self.source(config)) {
+            (Some(base), _) => format!("{}{path}", base.as_str()),
+            (None, UrlSource::Forwarded) => self.forwarded_url(config),
+            (None, _) => self.direct_url(config),
+        }
+    }
+
+    /// The URLs that are not believed, for whoever wants to know why a signature does not fit.
+    pub fn other_urls(&self, config: &Config) -> Vec<OtherUrl> {
+        let other = |change: &str, url: String, advice: String| OtherUrl {
+            change: change.to_owned(),
+            url,
+            advice,
+        };
+        let mut others = Vec::new();
+        if let Some(base) = &config.public_base_url
+            && let Ok(url) = url::Url::parse(base.as_str())
+            && url.path() != "/"
+        {
+            let origin = url.origin().ascii_serialization();
+            others.push(other(
+                "PUBLIC_BASE_URL without its path",
+                format!("{origin}{}", self.path()),
+                "set PUBLIC_BASE_URL without a path: the one that arrives here is whole".to_owned(),
+            ));
+        }
+        let source = self.source(config);
+        if source != UrlSource::Forwarded && !self.forwarding_headers().is_empty() {
+            let advice = match (source, self.peer) {
+                (UrlSource::Configured, _) => {
+                    "set PUBLIC_BASE_URL to the host that the proxy names".to_owned()
+                }
+                (_, Some(peer)) => format!(
+                    "add {} to TRUSTED_PROXIES if it is your proxy, or set PUBLIC_BASE_URL",
+                    peer.to_canonical()
+                ),
+                (_, None) => "add the proxy to TRUSTED_PROXIES, or set PUBLIC_BASE_URL".to_owned(),
+            };
+            let url = self.forwarded_url(config);
+            others.push(other("the URL of the forwarding headers", url, advice));
+        }
+        if source != UrlSource::Direct {
+            others.push(other(
+                "the URL of the Host header",
+                self.direct_url(config),
+                "the sender called another host than the one that was taken: correct PUBLIC_BASE_URL, or what \
+                 the proxy forwards"
+                    .to_owned(),
+            ));
+        }
+        others
+    }
+
+    /// The names of the headers by which proxies tell the URL, as far as there are any.
+    pub fn forwarding_headers(&self) -> Vec<&'static str> {
+        let names = ["Forwarded", X_FORWARDED_PROTO, X_FORWARDED_HOST];
+        let is_there = |name: &&str| self.headers.contains_key(*name);
+        names.into_iter().filter(is_there).collect()
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+
+    fn direct_url(&self, config: &Config) -> String {
+        format!("http://{}{}", self.host(config), self.path())
+    }
+
+    /// By `Forwarded` (RFC 7239), else by its forerunners; of several proxies by what the first has written.
+    fn forwarded_url(&self, config: &Config) -> String {
+        let standard = |wanted: &str| {
+            let lines = self.headers.get_all(FORWARDED);
+            let lines = lines.filter_map(|line| line.to_str().ok());
+            let mut pairs = lines
+                .flat_map(|line| line.split([';', ',']))
+                .filter_map(|pair| pair.split_once('='));
+            let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))?;
+            Some(value.trim().trim_matches('"'))
+        };
+        let forerunner = |name: &str| {
+            let line = self.headers.get(name)?.to_str().ok()?;
+            line.split(',').next().map(str::trim)
+        };
+        let scheme = standard("proto").or_else(|| forerunner(X_FORWARDED_PROTO));
+        let scheme = scheme.or_else(|| self.uri.scheme_str()).unwrap_or("http");
+        let host = standard("host").or_else(|| forerunner(X_FORWARDED_HOST));
+        let host = host.map_or_else(|| self.host(config), str::to_owned);
+        format!("{scheme}://{host}{}", self.path())
+    }
+
+    fn host(&self, config: &Config) -> String {
+        let header = self.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let authority = || self.uri.authority().map(|authority| authority.as_str());
+        let host = header.or_else(authority).map(str::to_owned);
+        host.unwrap_or_else(|| config.bind.to_string())
     }
 }
 
@@ -72,29 +220,10 @@ fn address(text: &str) -> Option<IpAddr> {
     bare.parse().or_else(|_| with_port()).ok()
 }
 
-fn peer_is_trusted(request: &HttpRequest, trusted: &[IpNet]) -> bool {
-    request
-        .peer_addr()
-        .is_some_and(|peer| is_trusted(peer.ip(), trusted))
-}
-
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     // An IPv4 peer of a socket that takes both shows itself as IPv6.
     let address = address.to_canonical();
     trusted.iter().any(|network| network.contains(&address))
-}
-
-fn host(request: &HttpRequest) -> &str {
-    let header = request.headers().get(HOST);
-    header
-        .and_then(|host| host.to_str().ok())
-        .or_else(|| {
-            request
-                .uri()
-                .authority()
-                .map(|authority| authority.as_str())
-        })
-        .unwrap_or_else(|| request.app_config().host())
 }
 
 #[cfg(test)]

@@ -150,12 +150,32 @@ impl ErrorCode {
         )
     }
 
+    /// Whether the request was not signed, or not by whom it should.
+    pub fn is_about_signature(self) -> bool {
+        matches!(self, Self::SignatureMissing | Self::SignatureInvalid)
+    }
+
     /// Whether the answer says when to come again.
     pub fn has_retry_after(self) -> bool {
         matches!(
             self,
             Self::RequestProcessing | Self::RateLimited | Self::StoreUnavailable
         )
+    }
+
+    /// The one of an answer that is an error, as [`Problem::to_stored`] or a handler has written it.
+    pub fn of_stored(reply: &StoredReply) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            error_code: String,
+        }
+        if reply.content_type.as_deref() != Some(CONTENT_TYPE_PROBLEM) {
+            return None;
+        }
+        let body: Body = serde_json::from_slice(&reply.body).ok()?;
+        Self::ALL
+            .into_iter()
+            .find(|code| code.name() == body.error_code)
     }
 
     /// The status that it is answered with.
@@ -249,6 +269,15 @@ impl Problem {
         }
     }
 
+    /// The service is not ready, and why: `reason` for whoever asks, `cause` for the log alone.
+    pub fn not_ready(reason: String, cause: String) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            cause: Some(cause.into()),
+            ..Self::new(ErrorCode::StoreUnavailable, reason)
+        }
+    }
+
     /// Something broke inside; `cause` is for the log alone.
     pub fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
         Self {
@@ -261,8 +290,31 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// What went wrong, with every cause. Of a body that is wrong it says where and how, never what the body says.
+    pub fn for_log(&self) -> String {
+        const MOST: usize = 5;
+        if self.errors.is_empty() {
+            return self.to_string();
+        }
+        let mut errors: Vec<_> = self.errors.iter().take(MOST).map(place).collect();
+        if let Some(more @ 1..) = self.errors.len().checked_sub(MOST) {
+            errors.push(format!("{more} more"));
+        }
+        format!("{}: {}", self.code.name(), errors.join(", "))
+    }
+}
+
+/// An error of a body without what the body says. The name of a member that is not known is the body's own.
+fn place(error: &FieldError) -> String {
+    match error.code {
+        "unknown_member" => error.code.to_owned(),
+        code => format!("{} {code}", error.field),
+    }
+}
+
 impl fmt::Display for Problem {
-    /// For the log: the code, the message and every cause.
+    /// The code, the message and every cause.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code.name(), self.message)?;
         let mut cause = self.cause.as_deref().map(|cause| cause as &dyn Error);

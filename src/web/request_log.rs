@@ -1,23 +1,146 @@
 //! Gives each request an id, and the log a line for each.
+//!
+//! What the line tells beside status and duration, the handlers note on the way: see [`RequestNotes`]. Nothing that is
+//! secret or that a body says is among it.
 
 use actix_web::{
-    Error,
+    Error, HttpMessage as _, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::header::{HeaderName, HeaderValue},
+    http::{
+        Method, StatusCode, Uri,
+        header::{HeaderName, HeaderValue},
+    },
     middleware::Next,
     web::Data,
 };
 use log::Level;
-use std::time::Instant;
+use serde_json::json;
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use super::{State, problem::Problem, reply::REPLAYED};
+use super::{
+    State,
+    problem::{ErrorCode, Problem},
+};
+use crate::{
+    access::{Caller, Token},
+    idempotency::{IdempotencyKey, StoredReply},
+    intake::Answer,
+    logging::{self, Fields},
+    provider::Delivery,
+    store::events,
+};
 
 /// The header that carries the id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers, then logs: method, path, status, what came of it, how long it took.
+/// The most events whose ids a line holds; a batch may have a thousand.
+const MOST_EVENTS: usize = 5;
+
+/// The most bytes of a path that a line holds.
+const MOST_PATH: usize = 256;
+
+/// What the handlers tell the log about a request. Cheap to clone; all clones are of one request.
+#[derive(Clone, Debug, Default)]
+pub struct RequestNotes(Rc<RefCell<Facts>>);
+
+#[derive(Debug, Default)]
+struct Facts {
+    id: String,
+    route: Option<String>,
+    outcome: Option<Outcome>,
+    error_code: Option<ErrorCode>,
+    key: Option<String>,
+    event_ids: Vec<String>,
+    event_outcomes: Vec<&'static str>,
+    events: usize,
+    client: Option<(String, Arc<str>)>,
+}
+
+/// What came of a request that was done once for its key or its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It was done.
+    New,
+    /// Its key had an answer.
+    Replayed,
+    /// Its key was new, and all its events were known.
+    Duplicate,
+    /// An event's id was known with another content.
+    Conflict,
+}
+
+impl RequestNotes {
+    /// Those of a request; notes that nobody reads where it is not logged.
+    pub fn of(request: &HttpRequest) -> Self {
+        let notes = request.extensions().get::<Self>().cloned();
+        notes.unwrap_or_default()
+    }
+
+    /// The request's id, which its answer carries; empty where it is not logged.
+    pub fn id(&self) -> String {
+        self.0.borrow().id.clone()
+    }
+
+    /// The pattern that the path matched, for a handler that may take its request along.
+    pub fn route(&self, pattern: Option<String>) {
+        self.0.borrow_mut().route = pattern;
+    }
+
+    /// The key that the request names.
+    pub fn key(&self, key: &IdempotencyKey) {
+        self.0.borrow_mut().key = Some(Token::masked_in(key.as_str()));
+    }
+
+    /// Whose token the request has.
+    pub fn client(&self, caller: &Caller) {
+        let client = (caller.client_id.to_string(), caller.client_name.clone());
+        self.0.borrow_mut().client = Some(client);
+    }
+
+    /// What was sent, before anything came of it.
+    pub fn delivery(&self, delivery: &Delivery) {
+        let mut facts = self.0.borrow_mut();
+        let ids = delivery.events.iter().map(|event| event.id.clone());
+        facts.event_ids = ids.take(MOST_EVENTS).collect();
+        facts.events = delivery.events.len();
+    }
+
+    /// What a delivery was answered.
+    pub fn answer(&self, answer: &Answer) {
+        let mut facts = self.0.borrow_mut();
+        let is_conflict = |outcome| outcome == events::Outcome::Conflict;
+        facts.outcome = Some(match answer.replayed {
+            _ if answer.events.iter().any(|event| is_conflict(event.outcome)) => Outcome::Conflict,
+            true if answer.events.is_empty() => Outcome::Replayed,
+            true => Outcome::Duplicate,
+            false => Outcome::New,
+        });
+        let outcomes = answer.events.iter().map(|event| match event.known {
+            true => "duplicate",
+            false => event.outcome.as_str(),
+        });
+        facts.event_outcomes = outcomes.take(MOST_EVENTS).collect();
+    }
+
+    /// The answer that a key now stands for, and whether it stood for it before.
+    pub fn reply(&self, reply: &StoredReply, replayed: bool) {
+        let mut facts = self.0.borrow_mut();
+        facts.error_code = ErrorCode::of_stored(reply);
+        facts.outcome = Some(match replayed {
+            true => Outcome::Replayed,
+            false => Outcome::New,
+        });
+    }
+}
+
+/// Answers, then logs: what was asked for, what came of it, how long it took.
 ///
 /// # Errors
 /// That of a handler which took its request along, as a panic does; with its id.
@@ -29,48 +152,34 @@ pub async fn log_request(
     let id = uuid::Uuid::new_v4().to_string();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let state = request.app_data::<Data<State>>().cloned();
-    let mut response = match next.call(request).await {
-        Ok(response) => response,
-        Err(error) => {
-            if let (Some(problem), Some(state)) = (error.as_error::<Problem>(), state) {
-                state.metrics.count_refusal(problem.code);
+    let notes = RequestNotes::default();
+    notes.0.borrow_mut().id.clone_from(&id);
+    request.extensions_mut().insert(notes.clone());
+    let mut answered = next.call(request).await;
+    let (status, problem) = match &mut answered {
+        Ok(response) => {
+            if let Ok(value) = HeaderValue::from_str(&id) {
+                response.headers_mut().insert(REQUEST_ID, value);
             }
-            let status = error.as_response_error().status_code();
-            log::error!(
-                "{method} {} {} {error} in {:.1?} id={id}",
-                uri.path(),
-                status.as_u16(),
-                begun.elapsed(),
-            );
-            return Err(with_id(error, &id));
+            notes.route(response.request().match_pattern());
+            (response.status(), response.response().error())
         }
+        Err(error) => (error.as_response_error().status_code(), Some(&*error)),
     };
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    let problem = response
-        .response()
-        .error()
-        .and_then(|error| error.as_error::<Problem>());
+    let problem = problem.and_then(|error| error.as_error::<Problem>());
     if let (Some(problem), Some(state)) = (problem, state) {
         state.metrics.count_refusal(problem.code);
     }
-    let status = response.status();
-    let level = match status.as_u16() {
-        500.. => Level::Error,
-        400.. => Level::Warn,
-        _ => Level::Info,
-    };
-    log::log!(
-        level,
-        "{} {} {} {} in {:.1?} id={id}",
-        response.request().method(),
-        response.request().path(),
-        status.as_u16(),
-        problem.map_or_else(|| result(&response).to_owned(), ToString::to_string),
-        begun.elapsed(),
-    );
-    Ok(response)
+    Line {
+        method: &method,
+        uri: &uri,
+        status,
+        problem,
+        facts: &notes.0.borrow(),
+        duration: begun.elapsed(),
+    }
+    .log();
+    answered.map_err(|error| with_id(error, &id))
 }
 
 /// The same error, answered with the request's id.
@@ -82,11 +191,96 @@ fn with_id(error: Error, id: &str) -> Error {
     InternalError::from_response(error, response).into()
 }
 
-fn result(response: &ServiceResponse<impl MessageBody>) -> &'static str {
-    match response.headers().get(REPLAYED) {
-        Some(value) if value == "true" => "replayed",
-        Some(_) => "new",
-        None => "ok",
+/// All that is told of a request.
+struct Line<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    status: StatusCode,
+    problem: Option<&'a Problem>,
+    facts: &'a Facts,
+    duration: Duration,
+}
+
+impl Line<'_> {
+    fn log(&self) {
+        let level = match self.status.as_u16() {
+            500.. => Level::Error,
+            400.. => Level::Warn,
+            _ => Level::Info,
+        };
+        if !log::log_enabled!(level) {
+            return;
+        }
+        let path = self.path();
+        let route = self.facts.route.as_deref().unwrap_or(&path);
+        let (method, status, outcome) = (self.method, self.status.as_u16(), self.outcome());
+        logging::log(
+            level,
+            module_path!(),
+            format_args!("{method} {route} {status} {outcome}"),
+            &self.fields(&path),
+        );
+    }
+
+    /// What is known. What is not is left out.
+    fn fields(&self, path: &str) -> Fields {
+        let facts = self.facts;
+        let code = self.problem.map(|problem| problem.code);
+        let code = code.or(facts.error_code).map(ErrorCode::name);
+        let more = facts.events.saturating_sub(facts.event_ids.len());
+        let client = facts.client.as_ref();
+        // Three digits are enough, and no more are true.
+        let duration = (self.duration.as_secs_f64() * 1e6).round() / 1e3;
+        Fields::from([
+            ("request_id", json!(facts.id)),
+            ("method", json!(self.method.as_str())),
+            ("route", json!(facts.route)),
+            ("path", json!(path)),
+            ("status", json!(self.status.as_u16())),
+            ("outcome", json!(self.outcome())),
+            ("error_code", json!(code)),
+            ("error", json!(self.problem.map(Problem::for_log))),
+            ("key", json!(facts.key)),
+            ("client", json!(client.map(|(_, name)| &**name))),
+            ("client_id", json!(client.map(|(id, _)| id))),
+            ("event_ids", json!(facts.event_ids)),
+            ("event_outcomes", json!(facts.event_outcomes)),
+            ("events_more", json!((more > 0).then_some(more))),
+            ("duration_ms", json!(duration)),
+        ])
+    }
+
+    /// The path without its query, which may hold a token.
+    fn path(&self) -> String {
+        let path = Token::masked_in(self.uri.path());
+        match path.char_indices().find(|(at, _)| *at >= MOST_PATH) {
+            Some((end, _)) => format!("{}…", &path[..end]),
+            None => path,
+        }
+    }
+
+    /// What came of it, in the word that an operator looks for.
+    fn outcome(&self) -> &'static str {
+        match (self.problem, self.facts.outcome) {
+            (Some(problem), _) => match problem.code {
+                ErrorCode::IdempotencyKeyMismatch => "mismatch",
+                ErrorCode::RequestProcessing => "in progress",
+                _ => by_status(self.status),
+            },
+            (None, Some(Outcome::New)) => "new",
+            (None, Some(Outcome::Replayed)) => "replayed",
+            (None, Some(Outcome::Duplicate)) => "duplicate",
+            (None, Some(Outcome::Conflict)) => "conflict",
+            (None, None) => by_status(self.status),
+        }
+    }
+}
+
+fn by_status(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        500.. => "failed",
+        400.. => "refused",
+        _ => "ok",
     }
 }
 

@@ -7,12 +7,15 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-use super::{State, body, key, origin, problem::Problem, rate_limit::mark_verified, reply};
+use super::{
+    State, body, diagnosis, key, origin, problem::Problem, rate_limit::mark_verified, reply,
+    request_log::RequestNotes,
+};
 use crate::{
     config::Config,
     idempotency::{IdempotencyKey, fingerprint},
     intake::Inbound,
-    provider::Delivery,
+    provider::{Delivery, Provider},
     store::types::Timestamp,
 };
 
@@ -26,6 +29,8 @@ pub struct SignedRequest {
     pub content_type: String,
     /// The body, raw.
     pub body: Bytes,
+    provider: Provider,
+    request_id: String,
     method: String,
     path: String,
     query: String,
@@ -45,27 +50,41 @@ pub async fn receive(
     request: HttpRequest,
     payload: Payload,
     state: web::Data<State>,
-    signature_header: &str,
+    provider: Provider,
     open: Open,
 ) -> Result<HttpResponse, Problem> {
     let deadline = Instant::now() + state.config.request_timeout;
     let limit = state.config.max_body_bytes;
     let body = body::read(&request, payload, limit, deadline).await?;
-    let signed = SignedRequest::new(&request, &state.config, signature_header, body);
-    let genuine = signed.open(state.clone(), open).await?;
+    let signed = SignedRequest::new(&request, &state.config, provider, body.clone());
+    let opened = signed.open(state.clone(), open).await;
+    if let Err(problem) = &opened
+        && problem.code.is_about_signature()
+    {
+        diagnosis::log_refusal(&request, &state, provider, &body);
+    }
+    let genuine = opened?;
     mark_verified(&request);
     let inbound = genuine?;
-    let provider = inbound.delivery.provider;
+    let notes = RequestNotes::of(&request);
+    if state.config.idempotency_enabled {
+        let derived = || inbound.delivery.derived_key.parse().ok();
+        if let Some(key) = inbound.key.clone().or_else(derived) {
+            notes.key(&key);
+        }
+    }
+    notes.delivery(&inbound.delivery);
     let answer = state
         .intake
         .receive(inbound, Timestamp::now(), deadline)
         .await?;
     state.metrics.count_answer(provider, &answer);
+    notes.answer(&answer);
     reply::response(&answer)
 }
 
 impl SignedRequest {
-    fn new(request: &HttpRequest, config: &Config, signature_header: &str, body: Bytes) -> Self {
+    fn new(request: &HttpRequest, config: &Config, provider: Provider, body: Bytes) -> Self {
         let header = |name: &str| {
             let value = request.headers().get(name)?.to_str().ok()?;
             Some(value.trim().to_owned())
@@ -76,15 +95,22 @@ impl SignedRequest {
         };
         Self {
             url: origin::public_url(request, config),
-            signature: header(signature_header),
+            signature: header(provider.signature_header()),
             content_type: header(CONTENT_TYPE.as_str()).unwrap_or_default(),
             body,
+            provider,
+            request_id: RequestNotes::of(request).id(),
             method: request.method().to_string(),
             path: request.uri().path().to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
             key,
             source_ip: origin::source_ip(request, &config.trusted_proxies).map(|ip| ip.to_string()),
         }
+    }
+
+    /// Notes which of how many secrets made the signature.
+    pub fn note_secret(&self, at: usize, count: usize) {
+        diagnosis::log_secret(&self.request_id, self.provider, at, count);
     }
 
     /// The content type without its parameters, in lower case.

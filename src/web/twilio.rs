@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::Config,
     provider::{
-        Delivery, Malformed,
+        Delivery, Malformed, Provider,
         twilio::{self, form::Form, signature},
     },
 };
@@ -41,7 +41,7 @@ pub async fn messages(
         request,
         payload,
         state,
-        signature::HEADER,
+        Provider::Twilio,
         |signed, config| open(signed, config, twilio::parse_form),
     )
     .await
@@ -85,7 +85,7 @@ pub async fn statuses(
         request,
         payload,
         state,
-        signature::HEADER,
+        Provider::Twilio,
         |signed, config| open(signed, config, twilio::parse_status),
     )
     .await
@@ -105,10 +105,12 @@ fn open(
     // The content type says what the signature is over, so it comes first.
     if media_type == "application/x-www-form-urlencoded" {
         let form = Form::parse(&signed.body)?;
-        signature::verify_form(tokens, signature, &signed.url, &form)?;
+        let at = signature::verify_form(tokens, signature, &signed.url, &form)?;
+        signed.note_secret(at, tokens.len());
         Ok(parse_form(&form).map_err(Problem::from))
     } else if media_type.ends_with("json") {
-        signature::verify_json(tokens, signature, &signed.url, &signed.body)?;
+        let at = signature::verify_json(tokens, signature, &signed.url, &signed.body)?;
+        signed.note_secret(at, tokens.len());
         Ok(twilio::parse_json(&signed.body).map_err(Problem::from))
     } else {
         Err(Problem::new(

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::Config,
     provider::{
-        Delivery,
+        Delivery, Provider,
         whatsapp::{self, signature},
     },
 };
@@ -72,7 +72,7 @@ pub async fn batches(
     payload: Payload,
     state: Data<State>,
 ) -> Result<HttpResponse, Problem> {
-    signed_request::receive(request, payload, state, signature::HEADER, open).await
+    signed_request::receive(request, payload, state, Provider::WhatsApp, open).await
 }
 
 fn open(signed: &SignedRequest, config: &Config) -> Result<Result<Delivery, Problem>, Problem> {
@@ -80,7 +80,8 @@ fn open(signed: &SignedRequest, config: &Config) -> Result<Result<Delivery, Prob
     if secrets.is_empty() {
         return Err(Problem::not_configured("WHATSAPP_APP_SECRET"));
     }
-    signature::verify(secrets, signed.signature.as_deref(), &signed.body)?;
+    let at = signature::verify(secrets, signed.signature.as_deref(), &signed.body)?;
+    signed.note_secret(at, secrets.len());
     Ok(read(signed))
 }
 

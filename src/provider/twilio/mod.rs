@@ -1,6 +1,7 @@
 //! Twilio's messaging webhooks: forms for messages and status callbacks, JSON for Studio and Event Streams.
 //! Source: Twilio's "Messaging Webhooks" and "Track the Message Status" documentation.
 
+pub mod diagnosis;
 pub mod form;
 pub mod renew;
 pub mod signature;

@@ -1,7 +1,8 @@
 //! `X-Twilio-Signature`: base64 of HMAC-SHA1 over the public URL and the parameters.
 //! Source: Twilio's "Webhooks security" documentation.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use base64::Engine as _;
+pub(super) use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -16,7 +17,8 @@ pub const HEADER: &str = "X-Twilio-Signature";
 /// The query parameter that ties a JSON body to the signed URL.
 const BODY_HASH: &str = "bodySHA256";
 
-/// Checks a form against the URL that Twilio called, with any of the auth tokens.
+/// Checks a form against the URL that Twilio called, with any of the auth tokens. Gives the place of the one that made
+/// the signature, from 0.
 ///
 /// # Errors
 /// Where there is no signature, or none of the tokens made it.
@@ -25,7 +27,7 @@ pub fn verify_form(
     signature: Option<&str>,
     url: &str,
     form: &Form<'_>,
-) -> Result<(), SignatureError> {
+) -> Result<usize, SignatureError> {
     verify(tokens, signature, url, &signed_params(form))
 }
 
@@ -38,7 +40,7 @@ pub fn verify_json(
     signature: Option<&str>,
     url: &str,
     body: &[u8],
-) -> Result<(), SignatureError> {
+) -> Result<usize, SignatureError> {
     if signature.is_none() {
         return Err(SignatureError::Missing);
     }
@@ -73,19 +75,27 @@ fn verify(
     signature: Option<&str>,
     url: &str,
     params: &[u8],
-) -> Result<(), SignatureError> {
+) -> Result<usize, SignatureError> {
     let signature = signature.ok_or(SignatureError::Missing)?;
     let signature = BASE64
         .decode(signature)
         .map_err(|_| SignatureError::Invalid)?;
+    fitting(tokens, &signature, url, params).ok_or(SignatureError::Invalid)
+}
+
+/// The place of the token that made a signature over a URL, in one of its spellings, and parameters.
+pub(super) fn fitting(
+    tokens: &[Secret],
+    signature: &[u8],
+    url: &str,
+    params: &[u8],
+) -> Option<usize> {
     let urls = spellings(url);
     let fits =
-        |token: &Secret, url: &String| mac(token, url, params).verify_slice(&signature).is_ok();
+        |token: &Secret, url: &String| mac(token, url, params).verify_slice(signature).is_ok();
     tokens
         .iter()
-        .any(|token| urls.iter().any(|url| fits(token, url)))
-        .then_some(())
-        .ok_or(SignatureError::Invalid)
+        .position(|token| urls.iter().any(|url| fits(token, url)))
 }
 
 fn mac(token: &Secret, url: &str, params: &[u8]) -> Hmac<Sha1> {
@@ -97,7 +107,7 @@ fn mac(token: &Secret, url: &str, params: &[u8]) -> Hmac<Sha1> {
 }
 
 /// Names sorted, each followed by its distinct values, sorted: what Twilio's own libraries sign.
-fn signed_params(form: &Form<'_>) -> Vec<u8> {
+pub(super) fn signed_params(form: &Form<'_>) -> Vec<u8> {
     let mut pairs: Vec<_> = form.pairs().collect();
     pairs.sort_unstable();
     pairs.dedup();
@@ -144,18 +154,21 @@ fn other_port(url: &str) -> Option<String> {
 }
 
 fn body_hash(url: &str) -> Option<Vec<u8>> {
-    let (_, query) = url.split_once('?')?;
-    let mut hashes = query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| *name == BODY_HASH)
-        .map(|(_, value)| value);
-    let hash = hashes.next()?;
-    // Two of them would leave open which one counts.
-    match hashes.next() {
-        None => hex::decode(hash).ok(),
-        Some(_) => None,
+    match body_hashes(url)[..] {
+        [hash] => hex::decode(hash).ok(),
+        // Two of them would leave open which one counts.
+        _ => None,
     }
+}
+
+/// What the query says of the body, each time that it does.
+pub(super) fn body_hashes(url: &str) -> Vec<&str> {
+    let (_, query) = url.split_once('?').unwrap_or_default();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(name, _)| *name == BODY_HASH)
+        .map(|(_, value)| value)
+        .collect()
 }
 
 #[cfg(test)]
@@ -185,7 +198,7 @@ mod tests {
         let signature = sign_form(&old, url, &form);
         assert_eq!(
             verify_form(&[new.clone(), old.clone()], Some(&signature), url, &form),
-            Ok(())
+            Ok(1)
         );
         assert_eq!(
             verify_form(std::slice::from_ref(&new), Some(&signature), url, &form),
@@ -206,7 +219,7 @@ mod tests {
         let token = Secret::new("t");
         let (url, signature) = sign_json(&token, "https://a.example/p?x=1", b"{}");
         let tokens = [token.clone()];
-        assert_eq!(verify_json(&tokens, Some(&signature), &url, b"{}"), Ok(()));
+        assert_eq!(verify_json(&tokens, Some(&signature), &url, b"{}"), Ok(0));
         assert_eq!(
             verify_json(&tokens, Some(&signature), &url, b"{} "),
             Err(SignatureError::Invalid)

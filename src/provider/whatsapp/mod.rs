@@ -1,6 +1,7 @@
 //! Meta's WhatsApp Cloud API: batches of messages and statuses.
 //! Source: Meta's "Webhooks" reference for the WhatsApp Business Platform.
 
+pub mod diagnosis;
 pub mod renew;
 pub mod signature;
 

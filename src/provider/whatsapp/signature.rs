@@ -13,9 +13,10 @@ pub const HEADER: &str = "X-Hub-Signature-256";
 /// The parameter of a verification request that carries the token.
 pub const VERIFY_TOKEN: &str = "hub.verify_token";
 
-const PREFIX: &str = "sha256=";
+pub(super) const PREFIX: &str = "sha256=";
 
-/// Checks a body, byte for byte as it came, with any of the app secrets.
+/// Checks a body, byte for byte as it came, with any of the app secrets. Gives the place of the one that made the
+/// signature, from 0.
 ///
 /// # Errors
 /// Where there is no signature, or none of the secrets made it.
@@ -23,17 +24,20 @@ pub fn verify(
     secrets: &[Secret],
     signature: Option<&str>,
     body: &[u8],
-) -> Result<(), SignatureError> {
+) -> Result<usize, SignatureError> {
     let signature = signature.ok_or(SignatureError::Missing)?;
     let signature = signature
         .strip_prefix(PREFIX)
         .and_then(|digits| hex::decode(digits).ok())
         .ok_or(SignatureError::Invalid)?;
+    fitting(secrets, &signature, body).ok_or(SignatureError::Invalid)
+}
+
+/// The place of the secret that made a signature over a body.
+pub(super) fn fitting(secrets: &[Secret], signature: &[u8], body: &[u8]) -> Option<usize> {
     secrets
         .iter()
-        .any(|secret| mac(secret, body).verify_slice(&signature).is_ok())
-        .then_some(())
-        .ok_or(SignatureError::Invalid)
+        .position(|secret| mac(secret, body).verify_slice(signature).is_ok())
 }
 
 /// Signs a body as Meta does.

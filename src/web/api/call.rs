@@ -31,6 +31,7 @@ use crate::{
         State, body, key, origin,
         problem::{ErrorCode, Problem},
         reply,
+        request_log::RequestNotes,
     },
 };
 
@@ -166,8 +167,13 @@ impl Call {
             created.map_err(undone).and_then(|created| done(&created))
         };
         let ttl = kind.ttl(&self.state.config);
+        let has_key = keyed.is_some();
         let performing = self.state.intake.perform(keyed, ttl, now, deadline, work);
-        reply::response(&performing.await?)
+        let answer = performing.await?;
+        if has_key {
+            RequestNotes::of(&self.request).reply(&answer.reply, answer.replayed);
+        }
+        reply::response(&answer)
     }
 
     /// Does what a PATCH or PUT asks for, and answers 200 with what came of it.
@@ -262,7 +268,11 @@ impl Call {
         }
         match key::from_headers(self.request.headers(), &config.idempotency_header)? {
             None if kind.needs_key() => Err(Problem::key_required(&config.idempotency_header)),
-            key => Ok(key),
+            None => Ok(None),
+            Some(key) => {
+                RequestNotes::of(&self.request).key(&key);
+                Ok(Some(key))
+            }
         }
     }
 

@@ -64,6 +64,18 @@ impl Database {
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Runs SQL about a PostgreSQL database from outside of it, as where nobody can get in.
+    pub fn alone(&self, sql: &str) {
+        match &self.cleanup {
+            Cleanup::Folder(_) => panic!("SQLite has no outside"),
+            Cleanup::Drop(server, _) => {
+                let conn = PgConnection::establish(&format!("{server}/postgres"));
+                let done = conn.expect("PostgreSQL").batch_execute(sql);
+                done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
+        }
+    }
+
     /// The number that a `SELECT count(*) AS n …` gives.
     pub fn count(&self, sql: &str) -> i64 {
         let row: Count = match self.cleanup {

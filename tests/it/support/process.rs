@@ -189,6 +189,8 @@ impl Server {
     pub async fn listening(&mut self) {
         let line = self.logged("listening on http://").await;
         let address = line.split("http://").nth(1).expect("an address");
+        // In JSON a text ends with a quotation mark.
+        let address = address.split('"').next().expect("an address");
         self.url = format!("http://{}", address.trim());
     }
 

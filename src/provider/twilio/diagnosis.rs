@@ -1,0 +1,311 @@
+//! Why a signature of Twilio's does not fit.
+
+use base64::Engine as _;
+
+use super::{
+    form::Form,
+    signature::{BASE64, body_hashes, fitting, signed_params},
+};
+use crate::{
+    provider::{
+        Provider,
+        diagnosis::{BodyHash, Diagnosis, Fit, SignatureForm, shown_url},
+    },
+    secret::Secret,
+};
+use sha2::{Digest as _, Sha256};
+
+/// What was sent.
+#[derive(Clone, Copy)]
+pub enum Signed<'a> {
+    /// A form, whose parameters are signed.
+    Form(&'a Form<'a>),
+    /// Anything else, which is signed by its hash in the URL.
+    Json(&'a [u8]),
+}
+
+/// An address that the sender may have called instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherUrl {
+    /// How it differs: "the URL of the Host header".
+    pub change: String,
+    /// The whole of it.
+    pub url: String,
+    /// What to do where it is the one.
+    pub advice: String,
+}
+
+const LENGTH: usize = 20;
+
+/// Looks at a request. Small changes are tried where `thorough`, some dozens of them at most; else the body is not even
+/// read, and the secrets are taken for what the refusal said.
+pub fn diagnose(
+    tokens: &[Secret],
+    signature: Option<&str>,
+    url: &str,
+    others: &[OtherUrl],
+    content: Signed<'_>,
+    thorough: bool,
+) -> Diagnosis {
+    let decoded = signature.map(|text| BASE64.decode(text));
+    let form = match &decoded {
+        None => SignatureForm::Missing,
+        Some(Err(_)) => SignatureForm::Malformed("base64"),
+        Some(Ok(bytes)) => SignatureForm::of_length(bytes.len(), LENGTH),
+    };
+    let params = match content {
+        Signed::Form(form) if thorough => signed_params(form),
+        _ => Vec::new(),
+    };
+    let is_form = matches!(content, Signed::Form(_));
+    let bytes = decoded.and_then(Result::ok).unwrap_or_default();
+    let made =
+        |token: &Secret, url: &str| fitting(std::slice::from_ref(token), &bytes, url, &params);
+    let secrets = tokens
+        .iter()
+        .map(|token| (thorough || !is_form) && made(token, url).is_some());
+    let mut diagnosis = Diagnosis {
+        provider: Provider::Twilio,
+        signature: form,
+        secrets: secrets.collect(),
+        body_hash: match content {
+            Signed::Form(_) => None,
+            Signed::Json(body) => Some(body_hash(url, body)),
+        },
+        tried: Vec::new(),
+        fits: None,
+    };
+    if thorough && form == SignatureForm::Good && !diagnosis.secrets.contains(&true) {
+        for other in variants(url, others) {
+            if let Some(secret) = fitting(tokens, &bytes, &other.url, &params) {
+                diagnosis.fits = Some(fit(&other, secret));
+                break;
+            }
+            diagnosis.tried.push(other.change);
+        }
+        if diagnosis.fits.is_none() && !params.is_empty() {
+            let alone = OtherUrl {
+                change: "the URL without the parameters of the body".to_owned(),
+                url: url.to_owned(),
+                advice: "the URL is as it was signed: look what changes the body or its content type on its way"
+                    .to_owned(),
+            };
+            match fitting(tokens, &bytes, url, b"") {
+                Some(secret) => diagnosis.fits = Some(fit(&alone, secret)),
+                None => diagnosis.tried.push(alone.change),
+            }
+        }
+    }
+    diagnosis
+}
+
+fn fit(other: &OtherUrl, secret: usize) -> Fit {
+    Fit {
+        change: other.change.clone(),
+        url: Some(shown_url(&other.url)),
+        secret,
+        advice: other.advice.clone(),
+    }
+}
+
+fn body_hash(url: &str, body: &[u8]) -> BodyHash {
+    match body_hashes(url)[..] {
+        [hash] => match hex::decode(hash) {
+            Ok(hash) if hash.len() != 32 => BodyHash::Malformed,
+            Ok(hash) if hash == Sha256::digest(body).as_slice() => BodyHash::Fits,
+            Ok(_) => BodyHash::Differs,
+            Err(_) => BodyHash::Malformed,
+        },
+        _ => BodyHash::Absent,
+    }
+}
+
+/// The URLs that are worth a try: the tried one and the others, each with another scheme, slash or query.
+fn variants(url: &str, others: &[OtherUrl]) -> Vec<OtherUrl> {
+    let itself = OtherUrl {
+        change: String::new(),
+        url: url.to_owned(),
+        advice: String::new(),
+    };
+    let mut variants: Vec<OtherUrl> = Vec::new();
+    for base in std::iter::once(&itself).chain(others) {
+        let schemed: Vec<_> = std::iter::once(base.clone())
+            .chain(other_scheme(base))
+            .collect();
+        for base in schemed {
+            variants.extend(other_slash(&base));
+            variants.extend(without_query(&base));
+            variants.push(base);
+        }
+    }
+    // The nearest first: one change before two.
+    variants.sort_by_key(|variant| variant.change.matches(", ").count());
+    let mut seen = vec![url.to_owned()];
+    variants.retain(|variant| {
+        let is_new = !seen.contains(&variant.url);
+        seen.push(variant.url.clone());
+        is_new
+    });
+    variants
+}
+
+fn changed(base: &OtherUrl, change: &str, url: String, advice: &str) -> OtherUrl {
+    let joined = |first: &str, second: &str, by: &str| match first.is_empty() {
+        true => second.to_owned(),
+        false => format!("{first}{by}{second}"),
+    };
+    OtherUrl {
+        change: joined(&base.change, change, ", "),
+        url,
+        advice: joined(&base.advice, advice, "; "),
+    }
+}
+
+fn other_scheme(base: &OtherUrl) -> Option<OtherUrl> {
+    let (scheme, rest) = base.url.split_once("://")?;
+    let (other, change) = match scheme {
+        "http" => ("https", "https instead of http"),
+        _ => ("http", "http instead of https"),
+    };
+    let advice = format!(
+        "set PUBLIC_BASE_URL to the {other} URL that the sender calls, or list the proxy in TRUSTED_PROXIES and have \
+         it send X-Forwarded-Proto: {other}"
+    );
+    Some(changed(base, change, format!("{other}://{rest}"), &advice))
+}
+
+fn other_slash(base: &OtherUrl) -> Option<OtherUrl> {
+    let (path, query) = match base.url.find('?') {
+        Some(at) => base.url.split_at(at),
+        None => (&*base.url, ""),
+    };
+    let (path, change) = match path.strip_suffix('/') {
+        Some(without) => (without.to_owned(), "no slash at the end of the path"),
+        None => (format!("{path}/"), "a slash at the end of the path"),
+    };
+    let advice = "have the proxy pass the path on as it came, and enter the URL at Twilio as it is served here";
+    Some(changed(base, change, format!("{path}{query}"), advice))
+}
+
+fn without_query(base: &OtherUrl) -> Option<OtherUrl> {
+    let (path, _) = base.url.split_once('?')?;
+    let advice = "look what adds a query to the URL on its way";
+    Some(changed(base, "no query", path.to_owned(), advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::signature::{sign_form, sign_json},
+        *,
+    };
+
+    const URL: &str = "http://a.example/p?x=1";
+
+    fn secrets() -> [Secret; 2] {
+        [Secret::new("new"), Secret::new("old")]
+    }
+
+    fn diagnosed(signed_url: &str, url: &str, others: &[OtherUrl]) -> Diagnosis {
+        let form = Form::parse(b"A=1").unwrap();
+        let signature = sign_form(&secrets()[1], signed_url, &form);
+        let content = Signed::Form(&form);
+        diagnose(&secrets(), Some(&signature), url, others, content, true)
+    }
+
+    #[test]
+    fn the_url_that_was_signed_is_found_among_its_neighbours() {
+        let cases = [
+            ("https://a.example/p?x=1", "https instead of http"),
+            ("http://a.example/p/?x=1", "a slash at the end of the path"),
+            ("http://a.example/p", "no query"),
+            ("https://a.example/p", "https instead of http, no query"),
+            (
+                "https://b.example/p?x=1",
+                "the other, https instead of http",
+            ),
+        ];
+        let other = OtherUrl {
+            change: "the other".to_owned(),
+            url: "http://b.example/p?x=1".to_owned(),
+            advice: "take it".to_owned(),
+        };
+        for (signed, change) in cases {
+            let diagnosis = diagnosed(signed, URL, std::slice::from_ref(&other));
+            let fit = diagnosis.fits.as_ref().expect(change);
+            assert_eq!((&*fit.change, fit.secret), (change, 1));
+            assert_eq!(diagnosis.secrets, [false, false]);
+            assert!(!diagnosis.verifies());
+        }
+        let stranger = diagnosed("https://c.example/p?x=1", URL, &[]);
+        assert_eq!(stranger.fits, None);
+        assert!((5..=32).contains(&stranger.tried.len()), "{stranger:?}");
+    }
+
+    #[test]
+    fn a_signature_that_fits_names_its_secret() {
+        let diagnosis = diagnosed(URL, URL, &[]);
+        assert_eq!(diagnosis.secrets, [false, true]);
+        assert!(diagnosis.verifies() && diagnosis.tried.is_empty());
+    }
+
+    #[test]
+    fn a_body_that_was_changed_is_told_from_a_url_that_was() {
+        let [token, _] = secrets();
+        let (url, signature) = sign_json(&token, "https://a.example/p", b"{}");
+        let look = |url: &str, body: &[u8]| {
+            diagnose(
+                &secrets(),
+                Some(&signature),
+                url,
+                &[],
+                Signed::Json(body),
+                true,
+            )
+        };
+        assert!(look(&url, b"{}").verifies());
+        let changed = look(&url, b"{ }");
+        assert_eq!(changed.body_hash, Some(BodyHash::Differs));
+        assert_eq!(changed.secrets, [true, false]);
+        assert!(!changed.verifies());
+        assert!(
+            changed.advice().contains("body on its way"),
+            "{}",
+            changed.advice()
+        );
+        let cut = look("https://a.example/p", b"{}");
+        assert_eq!(cut.body_hash, Some(BodyHash::Absent));
+        let form = Form::parse(b"A=1").unwrap();
+        let alone = sign_form(&token, "https://a.example/p", &Form::parse(b"").unwrap());
+        let content = Signed::Form(&form);
+        let diagnosis = diagnose(
+            &secrets(),
+            Some(&alone),
+            "https://a.example/p",
+            &[],
+            content,
+            true,
+        );
+        assert!(
+            diagnosis
+                .fits
+                .unwrap()
+                .change
+                .contains("without the parameters")
+        );
+    }
+
+    #[test]
+    fn the_form_of_a_signature_is_told() {
+        let form = Form::parse(b"A=1").unwrap();
+        let of = |signature| {
+            diagnose(&secrets(), signature, URL, &[], Signed::Form(&form), true).signature
+        };
+        assert_eq!(of(None), SignatureForm::Missing);
+        assert_eq!(of(Some("!")), SignatureForm::Malformed("base64"));
+        assert_eq!(
+            of(Some("AAAA")),
+            SignatureForm::Length { is: 3, should: 20 }
+        );
+    }
+}

@@ -1,0 +1,265 @@
+//! Whether the database can do its work. Asked every second or so, so it is asked cheaply, answers in a bounded time
+//! whatever is stuck, and writes nothing.
+
+use diesel::{RunQueryDsl as _, sql_query, sql_types::Text};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
+
+use super::{Conn, Store, StoreError, migrations, totals};
+
+/// How long the schema is taken for what it was when it was last looked at.
+const SCHEMA_MEMORY: Duration = Duration::from_secs(5);
+
+/// Looks at one database. What it asks is under way once at most: while something is stuck, each probe waits for the
+/// same answer instead of adding a connection or a thread to those that hang.
+pub struct Probe {
+    store: Store,
+    least_disk: u64,
+    patience: Duration,
+    reading: Flight<Result<bool, StoreError>>,
+    writing: Flight<Result<bool, StoreError>>,
+    measuring: Flight<io::Result<Option<u64>>>,
+    current_at: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What was found. All of it must be fine for the service to be ready.
+#[derive(Debug)]
+pub struct Findings {
+    /// The database answers.
+    pub database: Finding,
+    /// It has every migration of this program, whatever it has beside.
+    pub migrations: Finding,
+    /// It takes writes, through whatever all of them go through.
+    pub writer: Finding,
+    /// There is room to write to. Not known of a server, nor asked of memory.
+    pub disk: Finding,
+}
+
+/// What came of a check.
+#[derive(Debug)]
+pub enum Finding {
+    /// It is as it should be.
+    Fine,
+    /// There is nothing to check, or another failure hides it.
+    Unknown,
+    /// It is not.
+    Flaw(Flaw),
+}
+
+/// Why the service is not ready.
+#[derive(Debug)]
+pub struct Flaw {
+    /// For whoever asks: names no host, no path and no secret.
+    pub reason: &'static str,
+    /// For the log.
+    pub cause: Option<String>,
+}
+
+impl Probe {
+    /// Looks at `store`, waiting for `patience` at most; `least_disk` bytes must be free beside a SQLite file.
+    pub fn new(store: Store, least_disk: u64, patience: Duration) -> Self {
+        Self {
+            store,
+            least_disk,
+            patience,
+            reading: Flight::default(),
+            writing: Flight::default(),
+            measuring: Flight::default(),
+            current_at: Arc::default(),
+        }
+    }
+
+    /// Looks now.
+    pub async fn look(&self) -> Findings {
+        let ((database, migrations), writer, disk) =
+            tokio::join!(self.database(), self.writer(), self.disk());
+        Findings {
+            database,
+            migrations,
+            writer,
+            disk,
+        }
+    }
+
+    async fn database(&self) -> (Finding, Finding) {
+        let (store, current_at) = (self.store.clone(), self.current_at.clone());
+        let question = async move {
+            let known = *current_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.is_some_and(|at| at.elapsed() < SCHEMA_MEMORY) {
+                return store.read(totals::ping).await.map(|()| true);
+            }
+            let is_current = store.read(migrations::is_current).await?;
+            let at = is_current.then(Instant::now);
+            *current_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+            Ok(is_current)
+        };
+        match self.reading.ask(question, self.patience).await {
+            Ok(Ok(true)) => (Finding::Fine, Finding::Fine),
+            Ok(Ok(false)) => (
+                Finding::Fine,
+                Finding::flaw("the schema lacks a migration of this version"),
+            ),
+            Ok(Err(error)) if !error.is_unavailable() => (
+                Finding::Fine,
+                Finding::caused("the schema cannot be read", &error),
+            ),
+            Ok(Err(error)) => (
+                Finding::caused("the database cannot be read", &error),
+                Finding::Unknown,
+            ),
+            Err(Silence) => (
+                Finding::flaw("the database does not answer in time"),
+                Finding::Unknown,
+            ),
+        }
+    }
+
+    async fn writer(&self) -> Finding {
+        let store = self.store.clone();
+        let question = async move { store.write(takes_writes).await };
+        match self.writing.ask(question, self.patience).await {
+            Ok(Ok(true)) => Finding::Fine,
+            Ok(Ok(false)) => Finding::flaw("the database can only be read"),
+            Ok(Err(error)) => Finding::caused("the database takes no writes", &error),
+            Err(Silence) => Finding::flaw("the database does not take a write in time"),
+        }
+    }
+
+    async fn disk(&self) -> Finding {
+        let store = self.store.clone();
+        let question = async move {
+            let measured = tokio::task::spawn_blocking(move || store.free_disk()).await;
+            measured.unwrap_or_else(|died| Err(io::Error::other(died)))
+        };
+        match self.measuring.ask(question, self.patience).await {
+            Ok(Ok(None)) => Finding::Unknown,
+            Ok(Ok(Some(free))) if free >= self.least_disk => Finding::Fine,
+            Ok(Ok(Some(free))) => Finding::Flaw(Flaw {
+                reason: "the disk is almost full",
+                cause: Some(format!("{free} bytes are free")),
+            }),
+            Ok(Err(error)) => Finding::caused("the database file is not there", &error),
+            Err(Silence) => Finding::flaw("the disk does not answer in time"),
+        }
+    }
+}
+
+impl Findings {
+    /// Each check with its name.
+    pub fn each(&self) -> [(&'static str, &Finding); 4] {
+        [
+            ("database", &self.database),
+            ("migrations", &self.migrations),
+            ("writer", &self.writer),
+            ("disk", &self.disk),
+        ]
+    }
+
+    /// What is not as it should be.
+    pub fn flaws(&self) -> Vec<&Flaw> {
+        let findings = self.each().into_iter();
+        findings
+            .filter_map(|(_, finding)| match finding {
+                Finding::Flaw(flaw) => Some(flaw),
+                Finding::Fine | Finding::Unknown => None,
+            })
+            .collect()
+    }
+}
+
+impl Finding {
+    /// The word for it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Fine => "ok",
+            Self::Unknown => "unknown",
+            Self::Flaw(_) => "failed",
+        }
+    }
+
+    fn flaw(reason: &'static str) -> Self {
+        Self::Flaw(Flaw {
+            reason,
+            cause: None,
+        })
+    }
+
+    fn caused(reason: &'static str, error: &dyn std::error::Error) -> Self {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        let causes: Vec<_> = causes.map(ToString::to_string).collect();
+        Self::Flaw(Flaw {
+            reason,
+            cause: Some(causes.join(": ")),
+        })
+    }
+}
+
+impl fmt::Display for Flaw {
+    /// For the log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(f, "{} ({cause})", self.reason),
+            None => f.write_str(self.reason),
+        }
+    }
+}
+
+/// Whether a transaction may write: a standby of PostgreSQL begins one all the same.
+fn takes_writes(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
+    #[derive(diesel::QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = Text)]
+        value: String,
+    }
+    match conn {
+        // Its writer begins each transaction with the lock, which a database that can only be read does not give.
+        Conn::Sqlite(_) => totals::ping(conn).map(|()| true),
+        Conn::Postgres(c) => {
+            let asked = sql_query("SELECT current_setting('transaction_read_only') AS value");
+            let setting: Setting = asked.get_result(*c)?;
+            Ok(setting.value == "off")
+        }
+    }
+}
+
+/// A question that is asked again only when it has been answered.
+struct Flight<T>(AsyncMutex<Option<JoinHandle<T>>>);
+
+impl<T> Default for Flight<T> {
+    fn default() -> Self {
+        Self(AsyncMutex::default())
+    }
+}
+
+/// There was no answer in time, or whoever was asked died.
+struct Silence;
+
+impl<T: Send + 'static> Flight<T> {
+    async fn ask(
+        &self,
+        question: impl Future<Output = T> + Send + 'static,
+        patience: Duration,
+    ) -> Result<T, Silence> {
+        let answer = async {
+            let mut flight = self.0.lock().await;
+            // An answer that nobody waited for is of the past.
+            if flight.as_ref().is_some_and(JoinHandle::is_finished) {
+                *flight = None;
+            }
+            let answer = flight.get_or_insert_with(|| tokio::spawn(question)).await;
+            *flight = None;
+            answer
+        };
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_died)) => Err(Silence),
+            Err(_elapsed) => Err(Silence),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Why a signature does not fit: what the request says of itself, put before the provider's own diagnosis, and told in
+//! the log. Never in an answer.
+
+use actix_web::{HttpRequest, http::header::CONTENT_TYPE};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use log::Level;
+use serde_json::json;
+use std::num::NonZeroU32;
+
+use super::{
+    State,
+    origin::{Sighting, UrlSource},
+    request_log::RequestNotes,
+};
+use crate::{
+    config::Config,
+    logging::{self, Fields},
+    provider::{
+        Provider,
+        diagnosis::{BodyHash, Diagnosis, shown_url},
+        twilio::{self, diagnosis::Signed, form::Form},
+        whatsapp,
+    },
+};
+
+/// From here on a body is too large to be tried in many ways.
+const LARGE: usize = 64 * 1024;
+
+/// How many refusals are looked into with all that it costs. The others get their line in the log all the same.
+pub struct Budget(DefaultDirectRateLimiter);
+
+impl Default for Budget {
+    fn default() -> Self {
+        const PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
+        const AT_ONCE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+        let quota = Quota::per_second(PER_SECOND).allow_burst(AT_ONCE);
+        Self(RateLimiter::direct(quota))
+    }
+}
+
+/// A provider's request with all that its signature is judged by.
+pub struct Evidence<'a> {
+    /// Whose it is.
+    pub provider: Provider,
+    /// Where it was sent.
+    pub sighting: Sighting<'a>,
+    /// The body, raw.
+    pub body: &'a [u8],
+}
+
+impl Evidence<'_> {
+    /// The content type, as the header has it.
+    pub fn content_type(&self) -> Option<&str> {
+        self.header(CONTENT_TYPE.as_str())
+    }
+
+    /// Looks for what is wrong. Where not `thorough`, at what costs little.
+    pub fn diagnose(&self, config: &Config, thorough: bool) -> Diagnosis {
+        let signature = self.header(self.provider.signature_header());
+        match self.provider {
+            Provider::WhatsApp => whatsapp::diagnosis::diagnose(
+                &config.whatsapp_app_secrets,
+                signature,
+                self.body,
+                thorough,
+            ),
+            Provider::Twilio => {
+                let form = self.is_form().then(|| Form::parse(self.body));
+                let content = match &form {
+                    Some(Ok(form)) => Signed::Form(form),
+                    _ => Signed::Json(self.body),
+                };
+                twilio::diagnosis::diagnose(
+                    &config.twilio_auth_tokens,
+                    signature,
+                    &self.sighting.public_url(config),
+                    &self.sighting.other_urls(config),
+                    content,
+                    thorough,
+                )
+            }
+        }
+    }
+
+    fn is_form(&self) -> bool {
+        let essence = self.content_type().unwrap_or_default().split(';').next();
+        let essence = essence.unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let value = self.sighting.headers.get(name)?.to_str().ok()?;
+        Some(value.trim())
+    }
+}
+
+/// Tells in the log why a request was refused.
+pub fn log_refusal(request: &HttpRequest, state: &State, provider: Provider, body: &[u8]) {
+    if !log::log_enabled!(Level::Warn) {
+        return;
+    }
+    let evidence = Evidence {
+        provider,
+        sighting: Sighting::of(request),
+        body,
+    };
+    let thorough = body.len() < LARGE && state.diagnoses.0.check().is_ok();
+    let diagnosis = evidence.diagnose(&state.config, thorough);
+    write(
+        &evidence,
+        &diagnosis,
+        &state.config,
+        thorough,
+        &RequestNotes::of(request).id(),
+    );
+}
+
+fn write(
+    evidence: &Evidence<'_>,
+    diagnosis: &Diagnosis,
+    config: &Config,
+    thorough: bool,
+    request_id: &str,
+) {
+    let (sighting, provider) = (&evidence.sighting, evidence.provider);
+    let source = sighting.source(config);
+    // Meta signs no URL.
+    let signs_url = provider == Provider::Twilio;
+    let ignored = match source {
+        UrlSource::Direct if signs_url => sighting.forwarding_headers(),
+        _ => Vec::new(),
+    };
+    let fit = diagnosis.fits.as_ref();
+    let reason = diagnosis.reason();
+    let fields = Fields::from([
+        ("request_id", json!(request_id)),
+        ("provider", json!(provider.as_str())),
+        ("reason", json!(reason)),
+        ("hint", json!(diagnosis.advice())),
+        ("signature", json!(diagnosis.signature.describe())),
+        ("secrets", json!(describe_secrets(diagnosis))),
+        (
+            "url",
+            json!(signs_url.then(|| shown_url(&sighting.public_url(config)))),
+        ),
+        ("url_source", json!(signs_url.then(|| source.as_str()))),
+        ("ignored_headers", json!(ignored)),
+        (
+            "peer",
+            json!(sighting.peer.map(|peer| peer.to_canonical().to_string())),
+        ),
+        ("content_type", json!(evidence.content_type().map(bounded))),
+        ("body_bytes", json!(evidence.body.len())),
+        (
+            "body_sha256",
+            json!(diagnosis.body_hash.map(BodyHash::as_str)),
+        ),
+        ("fits", json!(fit.map(|fit| &fit.change))),
+        ("fits_url", json!(fit.map(|fit| &fit.url))),
+        (
+            "fits_secret",
+            json!(fit.map(|fit| position(fit.secret, diagnosis.secrets.len()))),
+        ),
+        (
+            "variants_tried",
+            json!(thorough.then_some(diagnosis.tried.len())),
+        ),
+    ]);
+    logging::log(
+        Level::Warn,
+        module_path!(),
+        format_args!("{} signature refused: {reason}", provider.as_str()),
+        &fields,
+    );
+}
+
+/// Each secret by its place, with what came of it.
+pub fn describe_secrets(diagnosis: &Diagnosis) -> Vec<String> {
+    let count = diagnosis.secrets.len();
+    let secrets = diagnosis.secrets.iter().enumerate();
+    let describe = |(at, fits): (usize, &bool)| {
+        let fits = if *fits { "fits" } else { "does not fit" };
+        format!("{} {fits}", position(at, count))
+    };
+    secrets.map(describe).collect()
+}
+
+/// `2 of 3`, for the second.
+pub fn position(at: usize, count: usize) -> String {
+    format!("{} of {count}", at + 1)
+}
+
+/// Tells that something is still signed with a secret that is not the first, so that it is not removed too early.
+pub fn log_secret(request_id: &str, provider: Provider, at: usize, count: usize) {
+    if at == 0 || !log::log_enabled!(Level::Debug) {
+        return;
+    }
+    let secret = position(at, count);
+    let fields = Fields::from([
+        ("request_id", json!(request_id)),
+        ("provider", json!(provider.as_str())),
+        ("secret", json!(secret)),
+    ]);
+    logging::log(
+        Level::Debug,
+        module_path!(),
+        format_args!("{} signature made with secret {secret}", provider.as_str()),
+        &fields,
+    );
+}
+
+fn bounded(text: &str) -> &str {
+    const MOST: usize = 128;
+    let end = text.char_indices().find(|(at, _)| *at >= MOST);
+    end.map_or(text, |(end, _)| &text[..end])
+}
