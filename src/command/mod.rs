@@ -2,6 +2,7 @@
 
 mod catalog;
 mod demo;
+mod explain;
 mod fixture;
 mod migrate;
 mod openapi;
@@ -42,6 +43,8 @@ enum Command {
     Demo(demo::Args),
     /// Send recorded webhooks, signed with the configured secrets
     Replay(replay::Args),
+    /// Say why the signature of a saved request fits or does not
+    Explain(explain::Args),
     /// Print the OpenAPI document
     Openapi,
     /// Add or list the retailers whose customers write
@@ -152,6 +155,7 @@ async fn execute(cli: Cli, config: Config) -> Result<(), CommandError> {
         Command::Migrate => migrate::run(config).await,
         Command::Demo(args) => demo::run(args, config).await,
         Command::Replay(args) => replay::run(args, config).await,
+        Command::Explain(args) => explain::run(&args, &config),
         Command::Openapi => openapi::run(),
         Command::Retailer(command) => retailer::run(command, config).await,
         Command::Catalog(command) => catalog::run(command, config).await,
@@ -180,6 +184,8 @@ mod tests {
             "hookonce demo --keep",
             "hookonce replay fixtures a.form --url http://127.0.0.1:1 --key K --times 2 --concurrency 3 --unique --dry-run",
             "hookonce retailer add --name N --phone +14155238886 --phone-number-id 1 --currency USD",
+            "hookonce explain saved --peer 10.0.0.1",
+            "hookonce explain -",
             "hookonce retailer list",
             "hookonce catalog import c.csv --retailer 0192f0c1-2d3e-7abc-8def-0123456789ab",
             "hookonce token create --name pos --scope orders:write,stats:read",
@@ -200,6 +206,8 @@ mod tests {
             "hookonce retailer add --name N --phone +14155238886 --currency XXX",
             "hookonce replay",
             "hookonce replay f --times 0",
+            "hookonce explain",
+            "hookonce explain f --peer proxy",
             "hookonce catalog import c.csv --retailer 7",
             "hookonce token create --scope admin",
             "hookonce token create --name pos",

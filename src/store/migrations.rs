@@ -56,6 +56,8 @@ pub fn is_current(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
 
 fn versions<DB: Backend>(source: &impl MigrationSource<DB>) -> Result<Vec<String>, StoreError> {
     let migrations = source.migrations().map_err(StoreError::Migration)?;
-    let version = |migration: &Box<dyn Migration<DB>>| migration.name().version().to_string();
-    Ok(migrations.iter().map(version).collect())
+    let versions = migrations
+        .iter()
+        .map(|migration| migration.name().version().to_string());
+    Ok(versions.collect())
 }

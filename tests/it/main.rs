@@ -13,6 +13,7 @@ mod concurrency;
 mod crash;
 mod demo;
 mod events;
+mod explain;
 mod logs;
 mod middleware;
 mod migrations;

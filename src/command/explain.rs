@@ -1,0 +1,382 @@
+//! `hookonce explain`: says why the signature of a saved request fits or does not, as the log says it of those that come.
+
+use actix_web::http::{
+    Uri,
+    header::{HOST, HeaderMap, HeaderName, HeaderValue},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use super::CommandError;
+use crate::{
+    config::Config,
+    provider::{Provider, diagnosis::shown_url},
+    web::{
+        diagnosis::{Evidence, describe_secrets},
+        origin::{Sighting, UrlSource},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A saved HTTP request: the request line, the headers, an empty line, the body as it came; or JSON with method,
+    /// url, headers and body or body_base64. - for standard input
+    file: PathBuf,
+    /// The address that sent it to the service, as the log has it: tells whether its forwarding headers are believed
+    #[arg(long)]
+    peer: Option<IpAddr>,
+}
+
+/// A request out of a file.
+#[derive(Debug)]
+struct Saved {
+    uri: Uri,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    /// What was odd about the file.
+    notes: Vec<String>,
+}
+
+/// A file that holds no request.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no saved request: {0}")]
+struct NoRequest(String);
+
+pub fn run(args: &Args, config: &Config) -> Result<(), CommandError> {
+    let bytes = read(&args.file)
+        .map_err(|error| CommandError::usage(format!("{}: {error}", args.file.display())))?;
+    let saved = Saved::parse(&bytes).map_err(CommandError::usage)?;
+    let Some((provider, by)) = saved.provider() else {
+        return Err(CommandError::failed(
+            "neither a signature header nor the path tells which provider sent it: it would not be taken",
+        ));
+    };
+    let sighting = Sighting {
+        uri: &saved.uri,
+        headers: &saved.headers,
+        peer: args.peer.or_else(|| assumed_peer(config)),
+    };
+    let evidence = Evidence {
+        provider,
+        sighting,
+        body: &saved.body,
+    };
+    let diagnosis = evidence.diagnose(config, true);
+    say("provider", &format!("{} (by {by})", provider.as_str()));
+    if provider == Provider::Twilio {
+        let source = where_from(&sighting, config, args.peer);
+        say(
+            "URL",
+            &format!("{} ({source})", shown_url(&sighting.public_url(config))),
+        );
+    }
+    let content_type = evidence.content_type().unwrap_or("none");
+    say("content type", &printable(content_type));
+    say("body", &format!("{} bytes", saved.body.len()));
+    for note in &saved.notes {
+        say("note", note);
+    }
+    say("signature", &diagnosis.signature.describe());
+    if let Some(hash) = diagnosis.body_hash {
+        say("bodySHA256", hash.as_str());
+    }
+    if diagnosis.secrets.is_empty() {
+        say(
+            "secrets",
+            &format!("none: {} is not set", provider.secret_variable()),
+        );
+    }
+    for secret in describe_secrets(&diagnosis) {
+        say("secret", &secret);
+    }
+    for change in &diagnosis.tried {
+        say("tried", &format!("{change}: does not fit"));
+    }
+    if let Some(fit) = &diagnosis.fits {
+        let url = fit.url.as_ref().map(|url| format!(" ({})", printable(url)));
+        let url = url.unwrap_or_default();
+        let secret = fit.secret + 1;
+        say(
+            "tried",
+            &format!("{}: fits, with secret {secret}{url}", fit.change),
+        );
+    }
+    say("result", &diagnosis.reason());
+    say("what to do", &diagnosis.advice());
+    match diagnosis.verifies() {
+        true => Ok(()),
+        false => Err(CommandError::failed("the signature would be refused")),
+    }
+}
+
+fn say(name: &str, what: &str) {
+    println!("{name:<14}{what}");
+}
+
+/// What comes from a file may come from anywhere.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(char::escape_debug).collect()
+}
+
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return std::fs::read(file);
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whoever sits behind proxies saves requests that came through them.
+fn assumed_peer(config: &Config) -> Option<IpAddr> {
+    config.trusted_proxies.first().map(|network| network.addr())
+}
+
+fn where_from(sighting: &Sighting<'_>, config: &Config, peer: Option<IpAddr>) -> String {
+    let ignored = sighting.forwarding_headers();
+    match (sighting.source(config), peer) {
+        (UrlSource::Configured, _) => "configured: PUBLIC_BASE_URL".to_owned(),
+        (UrlSource::Forwarded, Some(peer)) => format!("forwarded: {peer} is in TRUSTED_PROXIES"),
+        (UrlSource::Forwarded, None) => {
+            "forwarded: as from a proxy of TRUSTED_PROXIES; --peer says from where it came"
+                .to_owned()
+        }
+        (UrlSource::Direct, _) if ignored.is_empty() => "direct: the Host header".to_owned(),
+        (UrlSource::Direct, Some(peer)) => format!(
+            "direct: the Host header; {} ignored, for {peer} is not in TRUSTED_PROXIES",
+            ignored.join(", ")
+        ),
+        (UrlSource::Direct, None) => format!(
+            "direct: the Host header; {} ignored, for TRUSTED_PROXIES is not set",
+            ignored.join(", ")
+        ),
+    }
+}
+
+impl Saved {
+    fn parse(bytes: &[u8]) -> Result<Self, NoRequest> {
+        match bytes.trim_ascii_start().first() {
+            Some(b'{') => Self::from_json(bytes),
+            _ => Self::from_http(bytes),
+        }
+    }
+
+    /// As it goes over the wire.
+    fn from_http(bytes: &[u8]) -> Result<Self, NoRequest> {
+        const MOST: usize = 128;
+        let mut room = [httparse::EMPTY_HEADER; MOST];
+        let mut request = httparse::Request::new(&mut room);
+        let parsed = request
+            .parse(bytes)
+            .map_err(|error| NoRequest(error.to_string()))?;
+        let httparse::Status::Complete(end) = parsed else {
+            return Err(NoRequest(
+                "there is no empty line after the headers".to_owned(),
+            ));
+        };
+        let mut headers = HeaderMap::new();
+        for header in request.headers.iter() {
+            append(&mut headers, header.name, header.value)?;
+        }
+        let mut saved = Self {
+            uri: uri(request.path.unwrap_or("/"))?,
+            headers,
+            body: Vec::new(),
+            notes: Vec::new(),
+        };
+        saved.take_body(&bytes[end..])?;
+        Ok(saved)
+    }
+
+    /// The body as its headers frame it. Editors add a new line at the end, and a copy may have lost some of it.
+    fn take_body(&mut self, rest: &[u8]) -> Result<(), NoRequest> {
+        let text = |name: &str| self.headers.get(name)?.to_str().ok();
+        if text("Transfer-Encoding")
+            .is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
+        {
+            // A tool that puts the chunks together leaves the header where it was.
+            match unchunked(rest) {
+                Some(body) => self.body = body,
+                None => {
+                    self.notes
+                        .push("said to be chunked, and taken as it is".to_owned());
+                    self.body = rest.to_vec();
+                }
+            }
+            return Ok(());
+        }
+        let length = text("Content-Length").and_then(|length| length.trim().parse::<usize>().ok());
+        self.body = rest.to_vec();
+        match length {
+            Some(length) if length < rest.len() => {
+                let more = rest.len() - length;
+                self.notes
+                    .push(format!("{more} bytes after the body were left out"));
+                self.body.truncate(length);
+            }
+            Some(length) if length > rest.len() => {
+                let (is, should) = (rest.len(), length);
+                self.notes.push(format!(
+                    "the file has {is} of the {should} bytes of the body"
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn from_json(bytes: &[u8]) -> Result<Self, NoRequest> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Document {
+            #[serde(default)]
+            #[allow(dead_code)] // Signed by nobody.
+            method: Option<String>,
+            url: String,
+            headers: BTreeMap<String, String>,
+            body: Option<String>,
+            body_base64: Option<String>,
+        }
+        let document: Document =
+            serde_json::from_slice(bytes).map_err(|error| NoRequest(error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &document.headers {
+            append(&mut headers, name, value.as_bytes())?;
+        }
+        let body = match (document.body, document.body_base64) {
+            (Some(_), Some(_)) => return Err(NoRequest("it has two bodies".to_owned())),
+            (Some(body), None) => body.into_bytes(),
+            (None, Some(text)) => BASE64
+                .decode(text)
+                .map_err(|error| NoRequest(format!("body_base64: {error}")))?,
+            (None, None) => Vec::new(),
+        };
+        let uri = uri(&document.url)?;
+        if let Some(authority) = uri.authority()
+            && !headers.contains_key(HOST)
+        {
+            append(&mut headers, HOST.as_str(), authority.as_str().as_bytes())?;
+        }
+        Ok(Self {
+            uri,
+            headers,
+            body,
+            notes: Vec::new(),
+        })
+    }
+
+    /// Who sent it, and what tells so.
+    fn provider(&self) -> Option<(Provider, String)> {
+        for provider in [Provider::Twilio, Provider::WhatsApp] {
+            let header = provider.signature_header();
+            if self.headers.contains_key(header) {
+                return Some((provider, format!("its {header} header")));
+            }
+        }
+        let path = self.uri.path().trim_end_matches('/');
+        let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
+        let provider = if ends(&["/webhooks/whatsapp"]) {
+            Provider::WhatsApp
+        } else if ends(&[
+            "/webhooks/twilio",
+            "/webhooks/twilio/status",
+            "/whatsapp/webhook",
+        ]) {
+            Provider::Twilio
+        } else {
+            return None;
+        };
+        Some((provider, "its path".to_owned()))
+    }
+}
+
+fn uri(text: &str) -> Result<Uri, NoRequest> {
+    text.parse()
+        .map_err(|error| NoRequest(format!("its URL: {error}")))
+}
+
+fn append(headers: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), NoRequest> {
+    let name: HeaderName = name
+        .parse()
+        .map_err(|_malformed| NoRequest("a header's name cannot be read".to_owned()))?;
+    let value = HeaderValue::from_bytes(value)
+        .map_err(|_malformed| NoRequest(format!("the header {name} cannot be read")))?;
+    headers.append(name, value);
+    Ok(())
+}
+
+/// The body that chunks make up (RFC 9112). None where they are none, or some are missing.
+fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let httparse::Status::Complete((start, length)) = httparse::parse_chunk_size(rest).ok()?
+        else {
+            return None;
+        };
+        let length = usize::try_from(length).ok()?;
+        let end = start.checked_add(length)?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(start..end)?);
+        rest = rest.get(end..)?.strip_prefix(b"\r\n")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_as_it_was_saved() {
+        let head =
+            "POST /webhooks/twilio?x=1 HTTP/1.1\r\nHost: a.example\r\nX-Twilio-Signature: s\r\n";
+        let cases = [
+            (format!("{head}\r\na=1"), "a=1", 0),
+            (format!("{head}Content-Length: 3\r\n\r\na=1\n"), "a=1", 1),
+            (format!("{head}Content-Length: 9\r\n\r\na=1"), "a=1", 1),
+            (
+                format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\na=\r\n1;x\r\n1\r\n0\r\n\r\n"),
+                "a=1",
+                0,
+            ),
+            (
+                format!("{head}Transfer-Encoding: chunked\r\n\r\na=1"),
+                "a=1",
+                1,
+            ),
+            (format!("{head}\r\na=1").replace("\r\n", "\n"), "a=1", 0),
+        ];
+        for (text, body, notes) in cases {
+            let saved = Saved::parse(text.as_bytes()).expect(&text);
+            assert_eq!(saved.body, body.as_bytes(), "{text}");
+            assert_eq!(saved.notes.len(), notes, "{text}: {saved:?}");
+            assert_eq!(saved.uri.to_string(), "/webhooks/twilio?x=1");
+            assert_eq!(
+                saved.provider().map(|(provider, _)| provider),
+                Some(Provider::Twilio)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_not_taken_for_one() {
+        for text in [
+            "",
+            "hello",
+            "POST / HTTP/1.1\r\nHost: x\r\n",
+            "{}",
+            r#"{"url": "/", "headers": {}, "body": "a", "body_base64": "YQ=="}"#,
+            r#"{"url": "/", "headers": {}, "body_base64": "!"}"#,
+            r#"{"url": "/", "headers": {"a b": "c"}}"#,
+        ] {
+            assert!(Saved::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
