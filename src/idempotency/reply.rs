@@ -119,7 +119,7 @@ mod tests {
                 BodyEncoding::Json,
             ),
             ("application/json", b"{ no json", BodyEncoding::Text),
-            ("application/json", b"\"\\ud800\"", BodyEncoding::Json),
+            ("application/json", b"\"\\ud800\"", BodyEncoding::Text),
             ("text/xml", "<é/>\0".as_bytes(), BodyEncoding::Text),
             ("text/plain", b"{\"a\":1}", BodyEncoding::Text),
             ("image/png", b"\x89PNG\xff\0", BodyEncoding::Base64),
