@@ -12,8 +12,8 @@ use crate::{
     config::Config,
     idempotency::Terms,
     intake::{Intake, Settings},
-    jobs,
-    store::{Store, StoreError, StoreOptions, readiness::Probe},
+    jobs::{self, cleanup::Cleanup},
+    store::{Store, StoreError, StoreOptions, readiness::Probe, types::Uuid},
     web::{
         self, State,
         api::schema::{BadSchema, Schemas},
@@ -35,6 +35,9 @@ pub enum StartError {
     /// The OpenAPI document is not usable.
     #[error("the bodies of requests cannot be checked")]
     Schema(#[from] BadSchema),
+    /// The clean-ups are not to be had.
+    #[error("the clean-ups cannot be scheduled")]
+    Schedule(#[from] tokio_cron_scheduler::JobSchedulerError),
     /// The metrics are not usable.
     #[error("the metrics cannot be set up")]
     Metrics(#[from] prometheus::Error),
@@ -52,8 +55,25 @@ pub struct Application {
     pub address: SocketAddr,
     server: Server,
     store: Store,
+    cleanup: Cleanup,
     stop_jobs: watch::Sender<()>,
-    jobs: JoinHandle<()>,
+    jobs: [JoinHandle<()>; 2],
+}
+
+/// What stops a service. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    server: ServerHandle,
+    cleanup: Cleanup,
+}
+
+impl Handle {
+    /// Stops the service; gracefully it finishes what it holds. Begins at once, whether waited for or not.
+    pub fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
+        // Before the server, which waits for the request of whoever waits for a clean-up.
+        self.cleanup.stop();
+        self.server.stop(graceful)
+    }
 }
 
 /// Opens the database that the configuration names, and migrates it.
@@ -75,18 +95,21 @@ pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
 /// Where either is not usable.
 pub async fn build(config: Config) -> Result<Application, StartError> {
     let store = open_store(&config).await?;
+    let (schedule, at_once) = (config.cleanup_schedule.clone(), config.cleanup_on_start);
     let state = Arc::new(state(config, store.clone())?);
+    let cleanup = state.cleanup.clone();
     let (stop_jobs, stopped) = watch::channel(());
-    let jobs = tokio::spawn(jobs::replay_counts::run(
-        state.intake.replays(),
-        store.clone(),
-        stopped,
-    ));
+    let replays = state.intake.replays();
     let (server, address) = listen(state)?;
+    let jobs = [
+        tokio::spawn(jobs::replay_counts::run(replays, store.clone(), stopped)),
+        jobs::schedule::start(cleanup.clone(), schedule, at_once).await?,
+    ];
     Ok(Application {
         address,
         server,
         store,
+        cleanup,
         stop_jobs,
         jobs,
     })
@@ -109,6 +132,7 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
     Ok(State {
         probe: Probe::new(store.clone(), config.ready_min_disk_bytes, patience),
         diagnoses: Budget::default(),
+        cleanup: cleanup(&config, store.clone()),
         limits: RateLimits::new(&config),
         once: web::api::idempotency(&config, store.clone(), &intake),
         intake,
@@ -117,6 +141,17 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
         config,
         store,
     })
+}
+
+/// Does the clean-ups of this process.
+pub fn cleanup(config: &Config, store: Store) -> Cleanup {
+    let settings = jobs::cleanup::Settings {
+        batch: config.cleanup_batch,
+        event_retention: config.event_retention,
+    };
+    let instance = Uuid::random();
+    log::info!("this is instance {instance}");
+    Cleanup::new(store, settings, instance)
 }
 
 fn listen(state: Arc<State>) -> Result<(Server, SocketAddr), StartError> {
@@ -144,9 +179,12 @@ impl Application {
         self.store.clone()
     }
 
-    /// What stops the service: `stop(true)` lets it finish what it holds.
-    pub fn handle(&self) -> ServerHandle {
-        self.server.handle()
+    /// What stops the service.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            server: self.server.handle(),
+            cleanup: self.cleanup.clone(),
+        }
     }
 
     /// Answers requests until it is stopped, then finishes what it holds.
@@ -157,8 +195,12 @@ impl Application {
         let outcome = self.server.await;
         let close = async {
             // The jobs first, for they still write.
+            self.cleanup.stop();
             let _ = self.stop_jobs.send(());
-            let _ = self.jobs.await;
+            for job in self.jobs {
+                let _ = job.await;
+            }
+            self.cleanup.finished().await;
             self.store.close().await;
         };
         if tokio::time::timeout(CLOSING, close).await.is_err() {

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use std::{fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 
-use crate::{logging::LogFormat, secret::Secret, store::DatabaseUrl};
+use crate::{logging::LogFormat, schedule::Schedule, secret::Secret, store::DatabaseUrl};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -44,6 +44,14 @@ pub struct Config {
     pub idempotency_ttl_bookings: Duration,
     /// `IDEMPOTENCY_LEASE`
     pub idempotency_lease: Duration,
+    /// `EVENT_RETENTION`
+    pub event_retention: Duration,
+    /// `CLEANUP_SCHEDULE`
+    pub cleanup_schedule: Schedule,
+    /// `CLEANUP_ON_START`
+    pub cleanup_on_start: bool,
+    /// `CLEANUP_BATCH`
+    pub cleanup_batch: u32,
     /// `MAX_BODY_BYTES`
     pub max_body_bytes: usize,
     /// `REQUEST_TIMEOUT`
@@ -153,6 +161,10 @@ impl Default for Config {
             idempotency_ttl_refunds: 168 * HOUR,
             idempotency_ttl_bookings: HOUR,
             idempotency_lease: Duration::from_secs(30),
+            event_retention: 30 * 24 * HOUR,
+            cleanup_schedule: Schedule::hourly(),
+            cleanup_on_start: true,
+            cleanup_batch: 1_000,
             max_body_bytes: 3_145_728,
             request_timeout: Duration::from_secs(10),
             rate_limit: true,
@@ -288,6 +300,25 @@ impl Config {
             &mut config.idempotency_lease,
             retention,
         )?;
+        read(
+            get,
+            "EVENT_RETENTION",
+            &mut config.event_retention,
+            retention,
+        )?;
+        read(
+            get,
+            "CLEANUP_SCHEDULE",
+            &mut config.cleanup_schedule,
+            str::parse,
+        )?;
+        read(
+            get,
+            "CLEANUP_ON_START",
+            &mut config.cleanup_on_start,
+            |text| parsed(text, "true or false"),
+        )?;
+        read(get, "CLEANUP_BATCH", &mut config.cleanup_batch, positive)?;
         read(get, "MAX_BODY_BYTES", &mut config.max_body_bytes, positive)?;
         read(
             get,
@@ -500,6 +531,15 @@ mod tests {
             ("IDEMPOTENCY_HEADER", "X Key"),
             ("IDEMPOTENCY_TTL", "24"),
             ("IDEMPOTENCY_LEASE", "0s"),
+            ("EVENT_RETENTION", "30"),
+            ("CLEANUP_SCHEDULE", "hourly"),
+            ("CLEANUP_SCHEDULE", "@hourly"),
+            ("CLEANUP_SCHEDULE", "0 * * *"),
+            ("CLEANUP_SCHEDULE", "61 * * * *"),
+            ("CLEANUP_SCHEDULE", "0 0 * * * * 2030"),
+            ("CLEANUP_SCHEDULE", "0 0 30 2 *"),
+            ("CLEANUP_ON_START", "yes"),
+            ("CLEANUP_BATCH", "0"),
             ("MAX_BODY_BYTES", "3MB"),
             ("IDEMPOTENCY_TTL", "300years"),
             ("REQUEST_TIMEOUT", "-1s"),

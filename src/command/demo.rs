@@ -1,6 +1,5 @@
 //! `hookonce demo`: the main job from end to end, with nothing set up.
 
-use actix_web::dev::ServerHandle;
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use serde_json::Value;
 use std::{collections::HashMap, net::SocketAddr};
@@ -252,7 +251,7 @@ fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>,
     Ok(faults)
 }
 
-async fn keep_serving(sender: &Sender, handle: &ServerHandle) -> Result<(), CommandError> {
+async fn keep_serving(sender: &Sender, handle: &app::Handle) -> Result<(), CommandError> {
     println!("\nStill serving, until Ctrl-C. Try:\n");
     for fixture in Fixture::embedded() {
         let name = fixture.path.file_stem().unwrap_or_default();

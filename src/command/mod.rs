@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand. Results go to standard output, everything else to standard error.
 
 mod catalog;
+mod cleanup;
 mod demo;
 mod explain;
 mod fixture;
@@ -45,6 +46,8 @@ enum Command {
     Replay(replay::Args),
     /// Say why the signature of a saved request fits or does not
     Explain(explain::Args),
+    /// Delete what has expired now, and print what came of it
+    Cleanup,
     /// Print the OpenAPI document
     Openapi,
     /// Add or list the retailers whose customers write
@@ -156,6 +159,7 @@ async fn execute(cli: Cli, config: Config) -> Result<(), CommandError> {
         Command::Demo(args) => demo::run(args, config).await,
         Command::Replay(args) => replay::run(args, config).await,
         Command::Explain(args) => explain::run(&args, &config),
+        Command::Cleanup => cleanup::run(config).await,
         Command::Openapi => openapi::run(),
         Command::Retailer(command) => retailer::run(command, config).await,
         Command::Catalog(command) => catalog::run(command, config).await,
@@ -181,6 +185,7 @@ mod tests {
             "hookonce serve",
             "hookonce migrate",
             "hookonce openapi",
+            "hookonce cleanup",
             "hookonce demo --keep",
             "hookonce replay fixtures a.form --url http://127.0.0.1:1 --key K --times 2 --concurrency 3 --unique --dry-run",
             "hookonce retailer add --name N --phone +14155238886 --phone-number-id 1 --currency USD",

@@ -1,5 +1,6 @@
 //! `hookonce serve`: receives webhooks until it is told to stop.
 
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{CommandError, init_log};
@@ -50,10 +51,19 @@ fn log_configuration(config: &Config) {
     if !config.idempotency_enabled {
         log::warn!("idempotency keys are ignored: IDEMPOTENCY_ENABLED is false");
     }
+    if config.event_retention < SENT_AGAIN {
+        log::warn!(
+            "EVENT_RETENTION is {}: Meta sends again for 7 days, and what is sent after its event was forgotten is new",
+            humantime::format_duration(config.event_retention)
+        );
+    }
     if !config.rate_limit {
         log::warn!("nobody is limited: RATE_LIMIT is off");
     }
 }
+
+/// How long Meta sends a webhook again, with a day to spare.
+const SENT_AGAIN: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 fn log_secrets(provider: &str, variable: &str, count: usize) {
     match count {

@@ -97,12 +97,17 @@ pub fn claim(
     }
     let token = Uuid::random();
     let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
-    let (id, ours) = match known {
-        None => (new.id, rows::claim(conn, &new)?),
-        Some(record) => (record.id, rows::take_over(conn, &new)?),
-    };
-    if ours {
-        return Ok(Claim::Ours(Owned { id, token }));
+    if let Some(record) = known
+        && rows::take_over(conn, &new)?
+    {
+        return Ok(Claim::Ours(Owned {
+            id: record.id,
+            token,
+        }));
+    }
+    // New, or a clean-up has taken it away since our look.
+    if rows::claim(conn, &new)? {
+        return Ok(Claim::Ours(Owned { id: new.id, token }));
     }
     // Another claimed it between our look and our claim, and has committed since.
     match rows::find(conn, scope, key)? {

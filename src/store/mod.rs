@@ -2,9 +2,11 @@
 
 pub mod bookings;
 mod cached;
+pub mod cleanup;
 pub mod clients;
 pub mod events;
 pub mod idempotency;
+pub mod job_lease;
 pub mod ledger;
 pub mod message_status;
 mod migrations;

@@ -230,6 +230,37 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    job_lease (name) {
+        name -> Text,
+        holder -> Nullable<Id>,
+        expires_at -> Moment,
+        last_tick -> Nullable<Moment>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    cleanup_runs (id) {
+        id -> Id,
+        instance -> Id,
+        trigger -> Text,
+        tick -> Nullable<Moment>,
+        started_at -> Moment,
+        finished_at -> Nullable<Moment>,
+        deleted_records -> BigInt,
+        deleted_events -> BigInt,
+        released -> BigInt,
+        remaining -> Nullable<BigInt>,
+        error -> Nullable<Text>,
+    }
+}
+
 diesel::joinable!(webhook_event -> orders (order_id));
 diesel::allow_tables_to_appear_in_same_query!(webhook_event, orders);
 diesel::joinable!(api_tokens -> api_clients (client_id));

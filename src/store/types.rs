@@ -96,9 +96,23 @@ impl Timestamp {
         later.unwrap_or(DateTime::<Utc>::MAX_UTC).into()
     }
 
+    /// The instant `span` before this one, at the earliest the beginning of 1970.
+    pub fn before(self, span: std::time::Duration) -> Self {
+        let earlier = Duration::from_std(span)
+            .ok()
+            .and_then(|span| self.0.checked_sub_signed(span));
+        let beginning = DateTime::UNIX_EPOCH;
+        earlier.unwrap_or(beginning).max(beginning).into()
+    }
+
     /// How long from this instant to `later`; zero where `later` is not later.
     pub fn until(self, later: Self) -> std::time::Duration {
         (later.0 - self.0).to_std().unwrap_or_default()
+    }
+}
+impl From<Timestamp> for DateTime<Utc> {
+    fn from(at: Timestamp) -> Self {
+        at.0
     }
 }
 impl From<DateTime<Utc>> for Timestamp {
@@ -253,6 +267,7 @@ mod tests {
         assert!(later.to_string() > at.to_string());
         assert_eq!(at.until(later), std::time::Duration::from_micros(1));
         assert_eq!(later.until(at), std::time::Duration::ZERO);
+        assert_eq!(later.before(std::time::Duration::from_micros(1)), at);
     }
 
     #[test]

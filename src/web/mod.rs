@@ -25,6 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     config::Config,
     intake::Intake,
+    jobs::cleanup::Cleanup,
     store::{Store, readiness::Probe},
 };
 use api::schema::Schemas;
@@ -50,6 +51,8 @@ pub struct State {
     pub schemas: Schemas,
     /// Around what clients change outside the intake.
     pub once: Idempotency,
+    /// Where what has expired is taken away.
+    pub cleanup: Cleanup,
     /// What is counted.
     pub metrics: Metrics,
     /// How many signatures are looked into.

@@ -14,6 +14,7 @@ use crate::{
     commerce::error::{CommerceError, FieldError},
     idempotency::{InvalidKey, StoredReply, two_phase::TwoPhaseError},
     intake::IntakeError,
+    jobs::cleanup::{Failure, Refused},
     provider::{Malformed, SignatureError},
     store::StoreError,
 };
@@ -105,11 +106,7 @@ impl ErrorCode {
             }
             Self::NotFound => ("NOT_FOUND", 404, "Not found"),
             Self::MethodNotAllowed => ("METHOD_NOT_ALLOWED", 405, "The method is not allowed"),
-            Self::RequestProcessing => (
-                "REQUEST_PROCESSING",
-                409,
-                "The first request with this key is still in progress",
-            ),
+            Self::RequestProcessing => ("REQUEST_PROCESSING", 409, "The same is still in progress"),
             Self::IdempotencyKeyMismatch => (
                 "IDEMPOTENCY_KEY_MISMATCH",
                 409,
@@ -423,6 +420,29 @@ impl From<TwoPhaseError> for Problem {
                      sent again, it may be carried out again",
                 )
             },
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(error: Refused) -> Self {
+        /// About when a run that is going on ends.
+        const A_WHILE: Duration = Duration::from_secs(5);
+        match error {
+            Refused::Running { .. } | Refused::Done => Self {
+                retry_after: Some(A_WHILE),
+                ..Self::new(ErrorCode::RequestProcessing, error.to_string())
+            },
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(error: Failure) -> Self {
+        match error {
+            Failure::Stopped | Failure::TakenOver => Self::unavailable(error),
+            Failure::Store(error) => error.into(),
         }
     }
 }

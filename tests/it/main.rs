@@ -8,6 +8,7 @@ mod api_isolation;
 mod api_races;
 mod bad_input;
 mod cases;
+mod cleanup;
 mod cli;
 mod concurrency;
 mod crash;

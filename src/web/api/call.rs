@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{envelope::Envelope, schema::RequestBody};
 use crate::{
-    access::Caller,
+    access::{Caller, Scope},
     commerce::{
         error::{CommerceError, FieldError},
         reach::Reach,
@@ -111,7 +111,8 @@ pub struct Call {
     pub request: HttpRequest,
     /// Who sends it.
     pub caller: Caller,
-    state: Data<State>,
+    /// What the handlers share.
+    pub state: Data<State>,
 }
 
 impl FromRequest for Call {
@@ -229,6 +230,18 @@ impl Call {
         let reading = self.state.store.read(move |conn| work(conn, &context));
         let found = tokio::time::timeout_at(self.deadline(), reading).await;
         Ok(found.map_err(Problem::unavailable)??)
+    }
+
+    /// Refuses a token that is bound to a retailer where all of them are concerned.
+    ///
+    /// # Errors
+    /// Where it is.
+    pub fn needs_unbound(&self, scope: Scope) -> Result<(), Problem> {
+        if self.caller.retailer.is_none() {
+            return Ok(());
+        }
+        let message = format!("this takes a token with {scope} that is not bound to a retailer");
+        Err(Problem::new(ErrorCode::ScopeMissing, message))
     }
 
     /// The id that a part of the path names.
@@ -396,7 +409,11 @@ fn undone(error: CommerceError) -> Undone {
     }
 }
 
-fn ok<R: Serialize>(message: &str, data: &R) -> Result<HttpResponse, Problem> {
+/// 200 with what came of it.
+///
+/// # Errors
+/// None: as the handlers have it.
+pub fn ok<R: Serialize>(message: &str, data: &R) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(Envelope {
         success: true,
         message,

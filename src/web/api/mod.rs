@@ -1,5 +1,6 @@
 //! The API for clients of the business: each route with the scope that its token needs.
 
+pub mod admin;
 pub mod bookings;
 mod call;
 mod envelope;
@@ -62,7 +63,7 @@ fn may_read(caller: &Caller, path: &str) -> bool {
 /// Puts the routes into an actix application.
 pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     use Scope::{
-        BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, LedgerRead, OrdersRead,
+        Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, LedgerRead, OrdersRead,
         OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead, RefundsWrite,
     };
     let may = |scope, route: Route| route.wrap(require(scope));
@@ -124,5 +125,6 @@ pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
             CatalogueWrite,
             put().to(retailers::change_product),
         )),
-    );
+    )
+    .service(at("/api/v1/admin/cleanup", "POST").route(may(Admin, post().to(admin::clean_up))));
 }

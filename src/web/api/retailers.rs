@@ -21,7 +21,7 @@ use crate::{
         retailers::{self, Balance, NewProduct, NewRetailer},
     },
     store::{Conn, StoreError, products::Product, retailers::Retailer, types::Uuid},
-    web::problem::{ErrorCode, Problem},
+    web::problem::Problem,
 };
 
 /// What a retailer is to be.
@@ -148,13 +148,7 @@ fn part(call: &Call) -> Result<Part, Problem> {
     security(("token" = ["catalogue:write"])),
 )]
 pub async fn add(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
-    if call.caller.retailer.is_some() {
-        let message = format!(
-            "this takes a token with {} that is not bound to a retailer",
-            Scope::CatalogueWrite
-        );
-        return Err(Problem::new(ErrorCode::ScopeMissing, message));
-    }
+    call.needs_unbound(Scope::CatalogueWrite)?;
     call.create(payload, Kind::Retailers, |conn, body: RetailerBody, at| {
         let retailer = retailers::add(conn, body.try_into()?, at.now)?;
         Ok(Created {

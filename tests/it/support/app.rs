@@ -1,6 +1,5 @@
 //! The service in this process, on a free port and a database of its own, with a shop that the requests write to.
 
-use actix_web::dev::ServerHandle;
 use hookonce::{
     app,
     commerce::import,
@@ -26,7 +25,7 @@ pub struct App {
     pub client: reqwest::Client,
     pub store: Store,
     pub database: Database,
-    handle: ServerHandle,
+    handle: app::Handle,
 }
 
 /// The configuration of the tests, without a database yet.
@@ -40,6 +39,8 @@ pub fn config() -> Config {
         whatsapp_verify_token: Some(Secret::new(VERIFY_TOKEN)),
         // All tests send from one address.
         rate_limit: false,
+        // Tests that clean up do it themselves.
+        cleanup_on_start: false,
         ..Config::default()
     }
 }
@@ -137,7 +138,7 @@ impl App {
 /// A service over a database that another owns.
 pub struct Instance {
     pub url: String,
-    handle: ServerHandle,
+    handle: app::Handle,
 }
 
 impl Drop for Instance {

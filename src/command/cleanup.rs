@@ -1,0 +1,44 @@
+//! `hookonce cleanup`: deletes what has expired, now, beside whatever serves.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{CommandError, init_log};
+use crate::{
+    app,
+    config::Config,
+    jobs::cleanup::Cleanup,
+    store::{cleanup::Trigger, types::Timestamp},
+    web::api::admin::CleanupResource,
+};
+
+pub async fn run(config: Config) -> Result<(), CommandError> {
+    init_log(&config);
+    // Before the run, or a signal would leave it unfinished and its lease held.
+    let terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
+    let store = app::open_store(&config).await?;
+    let cleanup = app::cleanup(&config, store.clone());
+    actix_web::rt::spawn(stop_on(terminate, interrupt, cleanup.clone()));
+    let outcome = clean_up(&cleanup).await;
+    store.close().await;
+    outcome
+}
+
+async fn clean_up(cleanup: &Cleanup) -> Result<(), CommandError> {
+    let running = cleanup.run(Trigger::Command, None, Timestamp::now());
+    let report = running.await.map_err(CommandError::failed)?;
+    let shown = serde_json::to_string(&CleanupResource::from(report.run));
+    println!("{}", shown.map_err(CommandError::failed)?);
+    match report.failure {
+        Some(failure) => Err(CommandError::failed(failure)),
+        None => Ok(()),
+    }
+}
+
+async fn stop_on(mut terminate: Signal, mut interrupt: Signal, cleanup: Cleanup) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    cleanup.stop();
+}

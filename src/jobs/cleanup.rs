@@ -1,0 +1,421 @@
+//! The clean-up: takes away what has expired, in small transactions with room for requests between them. Knows neither
+//! HTTP nor SQL.
+//!
+//! Of all processes that share a database one does it at a time. It holds a lease, and renews it in the very
+//! transaction of each batch: a run that was taken for dead, and comes back, can do nothing more. Whoever sees the lease
+//! run out goes on where the dead left off; nothing has to be made good, for every batch is whole.
+
+use std::{error::Error, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    sync::{RwLock, watch},
+    time::{Instant, sleep},
+};
+
+use crate::store::{
+    Conn, Store, StoreError,
+    cleanup::{self as rows, Run, Space, Trigger},
+    job_lease::{self, Wanted},
+    types::{Timestamp, Uuid},
+};
+
+/// The job's name among the leases.
+const JOB: &str = "cleanup";
+/// How long a run is taken to be alive without a sign of it.
+const LEASE: Duration = Duration::from_secs(30);
+/// How many runs are remembered.
+const KEPT_RUNS: i64 = 1_000;
+/// How often a run of another process is looked at, to go on where it dies.
+const LOOK: Duration = Duration::from_secs(1);
+/// What became of a request whose owner let its lease run out, for the operator.
+const OWNER_GONE: &str = "whoever did this is gone: its lease ran out before it had an answer";
+/// What became of a run that let its lease run out.
+const RUN_GONE: &str = "whoever did this is gone: its lease ran out before the end";
+
+/// How it is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The most rows in one transaction.
+    pub batch: u32,
+    /// How long an event is known that no order refers to.
+    pub event_retention: Duration,
+}
+
+/// Does clean-ups for one process. Cheap to clone.
+#[derive(Clone)]
+pub struct Cleanup(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    settings: Settings,
+    instance: Uuid,
+    stopping: watch::Sender<bool>,
+    /// Shared by the runs that go on.
+    going_on: RwLock<()>,
+    runtime: Option<Handle>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// What it did.
+    pub run: Run,
+    /// Why it did not come to its end.
+    pub failure: Option<Failure>,
+}
+
+/// Why a run did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The process is to end.
+    #[error("the clean-up was stopped before its end")]
+    Stopped,
+    /// Another has taken it over.
+    #[error("the clean-up was taken over by another, for its lease had run out")]
+    TakenOver,
+    /// The database did not do it.
+    #[error("the clean-up failed")]
+    Store(#[from] StoreError),
+}
+
+/// Why a run was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// One is going on, here or in another process.
+    #[error("a clean-up is running already")]
+    Running {
+        /// Which.
+        holder: Uuid,
+    },
+    /// Another has done what was due at this time.
+    #[error("this clean-up is done already")]
+    Done,
+    /// The database did not say.
+    #[error("the clean-up could not be begun")]
+    Store(#[from] StoreError),
+}
+
+impl Cleanup {
+    /// Over a store. `instance` tells this process from others. Runs go on in the runtime that this is called in, if
+    /// any, whoever asks for them.
+    pub fn new(store: Store, settings: Settings, instance: Uuid) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            settings,
+            instance,
+            stopping: watch::Sender::new(false),
+            going_on: RwLock::new(()),
+            runtime: Handle::try_current().ok(),
+        }))
+    }
+
+    /// Takes away what had expired by `now`, and goes on when nobody waits for it any more. `tick` is the scheduled time
+    /// that this answers; no two runs answer the same.
+    ///
+    /// # Errors
+    /// Where it was not begun. What goes wrong later is in the report.
+    pub async fn run(
+        &self,
+        trigger: Trigger,
+        tick: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Report, Refused> {
+        let this = self.clone();
+        let runtime = self.0.runtime.clone().unwrap_or_else(Handle::current);
+        let running = runtime.spawn(async move { this.perform(trigger, tick, now).await });
+        let died = |_| Err(StoreError::Closed.into());
+        running.await.unwrap_or_else(died)
+    }
+
+    /// Cleans up, unless another does. Waits for the other then, and goes on in its place if it dies.
+    pub async fn run_or_watch(&self, trigger: Trigger, tick: Option<Timestamp>) {
+        let mut outcome = self.run(trigger, tick, Timestamp::now()).await;
+        while let Err(Refused::Running { holder }) = outcome {
+            log::debug!("a clean-up is running already");
+            if !self.dies(holder).await {
+                return;
+            }
+            log::warn!("a clean-up was left unfinished, and is taken over");
+            outcome = self.run(Trigger::Takeover, None, Timestamp::now()).await;
+        }
+        match outcome {
+            Err(Refused::Store(error)) => log::error!("cleanup failed: {}", with_causes(&error)),
+            Err(Refused::Done) => log::debug!("another instance has cleaned up"),
+            // Logged when it ended.
+            Ok(_) | Err(Refused::Running { .. }) => {}
+        }
+    }
+
+    /// Waits for the end of a run. `true`: its process died.
+    async fn dies(&self, holder: Uuid) -> bool {
+        while self.pause(LOOK).await.is_ok() {
+            let looking = self.0.store.read(|conn| job_lease::find(conn, JOB));
+            match looking.await {
+                Ok(Some(lease)) if lease.holder == Some(holder) => {
+                    if lease.expires_at <= Timestamp::now() {
+                        return true;
+                    }
+                }
+                Ok(_ended) => return false,
+                Err::<_, StoreError>(error) => {
+                    log::warn!("a clean-up cannot be watched: {}", with_causes(&error));
+                }
+            }
+        }
+        false
+    }
+
+    /// Ends all runs at their next batch, and lets none begin.
+    pub fn stop(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
+    /// Waits until it is to stop.
+    pub async fn stopped(&self) {
+        let mut stopping = self.0.stopping.subscribe();
+        // Cannot fail: the sender is here.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Waits until no run goes on.
+    pub async fn finished(&self) {
+        drop(self.0.going_on.write().await);
+    }
+
+    async fn perform(
+        &self,
+        trigger: Trigger,
+        tick: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Report, Refused> {
+        let _going_on = self.0.going_on.read().await;
+        let begun = Instant::now();
+        let mut run = Run {
+            id: Uuid::in_order(),
+            instance: self.0.instance,
+            trigger,
+            tick,
+            started_at: now,
+            finished_at: None,
+            deleted_records: 0,
+            deleted_events: 0,
+            released: 0,
+            remaining: None,
+            error: None,
+        };
+        let new = run.clone();
+        self.0.store.write(move |conn| begin(conn, &new)).await?;
+        let failure = self.work(&mut run).await.err();
+        // By the clock that nobody sets: the duration is that of the work.
+        run.finished_at = Some(run.started_at.after(begun.elapsed()));
+        run.error = failure.as_ref().map(|failure| with_causes(failure));
+        self.end(&run).await;
+        log_end(&run, failure.as_ref());
+        Ok(Report { run, failure })
+    }
+
+    /// The steps of a run, one after another.
+    async fn work(&self, run: &mut Run) -> Result<(), Failure> {
+        let now = run.started_at;
+        let until = now.before(self.0.settings.event_retention);
+        self.in_batches(
+            run,
+            |run| &mut run.deleted_records,
+            move |conn, most| rows::delete_records(conn, now, most),
+        )
+        .await?;
+        self.in_batches(
+            run,
+            |run| &mut run.deleted_events,
+            move |conn, most| rows::delete_events(conn, until, most),
+        )
+        .await?;
+        self.in_batches(
+            run,
+            |run| &mut run.released,
+            move |conn, most| rows::release_leases(conn, OWNER_GONE, now, most),
+        )
+        .await?;
+        let counting = self
+            .0
+            .store
+            .read(move |conn| rows::count_expired(conn, now));
+        run.remaining = Some(counting.await?);
+        self.give_space_back(run).await
+    }
+
+    /// Does `work` again and again, each time for as many rows at most as it is told, until fewer are left.
+    async fn in_batches<W>(
+        &self,
+        run: &mut Run,
+        count: fn(&mut Run) -> &mut i64,
+        work: W,
+    ) -> Result<(), Failure>
+    where
+        W: Fn(&mut Conn<'_>, i64) -> Result<i64, StoreError> + Clone + Send + 'static,
+    {
+        let mut pace = Pace::new(self.0.settings.batch);
+        loop {
+            let most = pace.rows;
+            let (mut next, work) = (run.clone(), work.clone());
+            let batch = self.alone(run.id, move |conn| {
+                let begun = Instant::now();
+                let done = work(conn, most)?;
+                if done > 0 {
+                    *count(&mut next) += done;
+                    rows::update_run(conn, &next)?;
+                }
+                Ok((next, done, begun.elapsed()))
+            });
+            let (next, done, took) = batch.await?;
+            *run = next;
+            if done < most {
+                return Ok(());
+            }
+            self.pause(pace.adapt(took)).await?;
+        }
+    }
+
+    /// Gives SQLite's empty pages back to the file system.
+    async fn give_space_back(&self, run: &Run) -> Result<(), Failure> {
+        /// So few that moving them does not hold a request up.
+        const PAGES: u32 = 256;
+        let mut pace = Pace::new(PAGES);
+        loop {
+            match self.0.store.read(rows::free_space).await? {
+                Space::Managed | Space::Pages(0) => return Ok(()),
+                Space::Fixed => {
+                    log::debug!("SQLite's file keeps its size: it was made without auto_vacuum");
+                    return Ok(());
+                }
+                Space::Pages(_) => {}
+            }
+            let most = pace.rows;
+            let step = self.alone(run.id, move |conn| {
+                let begun = Instant::now();
+                rows::give_back_space(conn, most)?;
+                Ok(begun.elapsed())
+            });
+            let took = step.await?;
+            self.pause(pace.adapt(took)).await?;
+        }
+    }
+
+    /// Does `work` in a transaction in which nobody else can take the clean-up over.
+    async fn alone<T, W>(&self, holder: Uuid, work: W) -> Result<T, Failure>
+    where
+        W: FnOnce(&mut Conn<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let transaction = self.0.store.write(move |conn| {
+            let lease_ends = Timestamp::now().after(LEASE);
+            if !job_lease::renew(conn, JOB, holder, lease_ends)? {
+                return Err(Failure::TakenOver);
+            }
+            Ok(work(conn)?)
+        });
+        transaction.await
+    }
+
+    /// Leaves room for others.
+    async fn pause(&self, pause: Duration) -> Result<(), Failure> {
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(Failure::Stopped),
+            () = sleep(pause) => Ok(()),
+        }
+    }
+
+    /// Writes down how the run ended, and lets others begin.
+    async fn end(&self, run: &Run) {
+        let (ended, holder) = (run.clone(), run.id);
+        let ending = self.0.store.write(move |conn| {
+            rows::update_run(conn, &ended)?;
+            rows::forget_runs(conn, KEPT_RUNS)?;
+            job_lease::give_back(conn, JOB, holder)
+        });
+        if let Err(error) = ending.await {
+            log::error!(
+                "the end of a clean-up could not be stored: {}",
+                with_causes(&error)
+            );
+        }
+    }
+}
+
+/// Claims the job for a run, and writes down that it begins.
+fn begin(conn: &mut Conn<'_>, run: &Run) -> Result<(), Refused> {
+    let now = Timestamp::now();
+    let wanted = Wanted {
+        holder: run.id,
+        tick: run.tick,
+        expires_at: now.after(LEASE),
+    };
+    if job_lease::claim(conn, JOB, wanted, now)? {
+        // Nobody else is at work now.
+        rows::end_runs(conn, RUN_GONE, now)?;
+        rows::insert_run(conn, run)?;
+        return Ok(());
+    }
+    let holder = job_lease::find(conn, JOB)?.and_then(|lease| lease.holder);
+    Err(match holder {
+        Some(holder) => Refused::Running { holder },
+        None => Refused::Done,
+    })
+}
+
+/// How much is done at a time. A request that comes in the middle of a batch waits for its end, so a batch is to take
+/// no longer than a request does anyway, and requests have their turn before the next.
+struct Pace {
+    rows: i64,
+    most: i64,
+}
+
+impl Pace {
+    /// What a batch may take.
+    const BATCH: Duration = Duration::from_millis(10);
+    /// The time between two.
+    const PAUSE: Duration = Duration::from_millis(1);
+
+    fn new(most: u32) -> Self {
+        let most = i64::from(most);
+        Self { rows: most, most }
+    }
+
+    /// Learns from how long the last batch took. Gives the pause before the next.
+    fn adapt(&mut self, took: Duration) -> Duration {
+        let fitting = self.rows as f64 * Self::BATCH.as_secs_f64() / took.as_secs_f64().max(1e-6);
+        // At most twice as many as before, for one quick batch says little.
+        self.rows = (fitting as i64).clamp(1, self.most).min(2 * self.rows);
+        Self::PAUSE
+    }
+}
+
+fn log_end(run: &Run, failure: Option<&Failure>) {
+    let took = run.finished_at.map(|end| run.started_at.until(end));
+    let did = format!(
+        "{} records and {} events deleted, {} released, {} expired remain, {:.3} s",
+        run.deleted_records,
+        run.deleted_events,
+        run.released,
+        run.remaining
+            .map_or("an unknown number of".to_owned(), |n| n.to_string()),
+        took.unwrap_or_default().as_secs_f64()
+    );
+    match failure {
+        None => log::info!("cleanup completed: {did}"),
+        Some(Failure::Stopped) => log::info!("cleanup stopped: {did}"),
+        Some(failure) => log::error!("cleanup failed: {}: {did}", with_causes(failure)),
+    }
+}
+
+/// An error with all that caused it.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,227 @@
+//! What a clean-up takes away, batch by batch, and the rows of `cleanup_runs` that tell of it.
+//!
+//! The statements are alike in both databases but for how they name a row: SQLite by its `rowid`, which spares a look-up
+//! by the primary key, PostgreSQL by its `ctid`. There a row that a request is changing is left for the next batch.
+
+use diesel::{
+    prelude::*,
+    sql_query,
+    sql_types::{BigInt, Text},
+};
+
+use super::{
+    Conn, StoreError, on_each,
+    schema::cleanup_runs as runs,
+    types::{Moment, Timestamp, Uuid, text_enum},
+};
+
+text_enum! {
+    /// Why a clean-up was begun.
+    Trigger {
+        /// The service came up.
+        Start => "start",
+        /// Its time had come.
+        Schedule => "schedule",
+        /// Another process had begun it, and died.
+        Takeover => "takeover",
+        /// Somebody gave the command.
+        Command => "command",
+        /// Somebody asked for it over HTTP.
+        Request => "request",
+    }
+}
+
+/// A run, as it is going on or as it ended.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(
+    table_name = runs,
+    check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg),
+    treat_none_as_default_value = false,
+    treat_none_as_null = true
+)]
+pub struct Run {
+    /// Its id; ids sort by the time of the start.
+    pub id: Uuid,
+    /// The process that does it.
+    pub instance: Uuid,
+    /// Why it was begun.
+    pub trigger: Trigger,
+    /// The scheduled time that it answers.
+    pub tick: Option<Timestamp>,
+    /// What had expired by then is taken away.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Expired records that are gone.
+    pub deleted_records: i64,
+    /// Events past their retention that are gone.
+    pub deleted_events: i64,
+    /// Records whose owners were gone.
+    pub released: i64,
+    /// Expired records that are still there.
+    pub remaining: Option<i64>,
+    /// What went wrong.
+    pub error: Option<String>,
+}
+
+/// Adds a run.
+pub fn insert_run(conn: &mut Conn<'_>, run: &Run) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::insert_into(runs::table)
+        .values(run)
+        .execute(c))?;
+    Ok(())
+}
+
+/// Writes down how far a run has come.
+pub fn update_run(conn: &mut Conn<'_>, run: &Run) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::update(runs::table.find(run.id))
+        .set(run)
+        .execute(c))?;
+    Ok(())
+}
+
+/// Ends the runs that nobody will end, with what became of them.
+pub fn end_runs(conn: &mut Conn<'_>, error: &str, now: Timestamp) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::update(runs::table)
+        .filter(runs::finished_at.is_null())
+        .set((runs::finished_at.eq(now), runs::error.eq(error)))
+        .execute(c))?;
+    Ok(())
+}
+
+/// Forgets all but the latest `kept` runs.
+pub fn forget_runs(conn: &mut Conn<'_>, kept: i64) -> Result<(), StoreError> {
+    let forget = sql_query(
+        "DELETE FROM cleanup_runs
+         WHERE id <= (SELECT id FROM cleanup_runs ORDER BY id DESC LIMIT 1 OFFSET $1)",
+    )
+    .bind::<BigInt, _>(kept);
+    on_each!(conn, |c| forget.execute(c))?;
+    Ok(())
+}
+
+/// The latest runs, the newest first.
+pub fn latest_runs(conn: &mut Conn<'_>, most: i64) -> Result<Vec<Run>, StoreError> {
+    Ok(on_each!(conn, |c| runs::table
+        .order(runs::id.desc())
+        .limit(most)
+        .select(Run::as_select())
+        .load(c))?)
+}
+
+/// Deletes at most `most` records that had expired by `now`, the oldest first, but none that is in progress with its
+/// lease running. Gives how many.
+pub fn delete_records(conn: &mut Conn<'_>, now: Timestamp, most: i64) -> Result<i64, StoreError> {
+    let chosen = "SELECT {row} FROM webhook_idempotency
+        WHERE expires_at <= $1 AND NOT (status = 'in_progress' AND lease_expires_at > $2)
+        ORDER BY expires_at LIMIT $3";
+    let sql = delete(conn, "webhook_idempotency", chosen);
+    let delete = sql_query(sql)
+        .bind::<Moment, _>(now)
+        .bind::<Moment, _>(now)
+        .bind::<BigInt, _>(most);
+    Ok(on_each!(conn, |c| delete.execute(c))? as i64)
+}
+
+/// Deletes at most `most` events that no order refers to and that came by `until`, the oldest first. Gives how many.
+pub fn delete_events(conn: &mut Conn<'_>, until: Timestamp, most: i64) -> Result<i64, StoreError> {
+    let chosen = "SELECT {row} FROM webhook_event WHERE order_id IS NULL AND created_at <= $1
+        ORDER BY created_at LIMIT $2";
+    let sql = delete(conn, "webhook_event", chosen);
+    let delete = sql_query(sql)
+        .bind::<Moment, _>(until)
+        .bind::<BigInt, _>(most);
+    Ok(on_each!(conn, |c| delete.execute(c))? as i64)
+}
+
+/// Gives at most `most` keys back whose owners let their leases run out, with what became of them. Gives how many.
+pub fn release_leases(
+    conn: &mut Conn<'_>,
+    error: &str,
+    now: Timestamp,
+    most: i64,
+) -> Result<i64, StoreError> {
+    // The status is spelled out, or SQLite could not tell that the partial index fits.
+    let chosen = "SELECT {row} FROM webhook_idempotency
+        WHERE status = 'in_progress' AND lease_expires_at <= $2
+        ORDER BY lease_expires_at LIMIT $3";
+    let chosen = these(conn, chosen);
+    let sql = format!(
+        "UPDATE webhook_idempotency SET status = 'failed', error_message = $1 WHERE {chosen}"
+    );
+    let release = sql_query(sql)
+        .bind::<Text, _>(error)
+        .bind::<Moment, _>(now)
+        .bind::<BigInt, _>(most);
+    Ok(on_each!(conn, |c| release.execute(c))? as i64)
+}
+
+/// How many records had expired by `now`.
+pub fn count_expired(conn: &mut Conn<'_>, now: Timestamp) -> Result<i64, StoreError> {
+    use super::schema::webhook_idempotency as records;
+    Ok(on_each!(conn, |c| records::table
+        .filter(records::expires_at.le(now))
+        .count()
+        .get_result(c))?)
+}
+
+/// What there is to give back to the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    /// The database sees to it by itself.
+    Managed,
+    /// The file was made without the means: its empty pages are used again, and it never shrinks.
+    Fixed,
+    /// So many empty pages.
+    Pages(i64),
+}
+
+/// What there is to give back.
+pub fn free_space(conn: &mut Conn<'_>) -> Result<Space, StoreError> {
+    const INCREMENTAL: i64 = 2;
+    let Conn::Sqlite(conn) = conn else {
+        return Ok(Space::Managed);
+    };
+    let ask = sql_query(
+        "SELECT auto_vacuum AS mode, freelist_count AS pages FROM pragma_auto_vacuum, pragma_freelist_count",
+    );
+    let found: FreeList = ask.get_result(*conn)?;
+    Ok(match found.mode {
+        INCREMENTAL => Space::Pages(found.pages),
+        _ => Space::Fixed,
+    })
+}
+
+/// Gives at most so many empty pages back; nothing where the database sees to it by itself.
+pub fn give_back_space(conn: &mut Conn<'_>, pages: i64) -> Result<(), StoreError> {
+    use diesel::connection::SimpleConnection as _;
+    if let Conn::Sqlite(conn) = conn {
+        // As a batch, which runs it to its end: a statement that is only begun gives back one page.
+        conn.batch_execute(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    }
+    Ok(())
+}
+
+#[derive(QueryableByName)]
+struct FreeList {
+    #[diesel(sql_type = BigInt)]
+    mode: i64,
+    #[diesel(sql_type = BigInt)]
+    pages: i64,
+}
+
+fn delete(conn: &Conn<'_>, table: &str, chosen: &str) -> String {
+    format!("DELETE FROM {table} WHERE {}", these(conn, chosen))
+}
+
+/// The condition that a row is among those that a query chooses by `{row}`.
+fn these(conn: &Conn<'_>, chosen: &str) -> String {
+    match conn {
+        Conn::Sqlite(_) => format!("rowid IN ({})", chosen.replace("{row}", "rowid")),
+        // An array is fetched row by row; a list of ids would have the whole table read.
+        Conn::Postgres(_) => format!(
+            "ctid = ANY (ARRAY({} FOR UPDATE SKIP LOCKED))",
+            chosen.replace("{row}", "ctid")
+        ),
+    }
+}
