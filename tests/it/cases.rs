@@ -279,7 +279,7 @@ async fn case_replay_headers(engine: Engine) {
     let work = Work::new(|_, _| {
         let mut response = HttpResponse::Created();
         response.insert_header(("Content-Type", "text/plain; charset=utf-8"));
-        response.insert_header(("Location", "/work/1"));
+        response.insert_header(("Location", "/things/1"));
         for header in OF_ONE_ANSWER {
             response.insert_header(header);
         }
@@ -304,7 +304,7 @@ async fn case_replay_headers(engine: Engine) {
     }
     assert_eq!(
         column(&database, "response_headers"),
-        [Some(r#"{"location":"/work/1"}"#.into())]
+        [Some(r#"{"location":"/things/1"}"#.into())]
     );
     assert_eq!(work.runs(), 1);
 }
