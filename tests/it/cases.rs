@@ -1246,7 +1246,7 @@ async fn case_safe_methods(engine: Engine) {
     let methods = ["GET", "HEAD", "OPTIONS"].map(|name| name.parse().expect("a method"));
     for (runs, method) in methods.iter().cycle().take(6).enumerate() {
         let reply = host
-            .method(actix_web::http::Method::clone(method), "/work", "K")
+            .method(actix_web::http::Method::clone(method), "/things", "K")
             .await;
         assert_eq!((told(&reply), work.runs()), ((201, None), runs + 1));
     }

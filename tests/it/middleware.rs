@@ -118,7 +118,7 @@ async fn a_repeated_request_gets_the_first_answer_and_the_handler_runs_once(engi
     let work = Work::new(|run, _| {
         Ok(HttpResponse::Created()
             .insert_header(("Content-Type", "text/plain; charset=utf-8"))
-            .insert_header(("Location", format!("/work/{run}")))
+            .insert_header(("Location", format!("/things/{run}")))
             .insert_header(("ETag", "\"é\""))
             .append_header(("Link", "</a>; rel=next"))
             .append_header(("Link", "</b>; rel=prev"))
@@ -269,7 +269,7 @@ async fn headers_of_one_client_or_one_moment_are_not_stored_even_if_asked_for(en
             .insert_header(("WWW-Authenticate", "Bearer"))
             .insert_header(("Keep-Alive", "timeout=5"))
             .insert_header(("Date", "Thu, 01 Jan 1970 00:00:00 GMT"))
-            .insert_header(("Location", "/work"))
+            .insert_header(("Location", "/things"))
             .insert_header(("X-Mine", "1"))
             .insert_header(("Content-Encoding", "of-its-own"))
             .finish())
@@ -315,7 +315,7 @@ async fn the_record_tells_the_operator_what_was_asked(engine: Engine) {
     };
     all("webhook_type", "http");
     all("method", "POST");
-    all("path", "/work");
+    all("path", "/things");
     all("source_ip", "127.0.0.1");
     all("scope", "http");
 }
@@ -426,7 +426,7 @@ async fn another_request_under_a_known_key_is_refused_and_the_record_untouched(e
     let work = Work::counting();
     let host = Host::new(&database, &work, |it| it).await;
     let known = Call {
-        path: "/work?x=1".to_owned(),
+        path: "/things?x=1".to_owned(),
         ..call("K")
     };
     let first = host.send(&known).await;
@@ -437,11 +437,11 @@ async fn another_request_under_a_known_key_is_refused_and_the_record_untouched(e
             ..known.clone()
         },
         Call {
-            path: "/work?x=2".to_owned(),
+            path: "/things?x=2".to_owned(),
             ..known.clone()
         },
         Call {
-            path: "/work".to_owned(),
+            path: "/things".to_owned(),
             ..known.clone()
         },
         Call {
@@ -454,7 +454,7 @@ async fn another_request_under_a_known_key_is_refused_and_the_record_untouched(e
     for other in &others {
         assert_eq!(refused(&host.send(other).await), mismatch(), "{other:?}");
     }
-    let put = host.method(Method::PUT, "/work?x=1", "K").await;
+    let put = host.method(Method::PUT, "/things?x=1", "K").await;
     assert_eq!(refused(&put), mismatch());
     assert_eq!(snapshot(&database), before);
     let parameters = known
@@ -933,25 +933,27 @@ async fn other_methods_pass_through(engine: Engine) {
     let host = Host::new(&database, &work, |it| it).await;
     let others = [Method::GET, Method::HEAD, Method::OPTIONS, Method::DELETE];
     for (place, method) in others.iter().cycle().take(8).enumerate() {
-        let reply = host.method(method.clone(), "/work", "K").await;
+        let reply = host.method(method.clone(), "/things", "K").await;
         assert_eq!(told(&reply), (201, None), "{method}");
         assert_eq!(work.runs(), place + 1, "{method}");
     }
     assert_eq!(records(&database), 0);
     for method in [Method::POST, Method::PUT, Method::PATCH] {
         for replayed in ["false", "true"] {
-            let reply = host.method(method.clone(), "/work", method.as_str()).await;
+            let reply = host
+                .method(method.clone(), "/things", method.as_str())
+                .await;
             assert_eq!(told(&reply), (201, Some(replayed)), "{method}");
         }
     }
 
     let host = Host::new(&database, &work, |it| it.methods([Method::DELETE])).await;
     assert_eq!(
-        told(&host.method(Method::POST, "/work", "D").await),
+        told(&host.method(Method::POST, "/things", "D").await),
         (201, None)
     );
     for replayed in ["false", "true"] {
-        let reply = host.method(Method::DELETE, "/work", "D").await;
+        let reply = host.method(Method::DELETE, "/things", "D").await;
         assert_eq!(told(&reply), (201, Some(replayed)));
     }
 }

@@ -248,7 +248,7 @@ impl Drop for Watch {
 
 pub fn call(key: &str) -> Call {
     Call {
-        path: "/work".to_owned(),
+        path: "/things".to_owned(),
         headers: Vec::new(),
         body: br#"{"a":1}"#.to_vec(),
     }
