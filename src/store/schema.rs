@@ -227,6 +227,7 @@ diesel::table! {
         expires_at -> Moment,
         response_headers -> Nullable<Document>,
         response_encoding -> Nullable<Text>,
+        events -> Nullable<Document>,
     }
 }
 
@@ -239,6 +240,7 @@ diesel::table! {
         holder -> Nullable<Id>,
         expires_at -> Moment,
         last_tick -> Nullable<Moment>,
+        deleted_before -> BigInt,
     }
 }
 
@@ -258,6 +260,74 @@ diesel::table! {
         released -> BigInt,
         remaining -> Nullable<BigInt>,
         error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    traffic_hours (id) {
+        id -> Id,
+        hour -> Moment,
+        instance -> Id,
+        received -> BigInt,
+        first -> BigInt,
+        replayed -> BigInt,
+        duplicate_events -> BigInt,
+        conflicts -> BigInt,
+        mismatched -> BigInt,
+        in_progress_rejected -> BigInt,
+        signature_rejected -> BigInt,
+        malformed -> BigInt,
+        failed -> BigInt,
+        orders -> BigInt,
+        first_latency -> Binary,
+        replayed_latency -> Binary,
+        lookup_latency -> Binary,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Id;
+
+    retailer_activity (retailer_id) {
+        retailer_id -> Id,
+        last_at_s -> BigInt,
+        week -> BigInt,
+        longest_s -> BigInt,
+        longest_before_s -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::Moment;
+
+    statistics_snapshots (hour) {
+        hour -> Moment,
+        taken_at -> Moment,
+        active -> BigInt,
+        expired -> BigInt,
+        in_progress -> BigInt,
+        completed -> BigInt,
+        failed -> BigInt,
+        total -> BigInt,
+        size_bytes -> BigInt,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    alerts (name, instance) {
+        name -> Text,
+        instance -> Id,
+        since -> Moment,
+        seen_at -> Moment,
+        detail -> Text,
     }
 }
 
