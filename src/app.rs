@@ -10,9 +10,14 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     config::Config,
-    idempotency::Terms,
+    idempotency::{Lookups, Terms},
     intake::{Intake, Settings},
-    jobs::{self, cleanup::Cleanup},
+    jobs::{
+        self,
+        cleanup::Cleanup,
+        watch::{Board, Watch},
+    },
+    statistics::{Limits, Traffic},
     store::{Store, StoreError, StoreOptions, readiness::Probe, types::Uuid},
     web::{
         self, State,
@@ -57,7 +62,7 @@ pub struct Application {
     store: Store,
     cleanup: Cleanup,
     stop_jobs: watch::Sender<()>,
-    jobs: [JoinHandle<()>; 2],
+    jobs: [JoinHandle<()>; 3],
 }
 
 /// What stops a service. Cheap to clone.
@@ -99,10 +104,13 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     let state = Arc::new(state(config, store.clone())?);
     let cleanup = state.cleanup.clone();
     let (stop_jobs, stopped) = watch::channel(());
-    let replays = state.intake.replays();
+    let (replays, traffic) = (state.intake.replays(), state.traffic.clone());
+    let watching = watching(&state);
     let (server, address) = listen(state)?;
+    let counting = jobs::counters::run(replays, traffic, store.clone(), stopped.clone());
     let jobs = [
-        tokio::spawn(jobs::replay_counts::run(replays, store.clone(), stopped)),
+        tokio::spawn(counting),
+        tokio::spawn(watching.run(stopped)),
         jobs::schedule::start(cleanup.clone(), schedule, at_once).await?,
     ];
     Ok(Application {
@@ -127,30 +135,51 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
             lease: config.idempotency_lease,
         },
     };
-    let intake = Intake::new(store.clone(), settings, web::reply::encode);
+    let instance = Uuid::random();
+    log::info!("this is instance {instance}");
+    let traffic = Arc::new(Traffic::new(instance));
+    let lookups = Lookups::counted_by(traffic.clone());
+    let intake = Intake::new(store.clone(), settings, web::reply::encode, lookups);
     let patience = config.request_timeout.min(PROBING);
     Ok(State {
         probe: Probe::new(store.clone(), config.ready_min_disk_bytes, patience),
         diagnoses: Budget::default(),
-        cleanup: cleanup(&config, store.clone()),
+        cleanup: cleanup(&config, store.clone(), instance),
         limits: RateLimits::new(&config),
         once: web::api::idempotency(&config, store.clone(), &intake),
         intake,
-        metrics: Metrics::new()?,
+        metrics: Metrics::new(&store, &traffic)?,
+        traffic,
+        board: Board::default(),
         schemas: Schemas::of(&web::openapi::document())?,
         config,
         store,
     })
 }
 
-/// Does the clean-ups of this process.
-pub fn cleanup(config: &Config, store: Store) -> Cleanup {
+/// What looks at the service of this process.
+fn watching(state: &State) -> Watch {
+    let config = &state.config;
+    Watch {
+        store: state.store.clone(),
+        traffic: state.traffic.clone(),
+        limits: Limits {
+            table_bytes: config.alert_table_bytes,
+            lookup: config.alert_lookup,
+            signature_failures: config.alert_signature_failures,
+            silence: config.alert_silence,
+        },
+        schedule: config.cleanup_schedule.clone(),
+        board: state.board.clone(),
+    }
+}
+
+/// Does the clean-ups of a process, which `instance` tells from others.
+pub fn cleanup(config: &Config, store: Store, instance: Uuid) -> Cleanup {
     let settings = jobs::cleanup::Settings {
         batch: config.cleanup_batch,
         event_retention: config.event_retention,
     };
-    let instance = Uuid::random();
-    log::info!("this is instance {instance}");
     Cleanup::new(store, settings, instance)
 }
 

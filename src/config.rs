@@ -52,6 +52,14 @@ pub struct Config {
     pub cleanup_on_start: bool,
     /// `CLEANUP_BATCH`
     pub cleanup_batch: u32,
+    /// `ALERT_TABLE_BYTES`
+    pub alert_table_bytes: u64,
+    /// `ALERT_LOOKUP_MS`
+    pub alert_lookup: Duration,
+    /// `ALERT_SIGNATURE_FAILURES`, in a minute.
+    pub alert_signature_failures: u64,
+    /// `ALERT_SILENCE`
+    pub alert_silence: Duration,
     /// `MAX_BODY_BYTES`
     pub max_body_bytes: usize,
     /// `REQUEST_TIMEOUT`
@@ -165,6 +173,10 @@ impl Default for Config {
             cleanup_schedule: Schedule::hourly(),
             cleanup_on_start: true,
             cleanup_batch: 1_000,
+            alert_table_bytes: 500_000_000,
+            alert_lookup: Duration::from_millis(100),
+            alert_signature_failures: 60,
+            alert_silence: 12 * HOUR,
             max_body_bytes: 3_145_728,
             request_timeout: Duration::from_secs(10),
             rate_limit: true,
@@ -319,6 +331,22 @@ impl Config {
             |text| parsed(text, "true or false"),
         )?;
         read(get, "CLEANUP_BATCH", &mut config.cleanup_batch, positive)?;
+        read(
+            get,
+            "ALERT_TABLE_BYTES",
+            &mut config.alert_table_bytes,
+            whole,
+        )?;
+        read(get, "ALERT_LOOKUP_MS", &mut config.alert_lookup, |text| {
+            positive(text).map(|ms: u32| Duration::from_millis(ms.into()))
+        })?;
+        read(
+            get,
+            "ALERT_SIGNATURE_FAILURES",
+            &mut config.alert_signature_failures,
+            whole,
+        )?;
+        read(get, "ALERT_SILENCE", &mut config.alert_silence, retention)?;
         read(get, "MAX_BODY_BYTES", &mut config.max_body_bytes, positive)?;
         read(
             get,
@@ -355,7 +383,7 @@ impl Config {
             get,
             "READY_MIN_DISK_BYTES",
             &mut config.ready_min_disk_bytes,
-            |text| parsed(text, "a whole number"),
+            whole,
         )?;
         read(get, "LOG_FORMAT", &mut config.log_format, |text| {
             text.parse().map_err(str::to_owned)
@@ -405,6 +433,10 @@ fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String>
             .then_some(number)
             .ok_or_else(|| format!("allowed is {ALLOWED}"))
     })
+}
+
+fn whole(text: &str) -> Result<u64, String> {
+    parsed(text, "a whole number")
 }
 
 fn switch(text: &str) -> Result<bool, String> {
@@ -540,6 +572,10 @@ mod tests {
             ("CLEANUP_SCHEDULE", "0 0 30 2 *"),
             ("CLEANUP_ON_START", "yes"),
             ("CLEANUP_BATCH", "0"),
+            ("ALERT_TABLE_BYTES", "500MB"),
+            ("ALERT_LOOKUP_MS", "0"),
+            ("ALERT_SIGNATURE_FAILURES", "-1"),
+            ("ALERT_SILENCE", "12"),
             ("MAX_BODY_BYTES", "3MB"),
             ("IDEMPOTENCY_TTL", "300years"),
             ("REQUEST_TIMEOUT", "-1s"),

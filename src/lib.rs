@@ -21,6 +21,7 @@
 //! | [`provider`] | signatures and payloads |
 //! | [`idempotency`] | keys, fingerprints, claims, replays |
 //! | [`commerce`] | catalogues, orders, money, replies to customers |
+//! | [`statistics`] | what an operator looks at: counts, sizes, latencies, alerts |
 //! | [`access`] | who may use the API: clients, tokens, scopes |
 //! | [`store`] | both databases through one Diesel code |
 //! | [`config`], [`schedule`], [`secret`] | what everything is built from |
@@ -38,5 +39,6 @@ pub mod logging;
 pub mod provider;
 pub mod schedule;
 pub mod secret;
+pub mod statistics;
 pub mod store;
 pub mod web;

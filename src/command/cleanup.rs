@@ -7,7 +7,10 @@ use crate::{
     app,
     config::Config,
     jobs::cleanup::Cleanup,
-    store::{cleanup::Trigger, types::Timestamp},
+    store::{
+        cleanup::Trigger,
+        types::{Timestamp, Uuid},
+    },
     web::api::admin::CleanupResource,
 };
 
@@ -17,7 +20,7 @@ pub async fn run(config: Config) -> Result<(), CommandError> {
     let terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
     let store = app::open_store(&config).await?;
-    let cleanup = app::cleanup(&config, store.clone());
+    let cleanup = app::cleanup(&config, store.clone(), Uuid::random());
     actix_web::rt::spawn(stop_on(terminate, interrupt, cleanup.clone()));
     let outcome = clean_up(&cleanup).await;
     store.close().await;

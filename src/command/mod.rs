@@ -11,6 +11,7 @@ mod replay;
 mod retailer;
 mod sender;
 mod serve;
+mod stats;
 mod token;
 
 use clap::{Parser, Subcommand};
@@ -48,6 +49,8 @@ enum Command {
     Explain(explain::Args),
     /// Delete what has expired now, and print what came of it
     Cleanup,
+    /// Print what came and what came of it, how much there is, and what is the matter
+    Stats(stats::Args),
     /// Print the OpenAPI document
     Openapi,
     /// Add or list the retailers whose customers write
@@ -160,6 +163,7 @@ async fn execute(cli: Cli, config: Config) -> Result<(), CommandError> {
         Command::Replay(args) => replay::run(args, config).await,
         Command::Explain(args) => explain::run(&args, &config),
         Command::Cleanup => cleanup::run(config).await,
+        Command::Stats(args) => stats::run(args, config).await,
         Command::Openapi => openapi::run(),
         Command::Retailer(command) => retailer::run(command, config).await,
         Command::Catalog(command) => catalog::run(command, config).await,
@@ -186,6 +190,8 @@ mod tests {
             "hookonce migrate",
             "hookonce openapi",
             "hookonce cleanup",
+            "hookonce stats",
+            "hookonce stats --json --window 720h",
             "hookonce demo --keep",
             "hookonce replay fixtures a.form --url http://127.0.0.1:1 --key K --times 2 --concurrency 3 --unique --dry-run",
             "hookonce retailer add --name N --phone +14155238886 --phone-number-id 1 --currency USD",
@@ -211,6 +217,7 @@ mod tests {
             "hookonce retailer add --name N --phone +14155238886 --currency XXX",
             "hookonce replay",
             "hookonce replay f --times 0",
+            "hookonce stats --window 31d",
             "hookonce explain",
             "hookonce explain f --peer proxy",
             "hookonce catalog import c.csv --retailer 7",

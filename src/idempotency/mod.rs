@@ -3,12 +3,14 @@
 
 pub mod fingerprint;
 mod key;
+mod lookups;
 mod replays;
 mod reply;
 pub mod two_phase;
 
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use key::{IdempotencyKey, InvalidKey};
+pub use lookups::Lookups;
 pub use replays::ReplayTally;
 pub use reply::StoredReply;
 
@@ -87,11 +89,12 @@ pub fn claim(
     conn: &mut Conn<'_>,
     request: &KeyedRequest,
     terms: Terms,
+    lookups: &Lookups,
     now: Timestamp,
 ) -> Result<Claim, StoreError> {
     let (scope, key) = (&*request.scope, request.key.as_str());
     // Asked first, for a replay then needs no lock and no disk write.
-    let known = rows::find(conn, scope, key)?;
+    let known = lookups.timed(now, || rows::find(conn, scope, key))?;
     if let Some(standing) = known.as_ref().filter(|record| stands(record, now)) {
         return judge(standing, request, now);
     }

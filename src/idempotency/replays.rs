@@ -21,18 +21,13 @@ impl ReplayTally {
 
     /// Counts one replay.
     pub fn note(&self, record: Uuid, at: Timestamp) {
-        let mut replays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if replays.len() < Self::MOST || replays.contains_key(&record) {
-            let (times, last) = replays.entry(record).or_insert((0, at));
-            *times += 1;
-            *last = at.max(*last);
-        }
+        self.remember([(record, (1, at))]);
     }
 
     /// Writes what was counted to the records.
     ///
     /// # Errors
-    /// Where the database does not take it; the counts are dropped.
+    /// Where the database does not take it. The counts are kept for the next time, but for those that it may have taken.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
         let replays = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if replays.is_empty() {
@@ -41,12 +36,27 @@ impl ReplayTally {
         // Sorted, so that two instances lock rows in the same order.
         let mut replays: Vec<_> = replays.into_iter().collect();
         replays.sort_unstable_by_key(|(id, _)| *id);
-        store
-            .write(move |conn| {
-                replays
-                    .into_iter()
-                    .try_for_each(|(id, (times, at))| rows::count_replays(conn, id, times, at))
-            })
-            .await
+        let counted = replays.clone();
+        let writing = store.write(move |conn| {
+            replays
+                .into_iter()
+                .try_for_each(|(id, (times, at))| rows::count_replays(conn, id, times, at))
+        });
+        let outcome = writing.await;
+        if outcome.as_ref().is_err_and(|error| !error.may_be_done()) {
+            self.remember(counted);
+        }
+        outcome
+    }
+
+    fn remember(&self, counted: impl IntoIterator<Item = (Uuid, (i64, Timestamp))>) {
+        let mut replays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (record, (times, at)) in counted {
+            if replays.len() < Self::MOST || replays.contains_key(&record) {
+                let (sum, last) = replays.entry(record).or_insert((0, at));
+                *sum += times;
+                *last = at.max(*last);
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{Claim, KeyedRequest, Owned, StoredReply, Terms};
+use super::{Claim, KeyedRequest, Lookups, Owned, StoredReply, Terms};
 use crate::store::{
     Conn, Store, StoreError, idempotency as rows,
     types::{Timestamp, Uuid},
@@ -32,6 +32,8 @@ pub struct TwoPhase {
     pub terms: Terms,
     /// How long the database is waited for.
     pub timeout: Duration,
+    /// Who is told how long keys are looked up for.
+    pub lookups: Lookups,
     store: Store,
     runtime: Option<Handle>,
 }
@@ -124,6 +126,7 @@ impl TwoPhase {
         Self {
             terms,
             timeout,
+            lookups: Lookups::default(),
             store,
             runtime: Handle::try_current().ok(),
         }
@@ -134,9 +137,9 @@ impl TwoPhase {
     /// # Errors
     /// Where the work is not ours to do: see [`TwoPhaseError`].
     pub async fn begin(&self, request: KeyedRequest) -> Result<Begun, TwoPhaseError> {
-        let terms = self.terms;
+        let (terms, lookups) = (self.terms, self.lookups.clone());
         let mut claiming = self.write(move |conn| {
-            let claim = super::claim(conn, &request, terms, Timestamp::now())?;
+            let claim = super::claim(conn, &request, terms, &lookups, Timestamp::now())?;
             Ok((claim, request))
         });
         let deadline = Instant::now() + self.timeout;

@@ -12,8 +12,8 @@ use self::transaction::{Done, Transaction};
 use crate::{
     commerce::shop::Shops,
     idempotency::{
-        self, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, ReplayTally, StoredReply,
-        Terms,
+        self, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups, ReplayTally,
+        StoredReply, Terms,
     },
     provider::{Delivery, Provider},
     store::{
@@ -40,6 +40,7 @@ pub struct Intake {
     encode: fn(Reply) -> StoredReply,
     shops: Arc<Shops>,
     replays: Arc<ReplayTally>,
+    lookups: Lookups,
 }
 
 /// A delivery with what its request says beside the body.
@@ -94,6 +95,8 @@ pub struct Answer {
     pub replayed: bool,
     /// What became of the events that were looked at: none where the key's record answered.
     pub events: Vec<EventReport>,
+    /// The retailers that it was for: none where the key's record answered.
+    pub retailers: Vec<Uuid>,
 }
 
 /// Why a delivery was not acted on.
@@ -124,13 +127,20 @@ pub enum IntakeError {
 
 impl Intake {
     /// Builds the intake over a store; `encode` puts a reply into the form in which it is stored and sent.
-    pub fn new(store: Store, settings: Settings, encode: fn(Reply) -> StoredReply) -> Self {
+    /// `lookups` is told how long keys are looked up for.
+    pub fn new(
+        store: Store,
+        settings: Settings,
+        encode: fn(Reply) -> StoredReply,
+        lookups: Lookups,
+    ) -> Self {
         Self {
             store,
             settings,
             encode,
             shops: Arc::default(),
             replays: Arc::default(),
+            lookups,
         }
     }
 
@@ -142,6 +152,11 @@ impl Intake {
     /// The replays that wait to be written to their records.
     pub fn replays(&self) -> Arc<ReplayTally> {
         self.replays.clone()
+    }
+
+    /// Who is told how long keys are looked up for.
+    pub fn lookups(&self) -> Lookups {
+        self.lookups.clone()
     }
 
     /// Acts on a delivery that came at `now`, or gives the answer that it got before. Waits until `deadline` for
@@ -190,6 +205,7 @@ impl Intake {
                 inbound: inbound.clone(),
                 request: request.clone(),
                 terms: self.settings.terms,
+                lookups: self.lookups.clone(),
                 encode: self.encode,
                 shops: self.shops.clone(),
                 foreseen: std::mem::take(&mut foreseen),
@@ -278,6 +294,7 @@ impl Answer {
             reply,
             replayed: true,
             events: Vec::new(),
+            retailers: Vec::new(),
         }
     }
 }

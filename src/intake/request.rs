@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Intake, IntakeError};
 use crate::{
-    idempotency::{self, Claim, KeyedRequest, StoredReply, Terms},
+    idempotency::{self, Claim, KeyedRequest, Lookups, StoredReply, Terms},
     store::{
         Conn, StoreError,
         types::{Timestamp, Uuid},
@@ -40,7 +40,7 @@ impl From<StoreError> for Undone {
 
 /// What the transaction did.
 enum Outcome {
-    Answered(StoredReply),
+    Answered(Done),
     Replayed { record: Uuid, reply: StoredReply },
 }
 
@@ -65,10 +65,10 @@ impl Intake {
             ttl,
             ..self.settings.terms
         };
-        let keyed = request.clone();
+        let (keyed, lookups) = (request.clone(), self.lookups.clone());
         let writing = self
             .store
-            .write(move |conn| transact(conn, keyed, terms, now, work));
+            .write(move |conn| transact(conn, keyed, terms, &lookups, now, work));
         let outcome = match tokio::time::timeout_at(deadline, writing).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(IntakeError::Timeout),
@@ -83,10 +83,11 @@ impl Intake {
                 self.replays.note(record, now);
                 Answer::replay(reply)
             }
-            Outcome::Answered(reply) => Answer {
-                reply,
+            Outcome::Answered(done) => Answer {
+                reply: done.reply,
                 replayed: false,
                 events: Vec::new(),
+                retailers: done.retailer_id.into_iter().collect(),
             },
         })
     }
@@ -112,6 +113,7 @@ fn transact<F>(
     conn: &mut Conn<'_>,
     request: Option<KeyedRequest>,
     terms: Terms,
+    lookups: &Lookups,
     now: Timestamp,
     work: F,
 ) -> Result<Outcome, IntakeError>
@@ -120,7 +122,7 @@ where
 {
     let owned = match &request {
         None => None,
-        Some(request) => match idempotency::claim(conn, request, terms, now)? {
+        Some(request) => match idempotency::claim(conn, request, terms, lookups, now)? {
             Claim::Ours(owned) => Some(owned),
             Claim::Replay { record, reply } => return Ok(Outcome::Replayed { record, reply }),
             Claim::Mismatch => return Err(IntakeError::KeyMismatch),
@@ -150,5 +152,5 @@ where
         // Cannot be: the claim is of this transaction. If it were, all of it must go.
         return Err(IntakeError::KeyMismatch);
     }
-    Ok(Outcome::Answered(done.reply))
+    Ok(Outcome::Answered(done))
 }

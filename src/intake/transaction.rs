@@ -1,6 +1,10 @@
 //! The one transaction in which a delivery is acted on.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Answer, EventReport, Inbound, IntakeError, Reply,
@@ -13,7 +17,7 @@ use crate::{
         reply,
         shop::Shops,
     },
-    idempotency::{self, Claim, KeyedRequest, Owned, StoredReply, Terms},
+    idempotency::{self, Claim, KeyedRequest, Lookups, Owned, StoredReply, Terms},
     provider::{Address, Content, Event, Provider, ReplyForm, StatusChange},
     store::{
         Conn, StoreError,
@@ -29,6 +33,7 @@ pub(super) struct Transaction {
     pub inbound: Arc<Inbound>,
     pub request: Option<KeyedRequest>,
     pub terms: Terms,
+    pub lookups: Lookups,
     pub encode: fn(Reply) -> StoredReply,
     pub shops: Arc<Shops>,
     /// The plan for each event, where it could be made before.
@@ -99,9 +104,11 @@ impl Transaction {
         if let Some(owned) = owned {
             self.complete(conn, owned, &reply, &told)?;
         }
+        let retailers: BTreeSet<_> = told.iter().filter_map(|told| told.retailer_id).collect();
         Ok(Answer {
             reply,
             replayed: !told.is_empty() && told.iter().all(|told| told.report.known),
+            retailers: retailers.into_iter().collect(),
             events: told.into_iter().map(|told| told.report).collect(),
         })
     }
@@ -113,7 +120,8 @@ impl Transaction {
         let Some(request) = &self.request else {
             return Ok(None);
         };
-        let claim = idempotency::claim(conn, request, self.terms, self.now)?;
+        let (terms, lookups) = (self.terms, &self.lookups);
+        let claim = idempotency::claim(conn, request, terms, lookups, self.now)?;
         if claim != Claim::Mismatch || self.inbound.key.is_some() {
             return Ok(Some(claim));
         }
@@ -122,7 +130,8 @@ impl Transaction {
             key: format!("{}.{content}", request.key).parse()?,
             ..request.clone()
         };
-        Ok(Some(idempotency::claim(conn, &own, self.terms, self.now)?))
+        let claim = idempotency::claim(conn, &own, terms, lookups, self.now)?;
+        Ok(Some(claim))
     }
 
     fn complete(

@@ -13,9 +13,10 @@ use tokio::{
 };
 
 use crate::store::{
-    Conn, Store, StoreError,
+    Conn, Store, StoreError, alerts,
     cleanup::{self as rows, Run, Space, Trigger},
     job_lease::{self, Wanted},
+    statistics::{self, Snapshot},
     types::{Timestamp, Uuid},
 };
 
@@ -68,7 +69,7 @@ pub struct Report {
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The process is to end.
-    #[error("the clean-up was stopped before its end")]
+    #[error("{}", rows::STOPPED)]
     Stopped,
     /// Another has taken it over.
     #[error("the clean-up was taken over by another, for its lease had run out")]
@@ -241,6 +242,7 @@ impl Cleanup {
             .store
             .read(move |conn| rows::count_expired(conn, now));
         run.remaining = Some(counting.await?);
+        self.keep_statistics(run).await?;
         self.give_space_back(run).await
     }
 
@@ -274,6 +276,33 @@ impl Cleanup {
             }
             self.pause(pace.adapt(took)).await?;
         }
+    }
+
+    /// Adds up what was counted apart, takes the snapshot of this hour, and forgets what is too old to be shown.
+    async fn keep_statistics(&self, run: &Run) -> Result<(), Failure> {
+        /// The series reach back 30 days.
+        const KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+        /// Long after anybody believes an alert that nobody has seen since.
+        const ALERTS_KEPT: Duration = Duration::from_secs(60 * 60);
+        let most = i64::from(self.0.settings.batch);
+        let fold = move |conn: &mut Conn<'_>| statistics::fold_counts(conn, most);
+        while self.alone(run.id, fold).await? >= most {
+            self.pause(Pace::PAUSE).await?;
+        }
+        let now = Timestamp::now();
+        let looking = self.0.store.snapshot(move |conn| {
+            let records = statistics::records(conn, now)?.into_values().sum();
+            let size = statistics::size(conn)?;
+            Ok::<_, StoreError>(Snapshot::of(records, size, now))
+        });
+        let snapshot = looking.await?;
+        self.alone(run.id, move |conn| {
+            statistics::put_snapshot(conn, &snapshot)?;
+            statistics::forget_snapshots(conn, now.before(KEPT))?;
+            statistics::fold_hours(conn, now.before(KEPT).hour())?;
+            alerts::forget(conn, now.before(ALERTS_KEPT))
+        })
+        .await
     }
 
     /// Gives SQLite's empty pages back to the file system.
@@ -331,7 +360,7 @@ impl Cleanup {
         let (ended, holder) = (run.clone(), run.id);
         let ending = self.0.store.write(move |conn| {
             rows::update_run(conn, &ended)?;
-            rows::forget_runs(conn, KEPT_RUNS)?;
+            rows::forget_runs(conn, JOB, KEPT_RUNS)?;
             job_lease::give_back(conn, JOB, holder)
         });
         if let Err(error) = ending.await {

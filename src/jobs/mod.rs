@@ -1,5 +1,6 @@
 //! What the service does by itself, beside answering requests.
 
 pub mod cleanup;
-pub mod replay_counts;
+pub mod counters;
 pub mod schedule;
+pub mod watch;

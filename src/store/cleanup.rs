@@ -64,6 +64,21 @@ pub struct Run {
     pub error: Option<String>,
 }
 
+/// The error of a run that was stopped before its end, which is no failure: the next goes on.
+pub const STOPPED: &str = "the clean-up was stopped before its end";
+
+impl Run {
+    /// How long it took.
+    pub fn duration(&self) -> Option<std::time::Duration> {
+        self.finished_at.map(|end| self.started_at.until(end))
+    }
+
+    /// Whether something went wrong.
+    pub fn is_failure(&self) -> bool {
+        self.error.as_deref().is_some_and(|error| error != STOPPED)
+    }
+}
+
 /// Adds a run.
 pub fn insert_run(conn: &mut Conn<'_>, run: &Run) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::insert_into(runs::table)
@@ -89,24 +104,46 @@ pub fn end_runs(conn: &mut Conn<'_>, error: &str, now: Timestamp) -> Result<(), 
     Ok(())
 }
 
-/// Forgets all but the latest `kept` runs.
-pub fn forget_runs(conn: &mut Conn<'_>, kept: i64) -> Result<(), StoreError> {
-    let forget = sql_query(
-        "DELETE FROM cleanup_runs
-         WHERE id <= (SELECT id FROM cleanup_runs ORDER BY id DESC LIMIT 1 OFFSET $1)",
-    )
-    .bind::<BigInt, _>(kept);
+/// Forgets all but the latest `kept` runs, but not how much they deleted.
+pub fn forget_runs(conn: &mut Conn<'_>, job: &str, kept: i64) -> Result<(), StoreError> {
+    const FORGOTTEN: &str = "FROM cleanup_runs
+        WHERE id <= (SELECT id FROM cleanup_runs ORDER BY id DESC LIMIT 1 OFFSET $1)";
+    let remember = sql_query(format!(
+        "UPDATE job_lease SET deleted_before = deleted_before
+             + (SELECT CAST(coalesce(sum(deleted_records), 0) AS BIGINT) {FORGOTTEN}) WHERE name = $2"
+    ))
+    .bind::<BigInt, _>(kept)
+    .bind::<Text, _>(job);
+    on_each!(conn, |c| remember.execute(c))?;
+    let forget = sql_query(format!("DELETE {FORGOTTEN}")).bind::<BigInt, _>(kept);
     on_each!(conn, |c| forget.execute(c))?;
     Ok(())
 }
 
-/// The latest runs, the newest first.
-pub fn latest_runs(conn: &mut Conn<'_>, most: i64) -> Result<Vec<Run>, StoreError> {
+/// How many records all runs have deleted.
+pub fn deleted_total(conn: &mut Conn<'_>) -> Result<i64, StoreError> {
+    #[derive(QueryableByName)]
+    struct Total {
+        #[diesel(sql_type = BigInt)]
+        total: i64,
+    }
+    let query = sql_query(
+        "SELECT CAST(coalesce((SELECT sum(deleted_records) FROM cleanup_runs), 0)
+             + coalesce((SELECT sum(deleted_before) FROM job_lease), 0) AS BIGINT) AS total",
+    );
+    let total: Total = on_each!(conn, |c| query.get_result(c))?;
+    Ok(total.total)
+}
+
+/// The last run that has ended, if there is one.
+pub fn last_ended(conn: &mut Conn<'_>) -> Result<Option<Run>, StoreError> {
     Ok(on_each!(conn, |c| runs::table
+        .filter(runs::finished_at.is_not_null())
         .order(runs::id.desc())
-        .limit(most)
+        .limit(1)
         .select(Run::as_select())
-        .load(c))?)
+        .get_result(c)
+        .optional())?)
 }
 
 /// Deletes at most `most` records that had expired by `now`, the oldest first, but none that is in progress with its

@@ -1,5 +1,6 @@
 //! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
 
+pub mod alerts;
 pub mod bookings;
 mod cached;
 pub mod cleanup;
@@ -8,6 +9,7 @@ pub mod events;
 pub mod idempotency;
 pub mod job_lease;
 pub mod ledger;
+mod load;
 pub mod message_status;
 mod migrations;
 pub mod orders;
@@ -18,10 +20,12 @@ pub mod readiness;
 pub mod retailers;
 mod schema;
 mod sqlite;
+pub mod statistics;
 pub mod totals;
 pub mod types;
 mod url;
 
+pub use load::{Load, PoolLoad};
 pub use url::DatabaseUrl;
 
 use cached::Fixed;
@@ -75,6 +79,11 @@ impl StoreError {
             Self::Query(QueryError::BrokenTransactionManager) => true,
             Self::Query(_) | Self::Migration(_) | Self::Unreadable(_) | Self::Panicked(_) => false,
         }
+    }
+
+    /// Whether what was asked may be done all the same: a connection that is lost while it commits tells neither.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Self::Commit(_) | Self::Closed)
     }
 
     /// Whether a value that must be unique belongs to another row.
@@ -253,6 +262,38 @@ impl Store {
         }
     }
 
+    /// Does `work` that changes nothing, and sees the database as it is at one moment, however many queries it makes.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn snapshot<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.snapshot(work).await,
+            Self::Postgres(postgres) => postgres.snapshot(work).await,
+        }
+    }
+
+    /// How busy it is now.
+    pub fn load(&self) -> Load {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.load(),
+            Self::Postgres(postgres) => postgres.load(),
+        }
+    }
+
+    /// How many writes its writer has gathered into one transaction, again and again.
+    pub fn batch_sizes(&self) -> prometheus::Histogram {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.batch_sizes(),
+            Self::Postgres(postgres) => postgres.batch_sizes(),
+        }
+    }
+
     /// How many bytes are free where a SQLite file is. None for memory and for a server, whose disk is not seen from
     /// here. Blocks.
     ///
@@ -271,6 +312,19 @@ impl Store {
             sqlite.close().await;
         }
     }
+}
+
+/// Does `work` that changes nothing in a transaction that begins so.
+fn in_transaction<T, E, F>(conn: &mut Conn<'_>, begin: Fixed, work: F) -> Result<T, E>
+where
+    F: FnOnce(&mut Conn<'_>) -> Result<T, E>,
+    E: From<StoreError>,
+{
+    conn.execute(begin)?;
+    let outcome = guarded(work, conn);
+    // There is nothing to commit, and this ends it whatever has become of it.
+    conn.execute(Fixed("ROLLBACK"))?;
+    outcome
 }
 
 /// Runs `work` with the connection; a panic becomes an error, so that the transaction around it ends as for one.

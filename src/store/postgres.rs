@@ -5,10 +5,23 @@ use diesel::{
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
 };
-use std::{sync::Arc, time::Duration};
+use prometheus::Histogram;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::Semaphore;
 
-use super::{Conn, StoreError, StoreOptions, blocking, guarded, migrations};
+use super::{
+    Conn, StoreError, StoreOptions, blocking,
+    cached::Fixed,
+    guarded, in_transaction,
+    load::{self, Load, PoolLoad},
+    migrations,
+};
 
 /// A PostgreSQL server.
 #[derive(Clone)]
@@ -16,6 +29,9 @@ pub struct Postgres {
     pool: Pool<ConnectionManager<PgConnection>>,
     // A permit before a thread: waiting requests cost a queue entry, not a blocked thread.
     permits: Arc<Semaphore>,
+    /// How many wait for a permit.
+    waiting: Arc<AtomicUsize>,
+    batch_sizes: Histogram,
 }
 
 impl Postgres {
@@ -31,7 +47,20 @@ impl Postgres {
         Ok(Self {
             pool,
             permits: Arc::new(Semaphore::new(options.connections as usize)),
+            waiting: Arc::default(),
+            batch_sizes: load::batch_sizes(),
         })
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load {
+            queue: self.waiting.load(Ordering::Relaxed),
+            pool: Some(PoolLoad::of(&self.pool)),
+        }
+    }
+
+    pub(super) fn batch_sizes(&self) -> Histogram {
+        self.batch_sizes.clone()
     }
 
     pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
@@ -40,6 +69,7 @@ impl Postgres {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.batch_sizes.observe(1.0);
         self.with(move |c| {
             c.batch_execute("BEGIN").map_err(StoreError::from)?;
             let outcome = guarded(work, &mut Conn::Postgres(c));
@@ -71,13 +101,25 @@ impl Postgres {
             .await
     }
 
+    pub(super) async fn snapshot<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        const BEGIN: Fixed = Fixed("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        self.read(|conn| in_transaction(conn, BEGIN, work)).await
+    }
+
     async fn with<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut PgConnection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        let waiting = Waiting::new(&self.waiting);
         let permit = self.permits.clone().acquire_owned().await;
+        drop(waiting);
         let permit = permit.map_err(|_closed| StoreError::Closed)?;
         let pool = self.pool.clone();
         blocking(move || {
@@ -89,6 +131,22 @@ impl Postgres {
             outcome
         })
         .await
+    }
+}
+
+/// Counts itself while it lives: who waits may be dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

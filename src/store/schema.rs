@@ -290,19 +290,6 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
-    use crate::store::types::Id;
-
-    retailer_activity (retailer_id) {
-        retailer_id -> Id,
-        last_at_s -> BigInt,
-        week -> BigInt,
-        longest_s -> BigInt,
-        longest_before_s -> BigInt,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
     use crate::store::types::Moment;
 
     statistics_snapshots (hour) {

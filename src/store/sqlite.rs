@@ -9,6 +9,7 @@ use diesel::{
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
 };
+use prometheus::Histogram;
 use std::{
     io,
     os::unix::fs::MetadataExt as _,
@@ -22,7 +23,13 @@ use std::{
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{Conn, StoreError, StoreOptions, blocking, cached::Fixed, guarded, migrations};
+use super::{
+    Conn, StoreError, StoreOptions, blocking,
+    cached::Fixed,
+    guarded, in_transaction,
+    load::{self, Load, PoolLoad},
+    migrations,
+};
 
 /// How many jobs may wait for the writer; more wait in their own requests.
 const QUEUE: usize = 1024;
@@ -35,6 +42,7 @@ pub struct Sqlite {
     readers: Option<Readers>,
     /// None for a database in memory.
     file: Option<Arc<DatabaseFile>>,
+    batch_sizes: Histogram,
 }
 
 /// The file, and what tells it from another of its name.
@@ -72,8 +80,10 @@ impl Sqlite {
             Some(_) => Some(Checkpointer::start(url, options)?),
             None => None,
         };
+        let batch_sizes = load::batch_sizes();
         let writer = Writer {
             conn,
+            batch_sizes: batch_sizes.clone(),
             queue,
             limit: options.write_batch.max(1),
             checkpoints,
@@ -82,6 +92,7 @@ impl Sqlite {
         Ok(Self {
             jobs,
             readers,
+            batch_sizes,
             file: match path {
                 Some(path) => {
                     let identity = DatabaseFile::identity(&path);
@@ -104,6 +115,20 @@ impl Sqlite {
             Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
         };
         self.file.as_deref().map(measure).transpose()
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load {
+            queue: self.jobs.max_capacity() - self.jobs.capacity(),
+            pool: self
+                .readers
+                .as_ref()
+                .map(|readers| PoolLoad::of(&readers.pool)),
+        }
+    }
+
+    pub(super) fn batch_sizes(&self) -> Histogram {
+        self.batch_sizes.clone()
     }
 
     pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
@@ -146,6 +171,19 @@ impl Sqlite {
             outcome
         })
         .await
+    }
+
+    pub(super) async fn snapshot<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        if self.readers.is_none() {
+            return self.write(work).await;
+        }
+        self.read(|conn| in_transaction(conn, Fixed("BEGIN"), work))
+            .await
     }
 
     pub(super) async fn close(&self) {
@@ -321,6 +359,7 @@ struct Writer {
     queue: mpsc::Receiver<Message>,
     limit: usize,
     checkpoints: Option<SyncSender<()>>,
+    batch_sizes: Histogram,
 }
 
 impl Writer {
@@ -331,6 +370,7 @@ impl Writer {
                 continue;
             }
             let (batch, stop) = self.gather(first);
+            self.batch_sizes.observe(batch.jobs.len() as f64);
             for job in batch.jobs {
                 job.answer(batch.committed.as_ref().copied());
             }

@@ -1,6 +1,6 @@
 //! SQL types that each database spells its own way, bridged once. Knows no table.
 
-use chrono::{DateTime, Duration, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, Duration, DurationRound as _, SecondsFormat, SubsecRound as _, Utc};
 use diesel::{
     deserialize::{self, FromSql, FromSqlRow},
     expression::AsExpression,
@@ -88,6 +88,11 @@ impl Timestamp {
         Utc::now().into()
     }
 
+    /// The beginning of 1970.
+    pub fn beginning() -> Self {
+        Self(DateTime::UNIX_EPOCH)
+    }
+
     /// The instant `span` after this one, at the latest the end of the year 9999.
     pub fn after(self, span: std::time::Duration) -> Self {
         let later = Duration::from_std(span)
@@ -103,6 +108,25 @@ impl Timestamp {
             .and_then(|span| self.0.checked_sub_signed(span));
         let beginning = DateTime::UNIX_EPOCH;
         earlier.unwrap_or(beginning).max(beginning).into()
+    }
+
+    /// The beginning of its hour, in UTC.
+    pub fn hour(self) -> Self {
+        self.beginning_of(Duration::hours(1))
+    }
+
+    /// The beginning of its minute.
+    pub fn minute(self) -> Self {
+        self.beginning_of(Duration::minutes(1))
+    }
+
+    fn beginning_of(self, span: Duration) -> Self {
+        Self(self.0.duration_trunc(span).unwrap_or(self.0))
+    }
+
+    /// Whole seconds since 1970.
+    pub fn seconds(self) -> i64 {
+        self.0.timestamp()
     }
 
     /// How long from this instant to `later`; zero where `later` is not later.

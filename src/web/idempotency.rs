@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use super::{body, key, origin, problem::Problem, reply, request_log::RequestNotes};
 use crate::{
     idempotency::{
-        Fingerprint, KeyedRequest, ReplayTally, StoredReply, Terms, fingerprint,
+        Fingerprint, KeyedRequest, Lookups, ReplayTally, StoredReply, Terms, fingerprint,
         two_phase::{Begun, Running, Settled, TwoPhase},
     },
     store::{
@@ -229,6 +229,11 @@ impl Idempotency {
         self.with(|settings| settings.replays = Some(replays))
     }
 
+    /// Who is told how long keys are looked up for. Nobody.
+    pub fn lookups(self, lookups: Lookups) -> Self {
+        self.with(|settings| settings.two_phase.lookups = lookups)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -329,6 +334,7 @@ impl Settings {
         let source_ip = origin::source_ip(request.request(), &self.trusted_proxies);
         request.extensions_mut().insert(key.clone());
         let notes = RequestNotes::of(request.request());
+        notes.received();
         notes.key(&key);
         notes.route(request.match_pattern());
         Ok(Some(KeyedRequest {

@@ -1,52 +1,121 @@
-//! What is counted, for Prometheus.
+//! What is counted and measured, for Prometheus.
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web::Data};
-use prometheus::{Encoder as _, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry, TextEncoder, core::Collector,
+};
+use std::time::Duration;
 
 use super::{
     State,
     problem::{ErrorCode, Problem},
 };
-use crate::{intake::Answer, provider::Provider};
+use crate::{
+    intake::Answer,
+    jobs::watch::Found,
+    provider::Provider,
+    statistics::{AlertName, Traffic},
+    store::{Load, Store, types::Timestamp},
+};
 
-/// The counters of this process; they begin at zero with it.
+/// The bounds of what a request may take, in seconds.
+const SECONDS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// The counters of this process, which begin at zero with it, and what it last saw of the database.
 pub struct Metrics {
     registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
     deliveries: IntCounterVec,
     events: IntCounterVec,
     refusals: IntCounterVec,
+    seen: Seen,
+}
+
+/// What was last seen of the database.
+struct Seen {
+    at: Gauge,
+    keys: GaugeVec,
+    keys_expired: Gauge,
+    store_bytes: Gauge,
+    records_bytes: Gauge,
+    cleanup_began: Gauge,
+    cleanup_took: Gauge,
+    cleanup_succeeded: Gauge,
+    deleted: IntCounter,
+    alerts: GaugeVec,
+    queue: Gauge,
+    connections: GaugeVec,
+    connections_most: Gauge,
 }
 
 impl Metrics {
-    /// All at zero.
+    /// All at zero, with what the store and the traffic measure by themselves.
     ///
     /// # Errors
     /// Where two have one name.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new(store: &Store, traffic: &Traffic) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
+        registered(&registry, store.batch_sizes())?;
+        registered(&registry, traffic.lookup_seconds())?;
+        let counters = |name: &str, about: &str, labels: &[&str]| {
+            registered(
+                &registry,
+                IntCounterVec::new(Opts::new(name, about), labels)?,
+            )
         };
+        let build = gauges(
+            &registry,
+            "hookonce_build_info",
+            "Always 1; its label is the version.",
+            &["version"],
+        )?;
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1.0);
+        let seconds = HistogramOpts::new(
+            "hookonce_request_duration_seconds",
+            "How long requests took, by route and outcome.",
+        );
         Ok(Self {
-            deliveries: counter(
+            requests: counters(
+                "hookonce_requests_total",
+                "Requests answered, by route and outcome.",
+                &["route", "outcome"],
+            )?,
+            durations: registered(
+                &registry,
+                HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["route", "outcome"])?,
+            )?,
+            deliveries: counters(
                 "hookonce_deliveries_total",
                 "Deliveries answered, by provider and whether the answer was new or replayed.",
                 &["provider", "result"],
             )?,
-            events: counter(
+            events: counters(
                 "hookonce_events_total",
                 "Events looked at, by provider and outcome; an event that was known before is a duplicate_event.",
                 &["provider", "outcome"],
             )?,
-            refusals: counter(
+            refusals: counters(
                 "hookonce_refusals_total",
                 "Requests answered with an error, by its code.",
                 &["error_code"],
             )?,
+            seen: Seen::new(&registry)?,
             registry,
         })
+    }
+
+    /// Counts a request: the pattern of its path, what came of it, how long it took.
+    pub fn count_request(&self, route: &str, outcome: &str, took: Duration) {
+        let labels = [route, outcome];
+        self.requests.with_label_values(&labels).inc();
+        let durations = self.durations.with_label_values(&labels);
+        durations.observe(took.as_secs_f64());
     }
 
     /// Counts a delivery and its events.
@@ -69,6 +138,131 @@ impl Metrics {
     }
 }
 
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    about: &str,
+    labels: &[&str],
+) -> Result<GaugeVec, prometheus::Error> {
+    registered(registry, GaugeVec::new(Opts::new(name, about), labels)?)
+}
+
+impl Seen {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, about: &str| registered(registry, Gauge::new(name, about)?);
+        let gauges =
+            |name: &str, about: &str, labels: &[&str]| gauges(registry, name, about, labels);
+        Ok(Self {
+            at: gauge(
+                "hookonce_observed_timestamp_seconds",
+                "When the database was last looked at for the values that follow from it.",
+            )?,
+            keys: gauges(
+                "hookonce_keys",
+                "Idempotency records, by status.",
+                &["status"],
+            )?,
+            keys_expired: gauge(
+                "hookonce_keys_expired",
+                "Idempotency records past their time, not deleted yet.",
+            )?,
+            store_bytes: gauge("hookonce_store_size_bytes", "The size of the database.")?,
+            records_bytes: gauge(
+                "hookonce_records_size_bytes",
+                "The size of the idempotency records with their indexes; of SQLite, of all that is in use.",
+            )?,
+            cleanup_began: gauge(
+                "hookonce_cleanup_last_run_timestamp_seconds",
+                "When the last clean-up that ended began, in any instance.",
+            )?,
+            cleanup_took: gauge(
+                "hookonce_cleanup_last_duration_seconds",
+                "How long the last clean-up took, in any instance.",
+            )?,
+            cleanup_succeeded: gauge(
+                "hookonce_cleanup_last_success",
+                "Whether the last clean-up went well: 1 or 0.",
+            )?,
+            deleted: registered(
+                registry,
+                IntCounter::new(
+                    "hookonce_cleanup_deleted_records_total",
+                    "Records that clean-ups have deleted, in all instances since the first start.",
+                )?,
+            )?,
+            alerts: gauges(
+                "hookonce_alert_firing",
+                "Whether this instance sees the alert firing: 1 or 0.",
+                &["name"],
+            )?,
+            queue: gauge(
+                "hookonce_writer_queue_length",
+                "Writes that wait for the database.",
+            )?,
+            connections: gauges(
+                "hookonce_pool_connections",
+                "Connections of the pool, by state: with PostgreSQL all, with SQLite those that read.",
+                &["state"],
+            )?,
+            connections_most: gauge(
+                "hookonce_pool_connections_max",
+                "The most connections that the pool may have.",
+            )?,
+        })
+    }
+
+    fn show_load(&self, load: Load) {
+        self.queue.set(load.queue as f64);
+        if let Some(pool) = load.pool {
+            let connections = |state| self.connections.with_label_values(&[state]);
+            connections("in_use").set(pool.in_use.into());
+            connections("idle").set(pool.idle.into());
+            self.connections_most.set(pool.most.into());
+        }
+    }
+
+    fn show(&self, found: &Found) {
+        let (records, size) = (found.observed.records, found.observed.size);
+        self.at.set(seconds(found.at));
+        for (status, count) in [
+            ("in_progress", records.in_progress),
+            ("completed", records.completed),
+            ("failed", records.failed),
+        ] {
+            self.keys.with_label_values(&[status]).set(count as f64);
+        }
+        self.keys_expired.set(records.expired as f64);
+        self.store_bytes.set(size.store as f64);
+        self.records_bytes.set(size.records as f64);
+        if let Some(run) = &found.observed.last_run {
+            self.cleanup_began.set(seconds(run.started_at));
+            self.cleanup_took
+                .set(run.duration().unwrap_or_default().as_secs_f64());
+            self.cleanup_succeeded.set(f64::from(!run.is_failure()));
+        }
+        // It only grows, in the database too.
+        self.deleted.reset();
+        self.deleted.inc_by(found.deleted_total.unsigned_abs());
+        for name in AlertName::ALL {
+            let fires = found.firing.iter().any(|alert| alert.name == *name);
+            let alert = self.alerts.with_label_values(&[name.as_str()]);
+            alert.set(f64::from(fires));
+        }
+    }
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.seconds() as f64
+}
+
 /// Show the metrics
 ///
 /// In Prometheus' text format.
@@ -77,10 +271,15 @@ impl Metrics {
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")),
 )]
 pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
+    let metrics = &state.metrics;
+    metrics.seen.show_load(state.store.load());
+    if let Some(found) = state.board.read() {
+        metrics.seen.show(&found);
+    }
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     encoder
-        .encode(&state.metrics.registry.gather(), &mut text)
+        .encode(&metrics.registry.gather(), &mut text)
         .map_err(Problem::internal)?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, encoder.format_type()))

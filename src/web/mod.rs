@@ -25,7 +25,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::{
     config::Config,
     intake::Intake,
-    jobs::cleanup::Cleanup,
+    jobs::{cleanup::Cleanup, watch::Board},
+    statistics::Traffic,
     store::{Store, readiness::Probe},
 };
 use api::schema::Schemas;
@@ -53,8 +54,12 @@ pub struct State {
     pub once: Idempotency,
     /// Where what has expired is taken away.
     pub cleanup: Cleanup,
-    /// What is counted.
+    /// What is counted for the statistics.
+    pub traffic: Arc<Traffic>,
+    /// What is counted for Prometheus.
     pub metrics: Metrics,
+    /// What was last seen of the database.
+    pub board: Board,
     /// How many signatures are looked into.
     pub diagnoses: diagnosis::Budget,
     /// How much each may ask for.

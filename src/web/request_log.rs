@@ -1,4 +1,4 @@
-//! Gives each request an id, and the log a line for each.
+//! Gives each request an id, the log a line for each, and counts them.
 //!
 //! What the line tells beside status and duration, the handlers note on the way: see [`RequestNotes`]. Nothing that is
 //! secret or that a body says is among it.
@@ -31,10 +31,14 @@ use super::{
 use crate::{
     access::{Caller, Token},
     idempotency::{IdempotencyKey, StoredReply},
-    intake::Answer,
+    intake::{Answer, EventReport},
     logging::{self, Fields},
     provider::Delivery,
-    store::events,
+    statistics::{Received, Verdict},
+    store::{
+        events,
+        types::{Timestamp, Uuid},
+    },
 };
 
 /// The header that carries the id.
@@ -42,6 +46,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The most events whose ids a line holds; a batch may have a thousand.
 const MOST_EVENTS: usize = 5;
+
+/// Stands for the route of what is at no path.
+const NO_ROUTE: &str = "none";
 
 /// The most bytes of a path that a line holds.
 const MOST_PATH: usize = 256;
@@ -61,6 +68,11 @@ struct Facts {
     event_outcomes: Vec<&'static str>,
     events: usize,
     client: Option<(String, Arc<str>)>,
+    received: bool,
+    duplicate_events: u64,
+    conflicts: u64,
+    orders: u64,
+    retailers: Vec<Uuid>,
 }
 
 /// What came of a request that was done once for its key or its events.
@@ -86,6 +98,11 @@ impl RequestNotes {
     /// The request's id, which its answer carries; empty where it is not logged.
     pub fn id(&self) -> String {
         self.0.borrow().id.clone()
+    }
+
+    /// The request is one of those that are counted as received: a webhook, or one that may carry a key.
+    pub fn received(&self) {
+        self.0.borrow_mut().received = true;
     }
 
     /// The pattern that the path matched, for a handler that may take its request along.
@@ -127,6 +144,21 @@ impl RequestNotes {
             false => event.outcome.as_str(),
         });
         facts.event_outcomes = outcomes.take(MOST_EVENTS).collect();
+        let count = |is: fn(&EventReport) -> bool| {
+            answer.events.iter().filter(|event| is(event)).count() as u64
+        };
+        facts.duplicate_events = count(|event| event.known);
+        facts.conflicts = count(|event| event.outcome == events::Outcome::Conflict);
+        facts.orders =
+            count(|event| !event.known && event.outcome == events::Outcome::OrderCreated);
+        facts.retailers.clone_from(&answer.retailers);
+    }
+
+    /// What a client's request has made, where it was done now.
+    pub fn made(&self, orders: u64, retailers: &[Uuid]) {
+        let mut facts = self.0.borrow_mut();
+        facts.orders = orders;
+        facts.retailers = retailers.to_vec();
     }
 
     /// The answer that a key now stands for, and whether it stood for it before.
@@ -148,12 +180,8 @@ pub async fn log_request(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let begun = Instant::now();
-    let id = uuid::Uuid::new_v4().to_string();
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let state = request.app_data::<Data<State>>().cloned();
-    let notes = RequestNotes::default();
-    notes.0.borrow_mut().id.clone_from(&id);
+    let told = Told::of(&request);
+    let (id, notes) = (told.notes.id(), told.notes.clone());
     request.extensions_mut().insert(notes.clone());
     let mut answered = next.call(request).await;
     let (status, problem) = match &mut answered {
@@ -166,20 +194,64 @@ pub async fn log_request(
         }
         Err(error) => (error.as_response_error().status_code(), Some(&*error)),
     };
-    let problem = problem.and_then(|error| error.as_error::<Problem>());
-    if let (Some(problem), Some(state)) = (problem, state) {
-        state.metrics.count_refusal(problem.code);
-    }
-    Line {
-        method: &method,
-        uri: &uri,
+    told.answered(
         status,
-        problem,
-        facts: &notes.0.borrow(),
-        duration: begun.elapsed(),
-    }
-    .log();
+        problem.and_then(|error| error.as_error::<Problem>()),
+    );
     answered.map_err(|error| with_id(error, &id))
+}
+
+/// A request that is told of once: when it is answered, or when it is dropped since its sender went away.
+struct Told {
+    begun: Instant,
+    method: Method,
+    uri: Uri,
+    state: Option<Data<State>>,
+    notes: RequestNotes,
+    is_told: bool,
+}
+
+impl Told {
+    fn of(request: &ServiceRequest) -> Self {
+        let notes = RequestNotes::default();
+        notes.0.borrow_mut().id = uuid::Uuid::new_v4().to_string();
+        Self {
+            begun: Instant::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            state: request.app_data::<Data<State>>().cloned(),
+            notes,
+            is_told: false,
+        }
+    }
+
+    fn answered(mut self, status: StatusCode, problem: Option<&Problem>) {
+        self.tell(Some(status), problem);
+    }
+
+    fn tell(&mut self, status: Option<StatusCode>, problem: Option<&Problem>) {
+        self.is_told = true;
+        let line = Line {
+            method: &self.method,
+            uri: &self.uri,
+            status,
+            problem,
+            facts: &self.notes.0.borrow(),
+            duration: self.begun.elapsed(),
+        };
+        if let Some(state) = &self.state {
+            line.count(state);
+        }
+        line.log();
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.tell(None, None);
+        }
+    }
 }
 
 /// The same error, answered with the request's id.
@@ -195,31 +267,70 @@ fn with_id(error: Error, id: &str) -> Error {
 struct Line<'a> {
     method: &'a Method,
     uri: &'a Uri,
-    status: StatusCode,
+    /// None where nobody waited for the answer.
+    status: Option<StatusCode>,
     problem: Option<&'a Problem>,
     facts: &'a Facts,
     duration: Duration,
 }
 
 impl Line<'_> {
+    fn count(&self, state: &State) {
+        if let Some(problem) = self.problem {
+            state.metrics.count_refusal(problem.code);
+        }
+        let route = self.facts.route.as_deref().unwrap_or(NO_ROUTE);
+        let metrics = &state.metrics;
+        metrics.count_request(route, self.outcome(), self.duration);
+        if self.facts.received {
+            let received = Received {
+                verdict: self.verdict(),
+                took: self.duration,
+                duplicate_events: self.facts.duplicate_events,
+                conflicts: self.facts.conflicts,
+                orders: self.facts.orders,
+                retailers: self.facts.retailers.clone(),
+            };
+            state.traffic.count(&received, Timestamp::now());
+        }
+    }
+
+    /// What came of it, of the seven things that may.
+    fn verdict(&self) -> Verdict {
+        let is_failure = self.status.is_none_or(|status| status.is_server_error());
+        match (self.problem, self.facts.outcome) {
+            _ if is_failure => Verdict::Failed,
+            (_, Some(Outcome::Replayed | Outcome::Duplicate)) => Verdict::Replayed,
+            (_, Some(Outcome::New | Outcome::Conflict)) | (None, None) => Verdict::First,
+            (Some(problem), None) => match problem.code {
+                ErrorCode::IdempotencyKeyMismatch => Verdict::Mismatched,
+                ErrorCode::RequestProcessing => Verdict::InProgressRejected,
+                // An address has its limit for what nobody has signed.
+                ErrorCode::SignatureMissing
+                | ErrorCode::SignatureInvalid
+                | ErrorCode::RateLimited => Verdict::SignatureRejected,
+                _ => Verdict::Malformed,
+            },
+        }
+    }
+
     fn log(&self) {
-        let level = match self.status.as_u16() {
-            500.. => Level::Error,
-            400.. => Level::Warn,
-            _ => Level::Info,
+        let level = match self.status.map(|status| status.as_u16()) {
+            Some(500..) => Level::Error,
+            Some(400..) | None => Level::Warn,
+            Some(_) => Level::Info,
         };
         if !log::log_enabled!(level) {
             return;
         }
         let path = self.path();
         let route = self.facts.route.as_deref().unwrap_or(&path);
-        let (method, status, outcome) = (self.method, self.status.as_u16(), self.outcome());
-        logging::log(
-            level,
-            module_path!(),
-            format_args!("{method} {route} {status} {outcome}"),
-            &self.fields(&path),
-        );
+        let (method, outcome, fields) = (self.method, self.outcome(), self.fields(&path));
+        let log = |line| logging::log(level, module_path!(), line, &fields);
+        match self.status.map(|status| status.as_u16()) {
+            Some(status) => log(format_args!("{method} {route} {status} {outcome}")),
+            None => log(format_args!("{method} {route} {outcome}")),
+        }
     }
 
     /// What is known. What is not is left out.
@@ -236,7 +347,7 @@ impl Line<'_> {
             ("method", json!(self.method.as_str())),
             ("route", json!(facts.route)),
             ("path", json!(path)),
-            ("status", json!(self.status.as_u16())),
+            ("status", json!(self.status.map(|status| status.as_u16()))),
             ("outcome", json!(self.outcome())),
             ("error_code", json!(code)),
             ("error", json!(self.problem.map(Problem::for_log))),
@@ -261,17 +372,20 @@ impl Line<'_> {
 
     /// What came of it, in the word that an operator looks for.
     fn outcome(&self) -> &'static str {
+        let Some(status) = self.status else {
+            return "abandoned";
+        };
         match (self.problem, self.facts.outcome) {
             (Some(problem), _) => match problem.code {
                 ErrorCode::IdempotencyKeyMismatch => "mismatch",
                 ErrorCode::RequestProcessing => "in progress",
-                _ => by_status(self.status),
+                _ => by_status(status),
             },
             (None, Some(Outcome::New)) => "new",
             (None, Some(Outcome::Replayed)) => "replayed",
             (None, Some(Outcome::Duplicate)) => "duplicate",
             (None, Some(Outcome::Conflict)) => "conflict",
-            (None, None) => by_status(self.status),
+            (None, None) => by_status(status),
         }
     }
 }

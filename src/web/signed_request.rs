@@ -54,6 +54,8 @@ pub async fn receive(
     open: Open,
 ) -> Result<HttpResponse, Problem> {
     let deadline = Instant::now() + state.config.request_timeout;
+    let notes = RequestNotes::of(&request);
+    notes.received();
     let limit = state.config.max_body_bytes;
     let body = body::read(&request, payload, limit, deadline).await?;
     let signed = SignedRequest::new(&request, &state.config, provider, body.clone());
@@ -66,7 +68,6 @@ pub async fn receive(
     let genuine = opened?;
     mark_verified(&request);
     let inbound = genuine?;
-    let notes = RequestNotes::of(&request);
     if state.config.idempotency_enabled {
         let derived = || inbound.delivery.derived_key.parse().ok();
         if let Some(key) = inbound.key.clone().or_else(derived) {

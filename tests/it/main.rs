@@ -24,6 +24,7 @@ mod readiness;
 mod replays;
 mod shutdown;
 mod signatures;
+mod statistics;
 mod store;
 mod tokens;
 mod twilio;

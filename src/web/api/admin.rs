@@ -46,7 +46,7 @@ pub struct CleanupResource {
 
 impl From<Run> for CleanupResource {
     fn from(run: Run) -> Self {
-        let duration = run.finished_at.map(|end| run.started_at.until(end));
+        let duration = run.duration();
         Self {
             id: run.id.0,
             instance: run.instance.0,

@@ -149,6 +149,8 @@ impl Call {
     {
         let now = Timestamp::now();
         let deadline = self.deadline();
+        let notes = RequestNotes::of(&self.request);
+        notes.received();
         let body = self.body(payload, deadline).await?;
         let key = self.key(kind)?;
         if !self.is_json() {
@@ -172,7 +174,11 @@ impl Call {
         let performing = self.state.intake.perform(keyed, ttl, now, deadline, work);
         let answer = performing.await?;
         if has_key {
-            RequestNotes::of(&self.request).reply(&answer.reply, answer.replayed);
+            notes.reply(&answer.reply, answer.replayed);
+        }
+        if !answer.replayed {
+            let is_order = kind == Kind::Orders && answer.reply.status == reply::CREATED;
+            notes.made(u64::from(is_order), &answer.retailers);
         }
         reply::response(&answer)
     }

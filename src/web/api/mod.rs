@@ -10,6 +10,7 @@ mod parameters;
 pub mod payments;
 pub mod retailers;
 pub mod schema;
+pub mod stats;
 mod texts;
 
 use actix_web::{
@@ -39,6 +40,7 @@ pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotenc
         .timeout(config.request_timeout)
         .trusted_proxies(config.trusted_proxies.clone())
         .replay_tally(intake.replays())
+        .lookups(intake.lookups())
         .scope(key_scope)
 }
 
@@ -64,7 +66,7 @@ fn may_read(caller: &Caller, path: &str) -> bool {
 pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     use Scope::{
         Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, LedgerRead, OrdersRead,
-        OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead, RefundsWrite,
+        OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead, RefundsWrite, StatsRead,
     };
     let may = |scope, route: Route| route.wrap(require(scope));
     // Of two wraps, the later one is asked first: a key belongs to a client that is known.
@@ -126,5 +128,6 @@ pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
             put().to(retailers::change_product),
         )),
     )
+    .service(at("/api/v1/stats", "GET, HEAD").route(may(StatsRead, get().to(stats::show))))
     .service(at("/api/v1/admin/cleanup", "POST").route(may(Admin, post().to(admin::clean_up))));
 }

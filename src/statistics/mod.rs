@@ -1,0 +1,15 @@
+//! What an operator looks at: what came and what came of it, how much there is, what is the matter. Counts in memory and
+//! reads from the database; knows neither HTTP nor SQL.
+
+mod alerts;
+mod latency;
+mod report;
+mod traffic;
+
+pub use alerts::{Alert, AlertName, Limits, Observed, firing};
+pub use latency::{Latencies, Percentiles};
+pub use report::{
+    AlertReport, CleanupReport, Groups, KeysReport, LatencyReport, Report, RetailerReport,
+    SeriesReport, StoreReport, TrafficReport, TypeReport, Window, report,
+};
+pub use traffic::{Received, Recent, Traffic, Verdict};

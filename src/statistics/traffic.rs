@@ -1,0 +1,423 @@
+//! Counts what comes, in memory: a request never waits for a count to be written. The counts of an hour are written as
+//! they stand, into a row that nobody else writes, so a write that is done twice or was half-heard changes nothing.
+
+use prometheus::{Histogram, HistogramOpts};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::latency::Latencies;
+use crate::store::{
+    Store, StoreError,
+    statistics::{self as rows, Counts, TrafficHour},
+    types::{Timestamp, Uuid},
+};
+
+/// What came of a request. Each that is received has one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was acted on, and its answer is the first.
+    First,
+    /// It got the answer of its first time.
+    Replayed,
+    /// Its key stands for another request.
+    Mismatched,
+    /// Its first time was still going on.
+    InProgressRejected,
+    /// It was not signed by whom it should.
+    SignatureRejected,
+    /// It could not be read.
+    Malformed,
+    /// It was answered that something broke or is away, or its sender went away before it was answered.
+    Failed,
+}
+
+/// A request that was received, and what came of it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// What came of it.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub took: Duration,
+    /// How many of its events were known before.
+    pub duplicate_events: u64,
+    /// How many of its events were known with another content.
+    pub conflicts: u64,
+    /// How many orders it made.
+    pub orders: u64,
+    /// The retailers that it was for.
+    pub retailers: Vec<Uuid>,
+}
+
+/// What this process has counted.
+pub struct Traffic {
+    instance: Uuid,
+    counted: Mutex<Counted>,
+    lookup_seconds: Histogram,
+}
+
+struct Counted {
+    hour: Hour,
+    /// Those that are over, and not written down since.
+    over: Vec<Hour>,
+    /// When something last came for a retailer, where that is not written down.
+    retailers: HashMap<Uuid, Timestamp>,
+    minutes: Minutes,
+}
+
+/// What was counted in an hour.
+#[derive(Clone)]
+struct Hour {
+    id: Uuid,
+    hour: Timestamp,
+    counts: Counts,
+    first: Latencies,
+    replayed: Latencies,
+    lookup: Latencies,
+    /// Raised with every change.
+    version: u64,
+    /// The version that is written down.
+    written: u64,
+}
+
+/// What happened lately.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    /// How long look-ups of keys took.
+    pub lookups: Latencies,
+    /// How many signatures were refused in the busiest of these minutes.
+    pub signatures_rejected: u64,
+}
+
+impl Traffic {
+    /// Nothing has come yet. `instance` tells this process from others.
+    pub fn new(instance: Uuid) -> Self {
+        Self {
+            instance,
+            counted: Mutex::new(Counted {
+                hour: Hour::new(Timestamp::now().hour()),
+                over: Vec::new(),
+                retailers: HashMap::new(),
+                minutes: Minutes::default(),
+            }),
+            lookup_seconds: lookup_seconds(),
+        }
+    }
+
+    /// How long keys were looked up for, for Prometheus.
+    pub fn lookup_seconds(&self) -> Histogram {
+        self.lookup_seconds.clone()
+    }
+
+    /// This process among others.
+    pub fn instance(&self) -> Uuid {
+        self.instance
+    }
+
+    /// Counts a request that was answered at `now`.
+    pub fn count(&self, received: &Received, now: Timestamp) {
+        let mut counted = self.counted();
+        if received.verdict == Verdict::SignatureRejected {
+            counted.minutes.current(now).signatures_rejected += 1;
+        }
+        for retailer in &received.retailers {
+            let last = counted.retailers.entry(*retailer).or_insert(now);
+            *last = now.max(*last);
+        }
+        counted.hour_of(now).count(received);
+    }
+
+    /// Takes in how long a key was looked up for.
+    pub fn looked_up(&self, took: Duration, now: Timestamp) {
+        self.lookup_seconds.observe(took.as_secs_f64());
+        let mut counted = self.counted();
+        counted.minutes.current(now).lookups.record(took);
+        let hour = counted.hour_of(now);
+        hour.lookup.record(took);
+        hour.version += 1;
+    }
+
+    /// What happened in the last minutes before `now`.
+    pub fn recent(&self, now: Timestamp) -> Recent {
+        self.counted().minutes.recent(now)
+    }
+
+    /// The rows of this process as they stand, of which the database may hold older ones or none.
+    pub fn rows(&self) -> Vec<TrafficHour> {
+        let counted = self.counted();
+        let hours = counted.over.iter().chain([&counted.hour]);
+        hours.map(|hour| hour.row(self.instance)).collect()
+    }
+
+    /// Writes down what is not written yet.
+    ///
+    /// # Errors
+    /// Where the database does not take it; the next time all of it is written.
+    pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
+        let (written, rows, retailers) = self.unwritten();
+        if rows.is_empty() && retailers.is_empty() {
+            return Ok(());
+        }
+        let mut active: Vec<_> = retailers.iter().map(|(id, at)| (*id, *at)).collect();
+        // Sorted, so that two instances lock rows in the same order.
+        active.sort_unstable_by_key(|(id, _)| *id);
+        let writing = store.write(move |conn| {
+            for row in &rows {
+                rows::put_hour(conn, row)?;
+            }
+            for (retailer, at) in active {
+                rows::note_activity(conn, retailer, at)?;
+            }
+            Ok::<_, StoreError>(())
+        });
+        let outcome = writing.await;
+        let mut counted = self.counted();
+        match &outcome {
+            Ok(()) => counted.forget(&written),
+            Err(_) => counted.remember(retailers),
+        }
+        outcome
+    }
+
+    fn unwritten(&self) -> (Vec<(Uuid, u64)>, Vec<TrafficHour>, HashMap<Uuid, Timestamp>) {
+        let mut counted = self.counted();
+        let retailers = std::mem::take(&mut counted.retailers);
+        let hours = counted.over.iter().chain([&counted.hour]);
+        let changed: Vec<_> = hours.filter(|hour| hour.version > hour.written).collect();
+        let versions = changed.iter().map(|hour| (hour.id, hour.version));
+        let rows = changed.iter().map(|hour| hour.row(self.instance));
+        (versions.collect(), rows.collect(), retailers)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lookup_seconds() -> Histogram {
+    const SECONDS: [f64; 10] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+    let about = "How long idempotency keys were looked up for.";
+    let opts = HistogramOpts::new("hookonce_key_lookup_duration_seconds", about);
+    Histogram::with_opts(opts.buckets(SECONDS.to_vec())).expect("the options of a histogram")
+}
+
+impl Counted {
+    /// The hour to count in. Where the clock was set back, a new row of an hour that has been.
+    fn hour_of(&mut self, now: Timestamp) -> &mut Hour {
+        let hour = now.hour();
+        if self.hour.hour != hour {
+            let over = std::mem::replace(&mut self.hour, Hour::new(hour));
+            if over.version > over.written {
+                self.over.push(over);
+            }
+        }
+        &mut self.hour
+    }
+
+    fn forget(&mut self, written: &[(Uuid, u64)]) {
+        for (id, version) in written {
+            if self.hour.id == *id {
+                self.hour.written = *version;
+            }
+            self.over
+                .retain(|hour| hour.id != *id || hour.version > *version);
+        }
+    }
+
+    fn remember(&mut self, retailers: HashMap<Uuid, Timestamp>) {
+        for (retailer, at) in retailers {
+            let last = self.retailers.entry(retailer).or_insert(at);
+            *last = at.max(*last);
+        }
+    }
+}
+
+impl Hour {
+    fn new(hour: Timestamp) -> Self {
+        Self {
+            id: Uuid::random(),
+            hour,
+            counts: Counts::default(),
+            first: Latencies::default(),
+            replayed: Latencies::default(),
+            lookup: Latencies::default(),
+            version: 0,
+            written: 0,
+        }
+    }
+
+    fn count(&mut self, received: &Received) {
+        let counts = &mut self.counts;
+        counts.received += 1;
+        let one = match received.verdict {
+            Verdict::First => &mut counts.first,
+            Verdict::Replayed => &mut counts.replayed,
+            Verdict::Mismatched => &mut counts.mismatched,
+            Verdict::InProgressRejected => &mut counts.in_progress_rejected,
+            Verdict::SignatureRejected => &mut counts.signature_rejected,
+            Verdict::Malformed => &mut counts.malformed,
+            Verdict::Failed => &mut counts.failed,
+        };
+        *one += 1;
+        counts.duplicate_events += received.duplicate_events.cast_signed();
+        counts.conflicts += received.conflicts.cast_signed();
+        counts.orders += received.orders.cast_signed();
+        match received.verdict {
+            Verdict::First => self.first.record(received.took),
+            Verdict::Replayed => self.replayed.record(received.took),
+            _ => {}
+        }
+        self.version += 1;
+    }
+
+    fn row(&self, instance: Uuid) -> TrafficHour {
+        TrafficHour {
+            id: self.id,
+            hour: self.hour,
+            instance,
+            counts: self.counts,
+            first_latency: self.first.to_bytes(),
+            replayed_latency: self.replayed.to_bytes(),
+            lookup_latency: self.lookup.to_bytes(),
+        }
+    }
+}
+
+/// The last few minutes, each for itself.
+#[derive(Default)]
+struct Minutes(VecDeque<Minute>);
+
+struct Minute {
+    begins: Timestamp,
+    lookups: Latencies,
+    signatures_rejected: u64,
+}
+
+impl Minutes {
+    /// How many there are.
+    const KEPT: usize = 5;
+
+    fn current(&mut self, now: Timestamp) -> &mut Minute {
+        let begins = now.minute();
+        if self.0.back().is_none_or(|last| last.begins != begins) {
+            if self.0.len() == Self::KEPT {
+                self.0.pop_front();
+            }
+            self.0.push_back(Minute {
+                begins,
+                lookups: Latencies::default(),
+                signatures_rejected: 0,
+            });
+        }
+        let last = self.0.len() - 1;
+        &mut self.0[last]
+    }
+
+    fn recent(&self, now: Timestamp) -> Recent {
+        let span = Duration::from_secs(60) * Self::KEPT as u32;
+        let mut recent = Recent {
+            lookups: Latencies::default(),
+            signatures_rejected: 0,
+        };
+        for minute in self
+            .0
+            .iter()
+            .filter(|minute| minute.begins.until(now) < span)
+        {
+            recent.lookups.add(&minute.lookups);
+            let rejected = minute.signatures_rejected;
+            recent.signatures_rejected = recent.signatures_rejected.max(rejected);
+        }
+        recent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn received(verdict: Verdict) -> Received {
+        Received {
+            verdict,
+            took: Duration::from_millis(1),
+            duplicate_events: 0,
+            conflicts: 0,
+            orders: 0,
+            retailers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_request_is_received_and_one_thing_more() {
+        let traffic = Traffic::new(Uuid::random());
+        let now = Timestamp::now();
+        let all = [
+            Verdict::First,
+            Verdict::Replayed,
+            Verdict::Mismatched,
+            Verdict::InProgressRejected,
+            Verdict::SignatureRejected,
+            Verdict::Malformed,
+            Verdict::Failed,
+        ];
+        for verdict in all {
+            traffic.count(&received(verdict), now);
+        }
+        let counts = traffic.rows().iter().map(|row| row.counts).sum::<Counts>();
+        assert_eq!(counts.received, 7);
+        assert_eq!(counts.answered(), 7);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_counts_in_a_row_of_its_own() {
+        let traffic = Traffic::new(Uuid::random());
+        let noon = Timestamp::now().hour();
+        for at in [noon, noon.after(60 * MINUTE), noon, noon.after(MINUTE)] {
+            traffic.count(&received(Verdict::First), at);
+        }
+        let rows = traffic.rows();
+        let found: Vec<_> = rows
+            .iter()
+            .filter(|row| row.counts.received > 0)
+            .map(|row| (row.hour, row.counts.received))
+            .collect();
+        assert_eq!(found, [(noon, 1), (noon.after(60 * MINUTE), 1), (noon, 2)]);
+        assert_ne!(rows[0].id, rows[2].id);
+    }
+
+    #[test]
+    fn what_was_counted_while_it_was_written_is_written_the_next_time() {
+        let traffic = Traffic::new(Uuid::random());
+        let now = Timestamp::now();
+        traffic.count(&received(Verdict::First), now);
+        let (written, rows, _) = traffic.unwritten();
+        assert_eq!(rows.len(), 1);
+        traffic.count(&received(Verdict::First), now);
+        traffic.counted().forget(&written);
+        let (written, rows, _) = traffic.unwritten();
+        assert_eq!(rows[0].counts.first, 2);
+        traffic.counted().forget(&written);
+        assert!(traffic.unwritten().1.is_empty());
+    }
+
+    #[test]
+    fn what_happened_lately_is_forgotten_after_a_while() {
+        let traffic = Traffic::new(Uuid::random());
+        let then = Timestamp::now().minute();
+        for _ in 0..3 {
+            traffic.count(&received(Verdict::SignatureRejected), then);
+        }
+        traffic.count(&received(Verdict::SignatureRejected), then.after(MINUTE));
+        traffic.looked_up(Duration::from_millis(7), then);
+        let recent = traffic.recent(then.after(2 * MINUTE));
+        assert_eq!(recent.signatures_rejected, 3);
+        assert_eq!(recent.lookups.count(), 1);
+        let later = traffic.recent(then.after(5 * MINUTE));
+        assert_eq!(later.signatures_rejected, 1);
+        assert_eq!(later.lookups.count(), 0);
+    }
+}

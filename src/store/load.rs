@@ -1,0 +1,43 @@
+//! How busy the database's connections are. Knows no table.
+
+use diesel::r2d2::{ManageConnection, Pool};
+use prometheus::{Histogram, HistogramOpts};
+
+/// How busy a database is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many writes wait for the writer.
+    pub queue: usize,
+    /// Its connections. None for a SQLite database in memory, which has no pool.
+    pub pool: Option<PoolLoad>,
+}
+
+/// How busy a pool of connections is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLoad {
+    /// Connections at work.
+    pub in_use: u32,
+    /// Connections without work.
+    pub idle: u32,
+    /// The most that there may be.
+    pub most: u32,
+}
+
+impl PoolLoad {
+    pub(super) fn of<M: ManageConnection>(pool: &Pool<M>) -> Self {
+        let state = pool.state();
+        Self {
+            in_use: state.connections - state.idle_connections,
+            idle: state.idle_connections,
+            most: pool.max_size(),
+        }
+    }
+}
+
+/// Takes in how many writes are gathered into one transaction.
+pub(super) fn batch_sizes() -> Histogram {
+    const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+    let about = "How many writes shared a transaction of the writer.";
+    let opts = HistogramOpts::new("hookonce_writer_batch_size", about).buckets(SIZES.to_vec());
+    Histogram::with_opts(opts).expect("the options of a histogram")
+}
