@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! command -> app -> web -> intake -> { provider, idempotency, commerce, access } -> store
-//!                -> jobs ------------------------------------------------------------>
+//!                -> jobs -> statistics ---------------------------------------------->
 //! ```
 //!
 //! | module | what it is for |

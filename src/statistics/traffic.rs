@@ -82,6 +82,14 @@ struct Hour {
     written: u64,
 }
 
+/// What the database does not hold yet.
+struct Unwritten {
+    /// Which version of each hour that is.
+    versions: Vec<(Uuid, u64)>,
+    rows: Vec<TrafficHour>,
+    retailers: HashMap<Uuid, Timestamp>,
+}
+
 /// What happened lately.
 #[derive(Clone, Debug)]
 pub struct Recent {
@@ -156,7 +164,11 @@ impl Traffic {
     /// # Errors
     /// Where the database does not take it; the next time all of it is written.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
-        let (written, rows, retailers) = self.unwritten();
+        let Unwritten {
+            versions,
+            rows,
+            retailers,
+        } = self.unwritten();
         if rows.is_empty() && retailers.is_empty() {
             return Ok(());
         }
@@ -175,20 +187,24 @@ impl Traffic {
         let outcome = writing.await;
         let mut counted = self.counted();
         match &outcome {
-            Ok(()) => counted.forget(&written),
+            Ok(()) => counted.forget(&versions),
             Err(_) => counted.remember(retailers),
         }
         outcome
     }
 
-    fn unwritten(&self) -> (Vec<(Uuid, u64)>, Vec<TrafficHour>, HashMap<Uuid, Timestamp>) {
+    fn unwritten(&self) -> Unwritten {
         let mut counted = self.counted();
         let retailers = std::mem::take(&mut counted.retailers);
         let hours = counted.over.iter().chain([&counted.hour]);
         let changed: Vec<_> = hours.filter(|hour| hour.version > hour.written).collect();
         let versions = changed.iter().map(|hour| (hour.id, hour.version));
         let rows = changed.iter().map(|hour| hour.row(self.instance));
-        (versions.collect(), rows.collect(), retailers)
+        Unwritten {
+            versions: versions.collect(),
+            rows: rows.collect(),
+            retailers,
+        }
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
@@ -394,14 +410,14 @@ mod tests {
         let traffic = Traffic::new(Uuid::random());
         let now = Timestamp::now();
         traffic.count(&received(Verdict::First), now);
-        let (written, rows, _) = traffic.unwritten();
-        assert_eq!(rows.len(), 1);
+        let before = traffic.unwritten();
+        assert_eq!(before.rows.len(), 1);
         traffic.count(&received(Verdict::First), now);
-        traffic.counted().forget(&written);
-        let (written, rows, _) = traffic.unwritten();
-        assert_eq!(rows[0].counts.first, 2);
-        traffic.counted().forget(&written);
-        assert!(traffic.unwritten().1.is_empty());
+        traffic.counted().forget(&before.versions);
+        let after = traffic.unwritten();
+        assert_eq!(after.rows[0].counts.first, 2);
+        traffic.counted().forget(&after.versions);
+        assert!(traffic.unwritten().rows.is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod logs;
 mod middleware;
 mod migrations;
 mod openapi;
+mod ops;
 mod rate_limits;
 mod readiness;
 mod replays;
