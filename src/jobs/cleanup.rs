@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::store::{
-    Conn, Store, StoreError, alerts,
+    Conn, Demand, Store, StoreError, alerts,
     cleanup::{self as rows, Run, Space, Trigger},
     job_lease::{self, Wanted},
     statistics::{self, Snapshot},
@@ -217,6 +217,7 @@ impl Cleanup {
 
     /// The steps of a run, one after another.
     async fn work(&self, run: &mut Run) -> Result<(), Failure> {
+        let begun = Instant::now();
         let now = run.started_at;
         let until = now.before(self.0.settings.event_retention);
         self.in_batches(
@@ -243,7 +244,7 @@ impl Cleanup {
             .read(move |conn| rows::count_expired(conn, now));
         run.remaining = Some(counting.await?);
         self.keep_statistics(run).await?;
-        self.give_space_back(run).await
+        self.give_space_back(run, begun.elapsed()).await
     }
 
     /// Does `work` again and again, each time for as many rows at most as it is told, until fewer are left.
@@ -258,23 +259,24 @@ impl Cleanup {
     {
         let mut pace = Pace::new(self.0.settings.batch);
         loop {
-            let most = pace.rows;
             let (mut next, work) = (run.clone(), work.clone());
-            let batch = self.alone(run.id, move |conn| {
+            let batch = self.alone(run.id, move |conn, demand| {
                 let begun = Instant::now();
+                let most = pace.rows(demand);
                 let done = work(conn, most)?;
                 if done > 0 {
                     *count(&mut next) += done;
                     rows::update_run(conn, &next)?;
                 }
-                Ok((next, done, begun.elapsed()))
+                pace.learn(most, begun.elapsed());
+                Ok((next, done < most, pace))
             });
-            let (next, done, took) = batch.await?;
-            *run = next;
-            if done < most {
+            let is_last;
+            (*run, is_last, pace) = batch.await?;
+            if is_last {
                 return Ok(());
             }
-            self.pause(pace.adapt(took)).await?;
+            self.pause(Pace::PAUSE).await?;
         }
     }
 
@@ -285,7 +287,7 @@ impl Cleanup {
         /// Long after anybody believes an alert that nobody has seen since.
         const ALERTS_KEPT: Duration = Duration::from_secs(60 * 60);
         let most = i64::from(self.0.settings.batch);
-        let fold = move |conn: &mut Conn<'_>| statistics::fold_counts(conn, most);
+        let fold = move |conn: &mut Conn<'_>, _: Demand| statistics::fold_counts(conn, most);
         while self.alone(run.id, fold).await? >= most {
             self.pause(Pace::PAUSE).await?;
         }
@@ -296,7 +298,7 @@ impl Cleanup {
             Ok::<_, StoreError>(Snapshot::of(records, size, now))
         });
         let snapshot = looking.await?;
-        self.alone(run.id, move |conn| {
+        self.alone(run.id, move |conn, _| {
             statistics::put_snapshot(conn, &snapshot)?;
             statistics::forget_snapshots(conn, now.before(KEPT))?;
             statistics::fold_hours(conn, now.before(KEPT).hour())?;
@@ -305,43 +307,52 @@ impl Cleanup {
         .await
     }
 
-    /// Gives SQLite's empty pages back to the file system.
-    async fn give_space_back(&self, run: &Run) -> Result<(), Failure> {
+    /// Gives SQLite's empty pages back to the file system, for a tenth of the time that the run took so far: to move a
+    /// page SQLite reads through its list of empty ones, and after much was deleted that is long. The next run goes on.
+    async fn give_space_back(&self, run: &Run, so_far: Duration) -> Result<(), Failure> {
         /// So few that moving them does not hold a request up.
         const PAGES: u32 = 256;
+        /// At least so long, however quick the run was.
+        const LEAST: Duration = Duration::from_secs(2);
+        let deadline = Instant::now() + (so_far / 10).max(LEAST);
         let mut pace = Pace::new(PAGES);
         loop {
-            match self.0.store.read(rows::free_space).await? {
+            let surplus = match self.0.store.read(rows::free_space).await? {
                 Space::Managed | Space::Pages(0) => return Ok(()),
                 Space::Fixed => {
                     log::debug!("SQLite's file keeps its size: it was made without auto_vacuum");
                     return Ok(());
                 }
-                Space::Pages(_) => {}
+                Space::Pages(surplus) => surplus,
+            };
+            if Instant::now() >= deadline {
+                log::info!("{surplus} empty pages are left for the next clean-up to give back");
+                return Ok(());
             }
-            let most = pace.rows;
-            let step = self.alone(run.id, move |conn| {
+            let step = self.alone(run.id, move |conn, demand| {
                 let begun = Instant::now();
+                let most = pace.rows(demand).min(surplus);
                 rows::give_back_space(conn, most)?;
-                Ok(begun.elapsed())
+                pace.learn(most, begun.elapsed());
+                Ok(pace)
             });
-            let took = step.await?;
-            self.pause(pace.adapt(took)).await?;
+            pace = step.await?;
+            self.pause(Pace::PAUSE).await?;
         }
     }
 
     /// Does `work` in a transaction in which nobody else can take the clean-up over.
     async fn alone<T, W>(&self, holder: Uuid, work: W) -> Result<T, Failure>
     where
-        W: FnOnce(&mut Conn<'_>) -> Result<T, StoreError> + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, Demand) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        let transaction = self.0.store.write(move |conn| {
+        let transaction = self.0.store.write_in_background(move |conn, demand| {
             let lease_ends = Timestamp::now().after(LEASE);
             if !job_lease::renew(conn, JOB, holder, lease_ends)? {
                 return Err(Failure::TakenOver);
             }
-            Ok(work(conn)?)
+            Ok(work(conn, demand)?)
         });
         transaction.await
     }
@@ -393,30 +404,42 @@ fn begin(conn: &mut Conn<'_>, run: &Run) -> Result<(), Refused> {
     })
 }
 
-/// How much is done at a time. A request that comes in the middle of a batch waits for its end, so a batch is to take
-/// no longer than a request does anyway, and requests have their turn before the next.
+/// How much is done at a time. A request that comes in the middle of a batch waits for its end, so while others write a
+/// batch is to take no longer than a request does anyway.
+#[derive(Clone, Copy)]
 struct Pace {
+    /// So many rows fit while others write.
     rows: i64,
     most: i64,
 }
 
 impl Pace {
-    /// What a batch may take.
-    const BATCH: Duration = Duration::from_millis(10);
-    /// The time between two.
+    /// What a batch may take while others write.
+    const BATCH: Duration = Duration::from_millis(5);
+    /// How many times as long it may take while nobody does.
+    const IDLE: i64 = 10;
+    /// The time between two, in which another process can begin.
     const PAUSE: Duration = Duration::from_millis(1);
 
     fn new(most: u32) -> Self {
         let most = i64::from(most);
-        Self { rows: most, most }
+        // How long a row takes is not known yet.
+        let rows = (most / 16).max(1);
+        Self { rows, most }
     }
 
-    /// Learns from how long the last batch took. Gives the pause before the next.
-    fn adapt(&mut self, took: Duration) -> Duration {
-        let fitting = self.rows as f64 * Self::BATCH.as_secs_f64() / took.as_secs_f64().max(1e-6);
+    fn rows(&self, demand: Demand) -> i64 {
+        match demand {
+            Demand::Idle => (Self::IDLE * self.rows).min(self.most),
+            Demand::Busy => self.rows,
+        }
+    }
+
+    /// Learns from how long a batch of so many rows took.
+    fn learn(&mut self, rows: i64, took: Duration) {
+        let fitting = rows as f64 * Self::BATCH.as_secs_f64() / took.as_secs_f64().max(1e-6);
         // At most twice as many as before, for one quick batch says little.
         self.rows = (fitting as i64).clamp(1, self.most).min(2 * self.rows);
-        Self::PAUSE
     }
 }
 

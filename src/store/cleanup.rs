@@ -209,22 +209,24 @@ pub enum Space {
     Managed,
     /// The file was made without the means: its empty pages are used again, and it never shrinks.
     Fixed,
-    /// So many empty pages.
+    /// So many empty pages beyond the reserve.
     Pages(i64),
 }
 
-/// What there is to give back.
+/// What there is to give back. A tenth of SQLite's file is kept in reserve: what is deleted in an hour comes again in the
+/// next, and to move what lives to the front each time would cost more than to delete it did.
 pub fn free_space(conn: &mut Conn<'_>) -> Result<Space, StoreError> {
     const INCREMENTAL: i64 = 2;
     let Conn::Sqlite(conn) = conn else {
         return Ok(Space::Managed);
     };
     let ask = sql_query(
-        "SELECT auto_vacuum AS mode, freelist_count AS pages FROM pragma_auto_vacuum, pragma_freelist_count",
+        "SELECT auto_vacuum AS mode, freelist_count AS pages, page_count / 10 AS reserve
+         FROM pragma_auto_vacuum, pragma_freelist_count, pragma_page_count",
     );
     let found: FreeList = ask.get_result(*conn)?;
     Ok(match found.mode {
-        INCREMENTAL => Space::Pages(found.pages),
+        INCREMENTAL => Space::Pages((found.pages - found.reserve).max(0)),
         _ => Space::Fixed,
     })
 }
@@ -245,6 +247,8 @@ struct FreeList {
     mode: i64,
     #[diesel(sql_type = BigInt)]
     pages: i64,
+    #[diesel(sql_type = BigInt)]
+    reserve: i64,
 }
 
 fn delete(conn: &Conn<'_>, table: &str, chosen: &str) -> String {

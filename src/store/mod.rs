@@ -138,6 +138,15 @@ pub enum Conn<'a> {
     Postgres(&'a mut PgConnection),
 }
 
+/// Whether others write too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Nobody has for a while.
+    Idle,
+    /// Somebody has, or might have.
+    Busy,
+}
+
 /// Writes a query once; compiles it for each database.
 ///
 /// A row that a unique key finds is fetched with `get_result`, not `first`: SQLite prepares a statement anew whenever a
@@ -243,6 +252,26 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.write(work).await,
             Self::Postgres(postgres) => postgres.write(work).await,
+        }
+    }
+
+    /// Does `work` as [`Store::write`] does, but gives way to it: with SQLite it runs in a transaction of its own, when
+    /// no other write waits or after a tenth of a second, so that nobody waits for more than one. `work` is told whether
+    /// others write. Where nobody does, it may be lost with the machine's power until the next [`Store::write`] is done,
+    /// as if it had not been.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_in_background<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.write_in_background(work).await,
+            // Who else writes is not seen from here.
+            Self::Postgres(postgres) => postgres.write(|conn| work(conn, Demand::Busy)).await,
         }
     }
 

@@ -6,6 +6,7 @@ mod api;
 mod api_bad_input;
 mod api_isolation;
 mod api_races;
+mod background;
 mod bad_input;
 mod cases;
 mod cleanup;

@@ -1,0 +1,169 @@
+//! SQLite's write-ahead log: moved into the database file beside the writer, so that no commit stops for it.
+//!
+//! The log begins anew only once all of it has been moved, and while the writer goes on, a little is always left. So
+//! the writer moves the last bit itself. Where the log grows faster than it can be moved, work in the background waits
+//! for it; requests never do, and SQLite's own limit (`wal_autocheckpoint`) bounds what they write.
+
+use diesel::{
+    Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _, sql_query, sql_types::BigInt,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+use super::{StoreOptions, busy_timeout, spawn, writer::Message};
+use crate::store::StoreError;
+
+/// The pages at which SQLite has the writer move the whole log, however long that takes: 128 MiB.
+pub(super) const LIMIT: u32 = 32_768;
+/// The pages at which the log is to begin anew.
+const LONG: i64 = 16_384;
+/// The pages for which moving is not put off.
+const MUCH: i64 = 4_096;
+/// The pages that the writer moves itself: no request notices.
+const LITTLE: i64 = 512;
+/// How often the log is moved before work in the background goes on all the same. A reader that takes its time, a
+/// backup for one, keeps the log from beginning anew.
+const PATIENCE: u64 = 4;
+
+/// What the writer knows of the log.
+pub(super) struct Log {
+    due: SyncSender<()>,
+    urgent: SyncSender<()>,
+    /// How often the log was moved.
+    moves: Arc<AtomicU64>,
+    /// How often it had been when work in the background began to wait for it.
+    waits_since: Option<u64>,
+}
+
+/// How long the log is, in pages.
+#[derive(QueryableByName)]
+struct Length {
+    /// All of it.
+    #[diesel(sql_type = BigInt)]
+    log: i64,
+    /// What has been moved.
+    #[diesel(sql_type = BigInt)]
+    checkpointed: i64,
+}
+
+impl Length {
+    fn left(&self) -> i64 {
+        self.log - self.checkpointed
+    }
+}
+
+impl Log {
+    /// Starts the thread that moves the log, which ends when what this gives back is dropped. The writer is told
+    /// whenever the log was moved.
+    pub(super) fn open(
+        url: String,
+        options: &StoreOptions,
+        writer: mpsc::WeakSender<Message>,
+    ) -> Result<Self, StoreError> {
+        let mut conn = SqliteConnection::establish(&url)?;
+        conn.batch_execute(&busy_timeout(options))?;
+        let (due, is_due) = sync_channel(1);
+        let (urgent, is_urgent) = sync_channel(1);
+        let moves = Arc::new(AtomicU64::new(0));
+        let mover = Mover {
+            conn,
+            due: is_due,
+            urgent: is_urgent,
+            moves: Arc::clone(&moves),
+            writer,
+        };
+        spawn("sqlite-checkpoint", move || mover.run())?;
+        Ok(Self {
+            due,
+            urgent,
+            moves,
+            waits_since: None,
+        })
+    }
+
+    /// To be called after each commit.
+    pub(super) fn grew(&mut self, conn: &mut SqliteConnection) -> Result<(), StoreError> {
+        let length = measure(conn)?;
+        if length.log >= LONG && length.left() <= LITTLE {
+            move_all(conn)?;
+        }
+        self.wake(length.left() >= MUCH);
+        Ok(())
+    }
+
+    /// Whether work in the background is to wait until more of the log was moved.
+    pub(super) fn is_too_long(&mut self, conn: &mut SqliteConnection) -> Result<bool, StoreError> {
+        let length = measure(conn)?;
+        if length.log < LONG || length.left() <= LITTLE {
+            self.waits_since = None;
+            return Ok(false);
+        }
+        let moves = self.moves.load(Ordering::Acquire);
+        let since = *self.waits_since.get_or_insert(moves);
+        let wait = moves - since < PATIENCE;
+        self.wake(wait);
+        Ok(wait)
+    }
+
+    /// Has the log moved, soon or at once.
+    fn wake(&self, at_once: bool) {
+        // An error says that it has been told already.
+        let _ = self.due.try_send(());
+        if at_once {
+            let _ = self.urgent.try_send(());
+        }
+    }
+
+    /// Work in the background has had its turn: whatever comes next waits anew.
+    pub(super) fn wait_anew(&mut self) {
+        self.waits_since = None;
+    }
+}
+
+/// Moves what was committed from the log into the database file.
+struct Mover {
+    conn: SqliteConnection,
+    due: Receiver<()>,
+    urgent: Receiver<()>,
+    moves: Arc<AtomicU64>,
+    writer: mpsc::WeakSender<Message>,
+}
+
+impl Mover {
+    /// How long commits are gathered, for a page that changes often need be moved only once.
+    const PAUSE: Duration = Duration::from_millis(500);
+
+    fn run(mut self) {
+        while self.due.recv().is_ok() {
+            // Either is a reason to go on; where the writer is gone the next wait says so too.
+            let _ = self.urgent.recv_timeout(Self::PAUSE);
+            if let Err(error) = move_all(&mut self.conn) {
+                log::warn!("SQLite's log could not be moved into its file: {error}");
+                thread::sleep(Self::PAUSE);
+            }
+            self.moves.fetch_add(1, Ordering::Release);
+            if let Some(writer) = self.writer.upgrade() {
+                // Where there is no room the writer is awake.
+                let _ = writer.try_send(Message::LogMoved);
+            }
+        }
+    }
+}
+
+/// Moves as much of the log as nobody still needs where it is.
+fn move_all(conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    Ok(conn.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")?)
+}
+
+fn measure(conn: &mut SqliteConnection) -> Result<Length, StoreError> {
+    Ok(sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(conn)?)
+}

@@ -1,0 +1,375 @@
+//! The thread that writes: requests first, many in one transaction; work in the background when no request waits.
+
+use diesel::{
+    QueryableByName, RunQueryDsl as _, SqliteConnection, result::Error as QueryError, sql_query,
+    sql_types::BigInt,
+};
+use prometheus::Histogram;
+use std::{
+    collections::VecDeque,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot,
+};
+
+use super::checkpoints::Log;
+use crate::store::{Conn, Demand, StoreError, cached::Fixed, guarded};
+
+/// How long work in the background waits for its turn where requests never cease.
+const TURN: Duration = Duration::from_millis(100);
+/// For how long after somebody else wrote it is taken that they will again.
+const BUSY: Duration = Duration::from_millis(250);
+
+/// What the writer is told.
+pub(super) enum Message {
+    /// To do this.
+    Job(Box<dyn Job>),
+    /// To do this when no request waits.
+    Background(Box<dyn Job>),
+    /// That there is room in the log, perhaps.
+    LogMoved,
+    /// To do what it was told before, and end.
+    Stop,
+}
+
+/// A write that waits for the writer, whatever it gives back.
+pub(super) trait Job: Send {
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
+    /// Does the work in a savepoint. An error says that the transaction around it is lost.
+    fn run(&mut self, conn: &mut SqliteConnection, demand: Demand) -> Result<(), StoreError>;
+    /// Tells whoever asked, now that it is known whether the transaction was committed.
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
+}
+
+pub(super) struct Pending<T, E, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<T, E, F> Pending<T, E, F> {
+    pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
+        Self {
+            work: Some(work),
+            outcome: None,
+            reply,
+        }
+    }
+}
+
+impl<T, E, F> Job for Pending<T, E, F>
+where
+    F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn run(&mut self, conn: &mut SqliteConnection, demand: Demand) -> Result<(), StoreError> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        Fixed("SAVEPOINT job").execute(conn)?;
+        let outcome = guarded(|conn| work(conn, demand), &mut Conn::Sqlite(conn));
+        if outcome.is_err() {
+            Fixed("ROLLBACK TO job").execute(conn)?;
+        }
+        Fixed("RELEASE job").execute(conn)?;
+        self.outcome = Some(outcome);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
+        let answer = match (self.outcome, committed) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (_, Err(error)) => Err(StoreError::Commit(describe(error)).into()),
+            (None, Ok(())) => Err(StoreError::Closed.into()),
+        };
+        // An error says that nobody waits any more.
+        let _ = self.reply.send(answer);
+    }
+}
+
+pub(super) struct Writer {
+    conn: SqliteConnection,
+    queue: mpsc::Receiver<Message>,
+    limit: usize,
+    timeout: Duration,
+    /// None in memory.
+    log: Option<Log>,
+    background: VecDeque<Box<dyn Job>>,
+    /// When the first of them was put there, or the last one was done.
+    background_since: Instant,
+    stopping: bool,
+    others: Others,
+    syncs: bool,
+    batch_sizes: Histogram,
+}
+
+/// What is done next.
+enum Next {
+    Requests(Box<dyn Job>),
+    Background(Box<dyn Job>),
+    End,
+}
+
+struct Batch {
+    jobs: Vec<Box<dyn Job>>,
+    committed: Result<(), StoreError>,
+}
+
+impl Writer {
+    /// `limit`: the most requests in a transaction. `timeout`: how long another process may hold the database.
+    /// `batch_sizes`: is told how many shared one.
+    pub(super) fn new(
+        conn: SqliteConnection,
+        queue: mpsc::Receiver<Message>,
+        limit: usize,
+        timeout: Duration,
+        log: Option<Log>,
+        batch_sizes: Histogram,
+    ) -> Self {
+        Self {
+            conn,
+            queue,
+            limit,
+            timeout,
+            log,
+            background: VecDeque::new(),
+            background_since: Instant::now(),
+            stopping: false,
+            others: Others::unknown(),
+            syncs: true,
+            batch_sizes,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let batch = match self.next() {
+                Next::Requests(first) => self.gather(first),
+                Next::Background(job) => self.give_a_turn(job),
+                Next::End => return,
+            };
+            for job in batch.jobs {
+                job.answer(batch.committed.as_ref().copied());
+            }
+            if let Some(log) = &mut self.log
+                && let Err(error) = log.grew(&mut self.conn)
+            {
+                log::warn!("SQLite's log cannot be measured: {}", describe(&error));
+            }
+        }
+    }
+
+    /// Waits for something to do.
+    fn next(&mut self) -> Next {
+        loop {
+            let has_turn = self.background_has_turn();
+            if self.stopping {
+                return self
+                    .background
+                    .pop_front()
+                    .map_or(Next::End, Next::Background);
+            }
+            if has_turn
+                && self.background_since.elapsed() >= TURN
+                && let Some(job) = self.background.pop_front()
+            {
+                return Next::Background(job);
+            }
+            let message = if has_turn {
+                self.queue.try_recv()
+            } else {
+                self.queue.blocking_recv().ok_or(TryRecvError::Disconnected)
+            };
+            match message {
+                // Nobody waits any more, and nothing was begun: the sender will come again.
+                Ok(Message::Job(job)) if job.is_abandoned() => {}
+                Ok(Message::Job(job)) => return Next::Requests(job),
+                Ok(other) => self.note(other),
+                Err(TryRecvError::Empty) => {
+                    if let Some(job) = self.background.pop_front() {
+                        return Next::Background(job);
+                    }
+                }
+                // Nobody is left who could wait.
+                Err(TryRecvError::Disconnected) => return Next::End,
+            }
+        }
+    }
+
+    /// Whether work in the background may be done once no request waits.
+    fn background_has_turn(&mut self) -> bool {
+        self.background.retain(|job| !job.is_abandoned());
+        if self.background.is_empty() {
+            return false;
+        }
+        let Some(log) = &mut self.log else {
+            return true;
+        };
+        match log.is_too_long(&mut self.conn) {
+            Ok(is_too_long) => !is_too_long,
+            Err(error) => {
+                log::warn!("SQLite's log cannot be measured: {}", describe(&error));
+                true
+            }
+        }
+    }
+
+    fn note(&mut self, message: Message) {
+        match message {
+            Message::Background(job) => {
+                if self.background.is_empty() {
+                    self.background_since = Instant::now();
+                }
+                self.background.push_back(job);
+            }
+            Message::Stop => self.stopping = true,
+            Message::Job(_) | Message::LogMoved => {}
+        }
+    }
+
+    /// Runs `first` and all requests that wait behind it in one transaction, and commits it. Where the transaction
+    /// cannot even begin, all that waits is told so at once instead of waiting for the lock one after another.
+    fn gather(&mut self, first: Box<dyn Job>) -> Batch {
+        let mut jobs = Vec::new();
+        let mut next = Some(first);
+        let mut outcome = self.begin(true);
+        while let Some(mut job) = next.take() {
+            if !job.is_abandoned() {
+                outcome = outcome.and_then(|()| job.run(&mut self.conn, Demand::Busy));
+                jobs.push(job);
+            }
+            while next.is_none() && jobs.len() < self.limit && !self.stopping {
+                match self.queue.try_recv() {
+                    Ok(Message::Job(job)) => next = Some(job),
+                    Ok(other) => self.note(other),
+                    Err(_empty) => break,
+                }
+            }
+        }
+        self.others.last_request = Instant::now();
+        self.batch_sizes.observe(jobs.len() as f64);
+        self.commit(jobs, outcome)
+    }
+
+    /// Runs work in the background in a transaction of its own: no request shares its commit, or waits for two of them.
+    fn give_a_turn(&mut self, mut job: Box<dyn Job>) -> Batch {
+        let outcome = self.others.demand(&mut self.conn).and_then(|demand| {
+            self.begin(demand == Demand::Busy)?;
+            job.run(&mut self.conn, demand)
+        });
+        let batch = self.commit(vec![job], outcome);
+        self.background_since = Instant::now();
+        if let Some(log) = &mut self.log {
+            log.wait_anew();
+        }
+        batch
+    }
+
+    /// Begins a transaction. `sync`: whether its commit is to be on disk before it is answered. One that is not is on
+    /// disk with the next that is, for the log is synced as a whole and read in order. Lost with the power it leaves
+    /// the state before it, as whole as that after it; the log is synced before any of it is moved.
+    fn begin(&mut self, sync: bool) -> Result<(), StoreError> {
+        if sync != self.syncs {
+            self.execute(match sync {
+                true => "PRAGMA synchronous = FULL",
+                false => "PRAGMA synchronous = NORMAL",
+            })?;
+            self.syncs = sync;
+        }
+        /// SQLite's own waiting grows to a tenth of a second, in which another process can begin many times.
+        const PAUSE: Duration = Duration::from_micros(500);
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.execute("BEGIN IMMEDIATE") {
+                Err(error) if is_locked(&error) && Instant::now() < deadline => {
+                    thread::sleep(PAUSE);
+                }
+                settled => return settled,
+            }
+        }
+    }
+
+    fn commit(&mut self, jobs: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>) -> Batch {
+        let committed = outcome.and_then(|()| self.execute("COMMIT"));
+        if let Err(error) = &committed {
+            log::error!(
+                "SQLite lost a transaction of {} writes: {}",
+                jobs.len(),
+                describe(error)
+            );
+            // Fails where SQLite has rolled back by itself.
+            let _ = self.execute("ROLLBACK");
+        }
+        Batch { jobs, committed }
+    }
+
+    fn execute(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        Fixed(statement).execute(&mut self.conn)?;
+        Ok(())
+    }
+}
+
+/// Who else writes: requests here, and other processes.
+struct Others {
+    last_request: Instant,
+    last_process: Instant,
+    /// Changes with every commit of another connection.
+    version: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct DataVersion {
+    #[diesel(sql_type = BigInt)]
+    data_version: i64,
+}
+
+impl Others {
+    /// Whoever is there has the time to show it.
+    fn unknown() -> Self {
+        Self {
+            last_request: Instant::now(),
+            last_process: Instant::now(),
+            version: None,
+        }
+    }
+
+    fn demand(&mut self, conn: &mut SqliteConnection) -> Result<Demand, StoreError> {
+        let found: DataVersion = sql_query("PRAGMA data_version").get_result(conn)?;
+        if self.version.replace(found.data_version) != Some(found.data_version) {
+            self.last_process = Instant::now();
+        }
+        let last = self.last_request.max(self.last_process);
+        Ok(match last.elapsed() < BUSY {
+            true => Demand::Busy,
+            false => Demand::Idle,
+        })
+    }
+}
+
+/// Whether somebody else is writing.
+fn is_locked(error: &StoreError) -> bool {
+    match error {
+        StoreError::Query(QueryError::DatabaseError(_, about)) => {
+            about.message() == "database is locked"
+        }
+        _ => false,
+    }
+}
+
+/// An error with its cause, for it must be told to several.
+pub(super) fn describe(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
