@@ -126,6 +126,7 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
             ttl: config.idempotency_ttl,
             lease: config.idempotency_lease,
         },
+        redaction: config.redact_fields.clone(),
     };
     let intake = Intake::new(store.clone(), settings, web::reply::encode);
     let patience = config.request_timeout.min(PROBING);

@@ -15,7 +15,8 @@ use crate::{
         self, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, ReplayTally, StoredReply,
         Terms,
     },
-    provider::{Delivery, Provider},
+    provider::{Delivery, Event, Provider},
+    redaction::Redaction,
     store::{
         Store, StoreError,
         events::Outcome,
@@ -24,12 +25,14 @@ use crate::{
 };
 
 /// How deliveries are taken in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Whether keys count. Events count once either way.
     pub keys_enabled: bool,
     /// How long an answer is replayed, and an unfinished request kept from others.
     pub terms: Terms,
+    /// What is masked in what is stored of a delivery.
+    pub redaction: Redaction,
 }
 
 /// The place where deliveries are acted on.
@@ -184,7 +187,8 @@ impl Intake {
         // What can be done before the transaction is: on SQLite one thread runs them all.
         let mut foreseen = plan::foresee(&inbound.delivery, &self.shops, now);
         let events = inbound.delivery.events.iter();
-        let payloads: Arc<[Json]> = events.map(|event| Json::of(&event.payload)).collect();
+        let provider = inbound.delivery.provider;
+        let payloads: Arc<[Json]> = events.map(|event| self.payload(provider, event)).collect();
         loop {
             let transaction = Transaction {
                 inbound: inbound.clone(),
@@ -232,9 +236,22 @@ impl Intake {
             method: inbound.method.clone(),
             path: inbound.path.clone(),
             fingerprint: inbound.fingerprint.clone(),
-            body: Some(Json::of(&inbound.delivery.body)),
+            body: Some(Json::of(
+                &self.settings.redaction.of(&inbound.delivery.body),
+            )),
             source_ip: inbound.source_ip.clone(),
         }))
+    }
+
+    /// What is stored of what the provider said of an event.
+    fn payload(&self, provider: Provider, event: &Event) -> Json {
+        let redaction = &self.settings.redaction;
+        let mut around = provider.members_around_events().iter();
+        match around.any(|member| redaction.covers(member)) {
+            // A part of what is masked in the body.
+            true => Json::of(&Redaction::MASK.into()),
+            false => Json::of(&redaction.of(&event.payload)),
+        }
     }
 
     /// Writes down for the operator that a request failed. Whoever sent it is not kept waiting for it.

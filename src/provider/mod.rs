@@ -36,6 +36,14 @@ impl Provider {
         }
     }
 
+    /// The members of its bodies that hold events.
+    pub const fn members_around_events(self) -> &'static [&'static str] {
+        match self {
+            Self::Twilio => &[],
+            Self::WhatsApp => whatsapp::AROUND_EVENTS,
+        }
+    }
+
     /// The variable that its secrets are configured by.
     pub const fn secret_variable(self) -> &'static str {
         match self {

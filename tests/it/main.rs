@@ -21,6 +21,7 @@ mod migrations;
 mod openapi;
 mod rate_limits;
 mod readiness;
+mod redaction;
 mod replays;
 mod shutdown;
 mod signatures;

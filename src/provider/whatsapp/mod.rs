@@ -15,6 +15,9 @@ use super::{
 /// The `object` of a delivery that is about WhatsApp.
 const OBJECT: &str = "whatsapp_business_account";
 
+/// The members that hold messages, statuses and other changes.
+pub(super) const AROUND_EVENTS: &[&str] = &["entry", "changes", "value", "messages", "statuses"];
+
 /// Reads a delivery item by item. Parses leniently: what is not understood is an event that is stored and no more,
 /// and never costs its neighbours anything.
 ///

@@ -38,6 +38,7 @@ pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotenc
         .max_body_bytes(config.max_body_bytes)
         .timeout(config.request_timeout)
         .trusted_proxies(config.trusted_proxies.clone())
+        .redaction(config.redact_fields.clone())
         .replay_tally(intake.replays())
         .scope(key_scope)
 }
