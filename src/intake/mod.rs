@@ -5,6 +5,7 @@ mod plan;
 pub mod request;
 mod transaction;
 
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -86,6 +87,18 @@ pub struct EventReport {
     pub order_number: Option<String>,
     /// Whether the event was known before, with the same content, so that nothing was done.
     pub known: bool,
+}
+
+impl Serialize for EventReport {
+    /// As it is answered, and kept in the record.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_struct("EventReport", 4)?;
+        members.serialize_field("id", &self.id)?;
+        members.serialize_field("outcome", self.outcome.as_str())?;
+        members.serialize_field("order_id", &self.order_id.map(|id| id.0))?;
+        members.serialize_field("order_number", &self.order_number)?;
+        members.end()
+    }
 }
 
 /// The answer to a delivery.

@@ -77,6 +77,8 @@ pub struct Delivery {
     pub derived_key: String,
     /// Its body as JSON.
     pub body: Value,
+    /// Whether all of it is about one number of ours: what is about several may be several retailers' business.
+    pub is_of_one_number: bool,
     /// What it tells, in the order of the delivery.
     pub events: Vec<Event>,
 }
