@@ -1,6 +1,7 @@
 //! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
 //! work and stores the reply. Does the same for what a client asks for. Knows neither HTTP nor SQL.
 
+pub mod deliveries;
 mod plan;
 pub mod request;
 mod transaction;

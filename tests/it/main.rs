@@ -12,6 +12,7 @@ mod cleanup;
 mod cli;
 mod concurrency;
 mod crash;
+mod deliveries;
 mod demo;
 mod events;
 mod explain;

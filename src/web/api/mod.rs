@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod bookings;
 mod call;
+pub mod deliveries;
 mod envelope;
 mod money;
 pub mod orders;
@@ -64,8 +65,9 @@ fn may_read(caller: &Caller, path: &str) -> bool {
 /// Puts the routes into an actix application.
 pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     use Scope::{
-        Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, LedgerRead, OrdersRead,
-        OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead, RefundsWrite,
+        Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, DeliveriesRead,
+        LedgerRead, OrdersRead, OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead,
+        RefundsWrite,
     };
     let may = |scope, route: Route| route.wrap(require(scope));
     // Of two wraps, the later one is asked first: a key belongs to a client that is known.
@@ -126,6 +128,14 @@ pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
             CatalogueWrite,
             put().to(retailers::change_product),
         )),
+    )
+    .service(
+        at("/api/v1/deliveries", "GET, HEAD")
+            .route(may(DeliveriesRead, get().to(deliveries::list))),
+    )
+    .service(
+        at("/api/v1/deliveries/{id}", "GET, HEAD")
+            .route(may(DeliveriesRead, get().to(deliveries::show))),
     )
     .service(at("/api/v1/admin/cleanup", "POST").route(may(Admin, post().to(admin::clean_up))));
 }
