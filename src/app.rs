@@ -134,6 +134,7 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
             ttl: config.idempotency_ttl,
             lease: config.idempotency_lease,
         },
+        redaction: config.redact_fields.clone(),
     };
     let instance = Uuid::random();
     log::info!("this is instance {instance}");

@@ -3,7 +3,13 @@
 use ipnet::IpNet;
 use std::{fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 
-use crate::{logging::LogFormat, schedule::Schedule, secret::Secret, store::DatabaseUrl};
+use crate::{
+    logging::LogFormat,
+    redaction::{InvalidName, Redaction},
+    schedule::Schedule,
+    secret::Secret,
+    store::DatabaseUrl,
+};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -44,6 +50,8 @@ pub struct Config {
     pub idempotency_ttl_bookings: Duration,
     /// `IDEMPOTENCY_LEASE`
     pub idempotency_lease: Duration,
+    /// `REDACT_FIELDS`
+    pub redact_fields: Redaction,
     /// `EVENT_RETENTION`
     pub event_retention: Duration,
     /// `CLEANUP_SCHEDULE`
@@ -169,6 +177,7 @@ impl Default for Config {
             idempotency_ttl_refunds: 168 * HOUR,
             idempotency_ttl_bookings: HOUR,
             idempotency_lease: Duration::from_secs(30),
+            redact_fields: Redaction::default(),
             event_retention: 30 * 24 * HOUR,
             cleanup_schedule: Schedule::hourly(),
             cleanup_on_start: true,
@@ -312,6 +321,7 @@ impl Config {
             &mut config.idempotency_lease,
             retention,
         )?;
+        read(get, "REDACT_FIELDS", &mut config.redact_fields, redaction)?;
         read(
             get,
             "EVENT_RETENTION",
@@ -519,6 +529,11 @@ fn secrets(text: &str) -> Result<Vec<Secret>, String> {
     Ok(pieces(text).map(Secret::new).collect())
 }
 
+fn redaction(text: &str) -> Result<Redaction, String> {
+    text.parse()
+        .map_err(|error: InvalidName| format!("allowed are {error}"))
+}
+
 fn header_name(text: &str) -> Result<String, String> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     text.bytes()
@@ -563,6 +578,8 @@ mod tests {
             ("IDEMPOTENCY_HEADER", "X Key"),
             ("IDEMPOTENCY_TTL", "24"),
             ("IDEMPOTENCY_LEASE", "0s"),
+            ("REDACT_FIELDS", "phone name"),
+            ("REDACT_FIELDS", "phone;name"),
             ("EVENT_RETENTION", "30"),
             ("CLEANUP_SCHEDULE", "hourly"),
             ("CLEANUP_SCHEDULE", "@hourly"),
@@ -605,6 +622,13 @@ mod tests {
         let config = with("TWILIO_AUTH_TOKEN", "hunter2, hunter3,").unwrap();
         assert_eq!(config.twilio_auth_tokens.len(), 2);
         assert!(!format!("{config:?}").contains("hunter"));
+    }
+
+    #[test]
+    fn the_names_of_members_to_mask_are_taken_apart() {
+        let config = with("REDACT_FIELDS", "Phone, name,").unwrap();
+        assert!(config.redact_fields.covers("phone") && config.redact_fields.covers("NAME"));
+        assert!(Config::default().redact_fields.is_empty());
     }
 
     #[test]

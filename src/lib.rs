@@ -24,7 +24,7 @@
 //! | [`statistics`] | what an operator looks at: counts, sizes, latencies, alerts |
 //! | [`access`] | who may use the API: clients, tokens, scopes |
 //! | [`store`] | both databases through one Diesel code |
-//! | [`config`], [`schedule`], [`secret`] | what everything is built from |
+//! | [`config`], [`schedule`], [`secret`], [`redaction`] | what everything is built from |
 //! | [`logging`] | the form of the log's lines |
 
 pub mod access;
@@ -37,6 +37,7 @@ pub mod intake;
 pub mod jobs;
 pub mod logging;
 pub mod provider;
+pub mod redaction;
 pub mod schedule;
 pub mod secret;
 pub mod statistics;

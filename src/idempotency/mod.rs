@@ -137,6 +137,19 @@ pub fn look(
         .transpose()
 }
 
+/// What a request came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Conclusion<'a> {
+    /// What is answered, now and whenever the request comes again.
+    pub reply: &'a StoredReply,
+    /// Whose business it turned out to be.
+    pub retailer: Option<Uuid>,
+    /// The order that it is about.
+    pub order: Option<Uuid>,
+    /// What became of the events of a delivery: a JSON array.
+    pub events: Option<&'a Json>,
+}
+
 /// What became of the request with a key.
 #[derive(Debug, PartialEq)]
 pub enum Standing {
@@ -181,17 +194,16 @@ pub fn standing(
     })
 }
 
-/// Stores the answer of a request that is ours. `false`: another has taken it over since, and nothing was stored.
+/// Stores what a request that is ours came to. `false`: another has taken it over since, and nothing was stored.
 ///
 /// # Errors
 /// Where the database refuses.
 pub fn complete(
     conn: &mut Conn<'_>,
     owned: Owned,
-    reply: &StoredReply,
-    retailer: Option<Uuid>,
-    order: Option<Uuid>,
+    came_to: Conclusion<'_>,
 ) -> Result<bool, StoreError> {
+    let reply = came_to.reply;
     let body = reply.body_to_json();
     let headers = reply.headers_to_json();
     rows::complete(
@@ -205,8 +217,9 @@ pub fn complete(
             response_headers: headers.as_ref(),
             response_encoding: body.as_ref().map(|(_, encoding)| *encoding),
             response_body: body.as_ref().map(|(body, _)| body),
-            retailer_id: retailer,
-            order_id: order,
+            events: came_to.events,
+            retailer_id: came_to.retailer,
+            order_id: came_to.order,
         },
     )
 }

@@ -49,7 +49,11 @@ impl StoredReply {
         (!self.headers.is_empty()).then(|| Json::of(&serde_json::json!(self.headers)))
     }
 
-    pub(super) fn from_record(record: &Record) -> Result<Self, StoreError> {
+    /// The answer that a record keeps.
+    ///
+    /// # Errors
+    /// Where it keeps none.
+    pub fn from_record(record: &Record) -> Result<Self, StoreError> {
         let body = match &record.response_body {
             Some(json) => decode(json, encoding(record))?,
             None => Bytes::new(),

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{Claim, KeyedRequest, Lookups, Owned, StoredReply, Terms};
+use super::{Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms};
 use crate::store::{
     Conn, Store, StoreError, idempotency as rows,
     types::{Timestamp, Uuid},
@@ -258,7 +258,13 @@ impl Running {
     ) -> Result<Claim, WriteError> {
         let (owned, request, reply) = (self.owned, self.request.clone(), reply.clone());
         let mut storing = self.driver.write(move |conn| {
-            if super::complete(conn, owned, &reply, None, None)? {
+            let came_to = Conclusion {
+                reply: &reply,
+                retailer: None,
+                order: None,
+                events: None,
+            };
+            if super::complete(conn, owned, came_to)? {
                 return Ok(Claim::Ours(owned));
             }
             match rows::find(conn, &request.scope, request.key.as_str())? {

@@ -1,10 +1,12 @@
 //! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
 //! work and stores the reply. Does the same for what a client asks for. Knows neither HTTP nor SQL.
 
+pub mod deliveries;
 mod plan;
 pub mod request;
 mod transaction;
 
+use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -15,7 +17,8 @@ use crate::{
         self, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups, ReplayTally,
         StoredReply, Terms,
     },
-    provider::{Delivery, Provider},
+    provider::{Delivery, Event, Provider},
+    redaction::Redaction,
     store::{
         Store, StoreError,
         events::Outcome,
@@ -24,12 +27,14 @@ use crate::{
 };
 
 /// How deliveries are taken in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Whether keys count. Events count once either way.
     pub keys_enabled: bool,
     /// How long an answer is replayed, and an unfinished request kept from others.
     pub terms: Terms,
+    /// What is masked in what is stored of a delivery.
+    pub redaction: Redaction,
 }
 
 /// The place where deliveries are acted on.
@@ -84,6 +89,18 @@ pub struct EventReport {
     pub order_number: Option<String>,
     /// Whether the event was known before, with the same content, so that nothing was done.
     pub known: bool,
+}
+
+impl Serialize for EventReport {
+    /// As it is answered, and kept in the record.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_struct("EventReport", 4)?;
+        members.serialize_field("id", &self.id)?;
+        members.serialize_field("outcome", self.outcome.as_str())?;
+        members.serialize_field("order_id", &self.order_id.map(|id| id.0))?;
+        members.serialize_field("order_number", &self.order_number)?;
+        members.end()
+    }
 }
 
 /// The answer to a delivery.
@@ -199,7 +216,8 @@ impl Intake {
         // What can be done before the transaction is: on SQLite one thread runs them all.
         let mut foreseen = plan::foresee(&inbound.delivery, &self.shops, now);
         let events = inbound.delivery.events.iter();
-        let payloads: Arc<[Json]> = events.map(|event| Json::of(&event.payload)).collect();
+        let provider = inbound.delivery.provider;
+        let payloads: Arc<[Json]> = events.map(|event| self.payload(provider, event)).collect();
         loop {
             let transaction = Transaction {
                 inbound: inbound.clone(),
@@ -248,9 +266,22 @@ impl Intake {
             method: inbound.method.clone(),
             path: inbound.path.clone(),
             fingerprint: inbound.fingerprint.clone(),
-            body: Some(Json::of(&inbound.delivery.body)),
+            body: Some(Json::of(
+                &self.settings.redaction.of(&inbound.delivery.body),
+            )),
             source_ip: inbound.source_ip.clone(),
         }))
+    }
+
+    /// What is stored of what the provider said of an event.
+    fn payload(&self, provider: Provider, event: &Event) -> Json {
+        let redaction = &self.settings.redaction;
+        let mut around = provider.members_around_events().iter();
+        match around.any(|member| redaction.covers(member)) {
+            // A part of what is masked in the body.
+            true => Json::of(&Redaction::MASK.into()),
+            false => Json::of(&redaction.of(&event.payload)),
+        }
     }
 
     /// Writes down for the operator that a request failed. Whoever sent it is not kept waiting for it.

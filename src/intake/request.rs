@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Intake, IntakeError};
 use crate::{
-    idempotency::{self, Claim, KeyedRequest, Lookups, StoredReply, Terms},
+    idempotency::{self, Claim, Conclusion, KeyedRequest, Lookups, StoredReply, Terms},
     store::{
         Conn, StoreError,
         types::{Timestamp, Uuid},
@@ -146,8 +146,14 @@ where
     if done.reply.body.len() > StoredReply::MAX_BYTES {
         return Err(IntakeError::ReplyTooLarge);
     }
+    let came_to = Conclusion {
+        reply: &done.reply,
+        retailer: done.retailer_id,
+        order: done.order_id,
+        events: None,
+    };
     if let Some(owned) = owned
-        && !idempotency::complete(conn, owned, &done.reply, done.retailer_id, done.order_id)?
+        && !idempotency::complete(conn, owned, came_to)?
     {
         // Cannot be: the claim is of this transaction. If it were, all of it must go.
         return Err(IntakeError::KeyMismatch);

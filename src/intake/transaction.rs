@@ -17,7 +17,7 @@ use crate::{
         reply,
         shop::Shops,
     },
-    idempotency::{self, Claim, KeyedRequest, Lookups, Owned, StoredReply, Terms},
+    idempotency::{self, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms},
     provider::{Address, Content, Event, Provider, ReplyForm, StatusChange},
     store::{
         Conn, StoreError,
@@ -141,14 +141,29 @@ impl Transaction {
         reply: &StoredReply,
         told: &[Told],
     ) -> Result<(), IntakeError> {
-        let retailer = told.iter().find_map(|told| told.retailer_id);
-        let order = told.iter().find_map(|told| told.report.order_id);
-        if idempotency::complete(conn, owned, reply, retailer, order)? {
+        let reports: Vec<_> = told.iter().map(|told| &told.report).collect();
+        let events = Json::written(&reports);
+        let events = events.map_err(|error| StoreError::Unreadable(error.into()))?;
+        let came_to = Conclusion {
+            reply,
+            retailer: self.retailer(told),
+            order: told.iter().find_map(|told| told.report.order_id),
+            events: Some(&events),
+        };
+        if idempotency::complete(conn, owned, came_to)? {
             Ok(())
         } else {
             // Cannot be: the claim is of this transaction. If it were, all of it must go.
             Err(IntakeError::KeyMismatch)
         }
+    }
+
+    /// Whose a delivery is. Nobody's where it tells of several: who may see the one's messages must not see another's.
+    fn retailer(&self, told: &[Told]) -> Option<Uuid> {
+        let mut retailers = told.iter().filter_map(|told| told.retailer_id);
+        let first = retailers.next()?;
+        let alone = self.inbound.delivery.is_of_one_number && retailers.all(|other| other == first);
+        alone.then_some(first)
     }
 
     /// Acts on each event. Claims them in the order of their ids, and touches what they share only then, in an order

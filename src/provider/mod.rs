@@ -36,6 +36,14 @@ impl Provider {
         }
     }
 
+    /// The members of its bodies that hold events.
+    pub const fn members_around_events(self) -> &'static [&'static str] {
+        match self {
+            Self::Twilio => &[],
+            Self::WhatsApp => whatsapp::AROUND_EVENTS,
+        }
+    }
+
     /// The variable that its secrets are configured by.
     pub const fn secret_variable(self) -> &'static str {
         match self {
@@ -69,6 +77,8 @@ pub struct Delivery {
     pub derived_key: String,
     /// Its body as JSON.
     pub body: Value,
+    /// Whether all of it is about one number of ours: what is about several may be several retailers' business.
+    pub is_of_one_number: bool,
     /// What it tells, in the order of the delivery.
     pub events: Vec<Event>,
 }

@@ -87,6 +87,7 @@ struct Replacement<'a> {
     response_headers: Option<&'a Json>,
     response_encoding: Option<BodyEncoding>,
     response_body: Option<&'a Json>,
+    events: Option<&'a Json>,
     error_message: Option<&'a str>,
     owner_token: Uuid,
     lease_expires_at: Timestamp,
@@ -113,6 +114,7 @@ impl<'a> From<&NewRecord<'a>> for Replacement<'a> {
             response_headers: None,
             response_encoding: None,
             response_body: None,
+            events: None,
             error_message: new.error_message,
             owner_token: new.owner_token,
             lease_expires_at: new.lease_expires_at,
@@ -169,6 +171,8 @@ pub struct Completion<'a> {
     pub response_encoding: Option<BodyEncoding>,
     /// The answer's body, as JSON.
     pub response_body: Option<&'a Json>,
+    /// What became of its events: a JSON array. None where it is no delivery of a provider.
+    pub events: Option<&'a Json>,
     /// Whose it turned out to be.
     pub retailer_id: Option<Uuid>,
     /// The order that it made.

@@ -5,6 +5,7 @@ pub mod bookings;
 mod cached;
 pub mod cleanup;
 pub mod clients;
+pub mod deliveries;
 pub mod events;
 pub mod idempotency;
 pub mod job_lease;

@@ -186,6 +186,14 @@ impl Json {
         Self(value.to_string())
     }
 
+    /// The text of what serializes, its members in their own order.
+    ///
+    /// # Errors
+    /// Where it does not, as a map whose keys are no texts.
+    pub fn written(value: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(Self)
+    }
+
     /// Takes a text that is a JSON document already.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 use ipnet::IpNet;
+use serde_json::Value;
 use std::{
     future::{Ready, ready},
     rc::Rc,
@@ -29,6 +30,8 @@ use crate::{
         Fingerprint, KeyedRequest, Lookups, ReplayTally, StoredReply, Terms, fingerprint,
         two_phase::{Begun, Running, Settled, TwoPhase},
     },
+    provider::twilio::form::Form,
+    redaction::Redaction,
     store::{
         Store,
         types::{Json, Timestamp, Uuid},
@@ -135,6 +138,7 @@ struct Settings {
     max_body_bytes: usize,
     replayed_headers: Vec<HeaderName>,
     trusted_proxies: Vec<IpNet>,
+    redaction: Redaction,
     replays: Option<Arc<ReplayTally>>,
 }
 
@@ -155,6 +159,7 @@ impl Idempotency {
             max_body_bytes: 3 * 1024 * 1024,
             replayed_headers: REPLAYED_HEADERS.to_vec(),
             trusted_proxies: Vec::new(),
+            redaction: Redaction::default(),
             replays: None,
         }))
     }
@@ -222,6 +227,12 @@ impl Idempotency {
     /// The proxies whose `X-Forwarded-For` or `Forwarded` is believed, for the source address in the record. None.
     pub fn trusted_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> Self {
         self.with(|settings| settings.trusted_proxies = networks.into_iter().collect())
+    }
+
+    /// The members whose values are masked in the body that the record keeps for the operator, of JSON and of forms. A
+    /// body that is neither is then masked as a whole. None. What is fingerprinted, handled and replayed is not masked.
+    pub fn redaction(self, redaction: Redaction) -> Self {
+        self.with(|settings| settings.redaction = redaction)
     }
 
     /// Counts replays there; whoever made it writes them down. They are not counted where there is none.
@@ -330,7 +341,7 @@ impl Settings {
         };
         let scope = (self.scope)(request)?;
         let body = self.read_body(request).await?;
-        let (fingerprint, body) = describe(request, body).await?;
+        let (fingerprint, body) = describe(request, body, &self.redaction).await?;
         let source_ip = origin::source_ip(request.request(), &self.trusted_proxies);
         request.extensions_mut().insert(key.clone());
         let notes = RequestNotes::of(request.request());
@@ -474,6 +485,7 @@ impl Settings {
 async fn describe(
     request: &ServiceRequest,
     body: Bytes,
+    redaction: &Redaction,
 ) -> Result<(Fingerprint, Option<Json>), Problem> {
     /// From here on it would keep the other connections of its thread waiting.
     const LARGE: usize = 64 * 1024;
@@ -482,9 +494,10 @@ async fn describe(
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let content_type = text(request.headers(), &header::CONTENT_TYPE).unwrap_or_default();
+    let redaction = redaction.clone();
     let read = move || {
         let fingerprint = fingerprint(&method, &path, &query, &content_type, &body);
-        (fingerprint, as_json(&body))
+        (fingerprint, to_keep(&body, &content_type, &redaction))
     };
     match size {
         ..LARGE => Ok(read()),
@@ -492,11 +505,32 @@ async fn describe(
     }
 }
 
-/// A body as the JSON that it is, or as a JSON string. None where it is no text.
-fn as_json(body: &[u8]) -> Option<Json> {
-    let text = std::str::from_utf8(body).ok()?;
-    let json = Json::parse(text.to_owned());
-    (!text.is_empty()).then(|| json.unwrap_or_else(|_| Json::of(&text.into())))
+/// A body as the JSON that is kept: what it is, the members of a form, or a string. None where it is no text.
+fn to_keep(body: &[u8], content_type: &str, redaction: &Redaction) -> Option<Json> {
+    let text = std::str::from_utf8(body)
+        .ok()
+        .filter(|text| !text.is_empty())?;
+    if redaction.is_empty()
+        && let Ok(as_written) = Json::parse(text.to_owned())
+    {
+        return Some(as_written);
+    }
+    let json = serde_json::from_str(text).ok();
+    Some(match json.or_else(|| form(body, content_type)) {
+        Some(document) => Json::of(&redaction.of(&document)),
+        None if redaction.is_empty() => Json::of(&text.into()),
+        // Nobody knows where in it the values are.
+        None => Json::of(&Redaction::MASK.into()),
+    })
+}
+
+/// The members of a form.
+fn form(body: &[u8], content_type: &str) -> Option<Value> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let is_form = essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    is_form
+        .then(|| Form::parse(body).ok()?.to_json().ok())
+        .flatten()
 }
 
 /// Whether an answer is the request's last word, rather than an invitation to come again, or to come with another

@@ -4,13 +4,14 @@ use actix_web::{
     HttpResponse,
     http::{StatusCode, header::CONTENT_TYPE},
 };
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::{
     idempotency::StoredReply,
-    intake::{Answer, EventReport, Reply},
+    intake::{Answer, Reply},
     provider::twilio::twiml,
 };
 
@@ -36,17 +37,14 @@ pub fn encode(reply: Reply) -> StoredReply {
             status: 204,
             ..StoredReply::default()
         },
-        Reply::Report(events) => {
-            let events: Vec<_> = events.iter().map(report).collect();
-            StoredReply {
-                status: 200,
-                content_type: Some(JSON.to_owned()),
-                body: json!({"success": true, "events": events})
-                    .to_string()
-                    .into(),
-                ..StoredReply::default()
-            }
-        }
+        Reply::Report(events) => StoredReply {
+            status: 200,
+            content_type: Some(JSON.to_owned()),
+            body: json!({"success": true, "events": events})
+                .to_string()
+                .into(),
+            ..StoredReply::default()
+        },
     }
 }
 
@@ -60,29 +58,19 @@ pub struct ReportSchema {
     events: Vec<EventReportSchema>,
 }
 
-/// What became of an event.
-#[derive(ToSchema)]
+/// What became of an event, as it is answered and kept.
+#[derive(Deserialize, Serialize, ToSchema)]
 #[schema(as = EventReport)]
-#[allow(dead_code)] // Shows what `report` writes.
-struct EventReportSchema {
+pub struct EventReportSchema {
     /// The provider's id.
     id: String,
     /// `order_created`, `duplicate`, `not_an_order`, `unknown_retailer`, `unknown_product`, `status_recorded`,
     /// `ignored` or `conflict`.
-    outcome: String,
+    pub outcome: String,
     #[schema(required)]
     order_id: Option<uuid::Uuid>,
     #[schema(required)]
     order_number: Option<String>,
-}
-
-fn report(event: &EventReport) -> Value {
-    json!({
-        "id": event.id,
-        "outcome": event.outcome.as_str(),
-        "order_id": event.order_id.map(|id| id.to_string()),
-        "order_number": event.order_number,
-    })
 }
 
 /// The answer as a response.

@@ -17,6 +17,7 @@ use crate::support::{
 on_both! {
     what_belongs_to_another_retailer_answers_as_what_does_not_exist
     lists_show_the_own_retailer_alone_whatever_filter_or_cursor_is_sent
+    deliveries_are_listed_of_the_own_retailer_alone_whatever_filter_or_cursor_is_sent
     a_key_belongs_to_its_client_alone
     a_bound_client_needs_no_retailer_and_cannot_add_one
     a_bound_client_may_rename_its_retailer_and_not_take_another_number
@@ -41,6 +42,7 @@ struct Theirs {
     booking: String,
     product: String,
     orders: Vec<String>,
+    deliveries: Vec<String>,
 }
 
 impl Town {
@@ -65,8 +67,10 @@ impl Town {
             .create("/api/v1/refunds", &refund(&payment, "2.00"))
             .await;
         let booking = bakery.create("/api/v1/bookings", &booking()).await;
+        let orders = vec![bakery.order_of("9.00").await, id];
         let theirs = Theirs {
-            orders: vec![bakery.order_of("9.00").await, id],
+            deliveries: listed(&bakery, "/api/v1/deliveries").await,
+            orders,
             order,
             payment,
             refund: text(&refund["id"]),
@@ -101,6 +105,7 @@ impl Town {
             format!("payments/{}", owner.id(&theirs.payment)),
             format!("refunds/{}", owner.id(&theirs.refund)),
             format!("bookings/{}", owner.id(&theirs.booking)),
+            format!("deliveries/{}", owner.id(&theirs.deliveries[0])),
             format!("retailers/{retailer}"),
             format!("retailers/{retailer}/balance"),
             format!("retailers/{retailer}/products"),
@@ -347,6 +352,86 @@ async fn lists_show_the_own_retailer_alone_whatever_filter_or_cursor_is_sent(eng
             .await
             .contains(&town.theirs.product)
     );
+}
+
+async fn deliveries_are_listed_of_the_own_retailer_alone_whatever_filter_or_cursor_is_sent(
+    engine: Engine,
+) {
+    let town = Town::new(engine).await;
+    // One of nobody's, and one of the bakery's that failed.
+    town.kitchen
+        .post("/api/v1/orders", &json!({}))
+        .await
+        .must(400);
+    let failed = format!(
+        "UPDATE webhook_idempotency SET status = 'failed' WHERE id = '{}'",
+        town.theirs.deliveries[1]
+    );
+    town.service.database().execute(&failed);
+    let list = "/api/v1/deliveries";
+    let own: BTreeSet<_> = listed(&town.kitchen, list).await.into_iter().collect();
+    assert_eq!(own.len(), 3);
+    let theirs = &town.theirs.deliveries;
+    assert_eq!(&listed(&town.bakery, list).await, theirs);
+    assert_eq!(theirs.len(), 7, "with the request that added the bakery");
+    let of_bakery = town.bakery.get(&format!("{list}?limit=1")).await.json();
+    let (key, cursor) = (
+        text(&of_bakery["data"][0]["key"]),
+        text(&of_bakery["next_cursor"]),
+    );
+    let (bakery, nobody) = (&town.bakery_id, new_key());
+    // What is asked for is theirs, and answered as if it were nobody's.
+    for (theirs, nobodys) in [
+        (format!("key={key}"), format!("key={nobody}")),
+        (
+            format!("retailer_id={bakery}"),
+            format!("retailer_id={nobody}"),
+        ),
+        (
+            format!("retailer_id={bakery}&status=failed"),
+            format!("retailer_id={nobody}&status=failed"),
+        ),
+        (
+            "status=failed".to_owned(),
+            format!("key={nobody}&status=failed"),
+        ),
+        ("status=in_progress".to_owned(), format!("key={nobody}")),
+    ] {
+        let answer = town.kitchen.get(&format!("{list}?{theirs}")).await;
+        let expected = town.kitchen.get(&format!("{list}?{nobodys}")).await;
+        assert_eq!(answer.essence(), expected.essence(), "{theirs}");
+        assert_eq!(answer.data(), json!([]), "{theirs}");
+        assert_eq!(answer.json()["next_cursor"], Value::Null, "{theirs}");
+    }
+    // A place among theirs is one like any other.
+    for query in [
+        format!("cursor={cursor}"),
+        format!("cursor={cursor}&limit=1&provider=api"),
+    ] {
+        let answer = town.kitchen.get(&format!("{list}?{query}")).await.must(200);
+        let rows = answer.data();
+        let rows = rows.as_array().expect("a list").iter();
+        assert!(
+            rows.map(|row| text(&row["id"])).all(|id| own.contains(&id)),
+            "{query}"
+        );
+    }
+    // An order of another is not shown by way of a delivery either.
+    let mixed = format!(
+        "UPDATE webhook_idempotency SET order_id = '{}' WHERE retailer_id = '{}'",
+        text(&town.theirs.order["id"]),
+        town.service.kitchen,
+    );
+    town.service.database().execute(&mixed);
+    for id in &own {
+        let shown = town
+            .kitchen
+            .get(&format!("{list}/{id}"))
+            .await
+            .must(200)
+            .data();
+        assert_eq!(shown["order"], Value::Null);
+    }
 }
 
 /// The ids of a list.

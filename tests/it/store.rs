@@ -24,6 +24,7 @@ on_both! {
     one_of_sixteen_claims_a_key
     one_of_sixteen_claims_an_event
     only_a_record_that_no_longer_stands_is_taken_over
+    a_record_that_is_taken_over_says_nothing_of_what_it_was
     one_of_sixteen_takes_over
     a_record_is_completed_by_its_owner_once
     a_late_worker_changes_nothing
@@ -83,6 +84,7 @@ fn completion(body: &Json) -> Completion<'_> {
         response_headers: None,
         response_encoding: Some(BodyEncoding::Json),
         response_body: Some(body),
+        events: Some(body),
         retailer_id: None,
         order_id: None,
     }
@@ -279,6 +281,36 @@ async fn only_a_record_that_no_longer_stands_is_taken_over(engine: Engine) {
         .write(|conn| records::take_over(conn, &record("none", noon())))
         .await;
     assert!(!none.unwrap());
+}
+
+async fn a_record_that_is_taken_over_says_nothing_of_what_it_was(engine: Engine) {
+    let database = Database::new(engine);
+    let store = open(&database).await;
+    let outcome = store.write(|conn| {
+        let first = record("a", noon());
+        records::claim(conn, &first)?;
+        let body = json("[]");
+        let headers = json("{}");
+        let completion = Completion {
+            response_headers: Some(&headers),
+            ..completion(&body)
+        };
+        records::complete(conn, first.id, first.owner_token, &completion)?;
+        records::take_over(conn, &record("a", noon().after(minutes(60))))
+    });
+    let taken: Result<bool, StoreError> = outcome.await;
+    assert!(taken.unwrap());
+    for column in [
+        "response_status",
+        "response_content_type",
+        "response_headers",
+        "response_encoding",
+        "response_body",
+        "events",
+    ] {
+        let kept = format!("SELECT count({column}) AS n FROM webhook_idempotency");
+        assert_eq!(database.count(&kept), 0, "{column}");
+    }
 }
 
 async fn one_of_sixteen_takes_over(engine: Engine) {

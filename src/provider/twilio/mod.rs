@@ -63,6 +63,7 @@ pub fn parse_json(body: &[u8]) -> Result<Delivery, Malformed> {
         reply_form: ReplyForm::Empty,
         derived_key: hash,
         body: value,
+        is_of_one_number: true,
         events,
     })
 }
@@ -82,6 +83,7 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
         reply_form: ReplyForm::Twiml,
         derived_key: sid,
         body: params,
+        is_of_one_number: true,
         events: vec![event],
     })
 }
@@ -175,6 +177,7 @@ fn status_callback(params: Value) -> Result<Delivery, Malformed> {
         reply_form: ReplyForm::Empty,
         derived_key: id,
         body: params,
+        is_of_one_number: true,
         events: vec![event],
     })
 }

@@ -6,6 +6,7 @@ pub mod renew;
 pub mod signature;
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 use super::{
     Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
@@ -14,6 +15,9 @@ use super::{
 
 /// The `object` of a delivery that is about WhatsApp.
 const OBJECT: &str = "whatsapp_business_account";
+
+/// The members that hold messages, statuses and other changes.
+pub(super) const AROUND_EVENTS: &[&str] = &["entry", "changes", "value", "messages", "statuses"];
 
 /// Reads a delivery item by item. Parses leniently: what is not understood is an event that is stored and no more,
 /// and never costs its neighbours anything.
@@ -26,21 +30,27 @@ pub fn parse(body: &[u8]) -> Result<Delivery, Malformed> {
         return Err(Malformed("not a JSON object".to_owned()));
     }
     let events = match value.get("object").and_then(Value::as_str) {
-        Some(OBJECT) => list(&value, "entry")
-            .flat_map(|entry| {
-                list(entry, "changes").flat_map(|change| change_events(entry, change))
-            })
+        Some(OBJECT) => changes(&value)
+            .flat_map(|(entry, change)| change_events(entry, change))
             .collect(),
         _ => Vec::new(),
     };
+    let number = |(_, change): (_, &Value)| text(&change["value"]["metadata"], "phone_number_id");
+    let numbers: BTreeSet<_> = changes(&value).filter_map(number).collect();
     Ok(Delivery {
         provider: Provider::WhatsApp,
         webhook_type: "whatsapp",
         reply_form: ReplyForm::Report,
         derived_key: sha256_hex(body),
+        is_of_one_number: numbers.len() <= 1,
         body: value,
         events,
     })
+}
+
+/// Each change, with its entry.
+fn changes(body: &Value) -> impl Iterator<Item = (&Value, &Value)> {
+    list(body, "entry").flat_map(|entry| list(entry, "changes").map(move |change| (entry, change)))
 }
 
 fn change_events(entry: &Value, change: &Value) -> Vec<Event> {
@@ -158,6 +168,31 @@ fn list<'a>(value: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_delivery_is_of_one_number_unless_its_changes_name_several() {
+        let change = |number: Option<&str>| match number {
+            Some(id) => json!({"value": {"metadata": {"phone_number_id": id}, "statuses": []}}),
+            None => json!({"field": "account_update", "value": {"event": "VERIFIED_ACCOUNT"}}),
+        };
+        let is_of_one_number = |entries: &[&[Option<&str>]]| {
+            let changes = |numbers: &&[Option<&str>]| {
+                let changes: Vec<_> = numbers.iter().copied().map(change).collect();
+                json!({"changes": changes})
+            };
+            let entries: Vec<_> = entries.iter().map(changes).collect();
+            let body = json!({"object": OBJECT, "entry": entries});
+            parse(body.to_string().as_bytes()).unwrap().is_of_one_number
+        };
+        assert!(is_of_one_number(&[]));
+        assert!(is_of_one_number(&[
+            &[None],
+            &[Some("1"), None, Some("1")],
+            &[Some("1")]
+        ]));
+        assert!(!is_of_one_number(&[&[Some("1"), Some("2")]]));
+        assert!(!is_of_one_number(&[&[Some("1")], &[None, Some("2")]]));
+    }
 
     fn batch(value: Value) -> Delivery {
         let body = json!({"object": OBJECT, "entry": [{"changes": [{"field": "messages", "value": value}]}]});

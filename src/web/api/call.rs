@@ -317,7 +317,7 @@ impl Call {
             let document = parse(&body)?;
             Ok(Read {
                 fingerprint: fingerprint(&body),
-                text: Json::of(&document),
+                text: Json::of(&state.config.redact_fields.of(&document)),
                 wanted: state.schemas.read(document),
             })
         })
@@ -367,7 +367,7 @@ impl Call {
 /// What a body says.
 struct Read<T> {
     fingerprint: Fingerprint,
-    /// All of it, for the record.
+    /// All of it that is for the record.
     text: Json,
     /// What is asked for, or all that is wrong with it.
     wanted: Result<T, Vec<FieldError>>,

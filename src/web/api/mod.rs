@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod bookings;
 mod call;
+pub mod deliveries;
 mod envelope;
 mod money;
 pub mod orders;
@@ -39,6 +40,7 @@ pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotenc
         .max_body_bytes(config.max_body_bytes)
         .timeout(config.request_timeout)
         .trusted_proxies(config.trusted_proxies.clone())
+        .redaction(config.redact_fields.clone())
         .replay_tally(intake.replays())
         .lookups(intake.lookups())
         .scope(key_scope)
@@ -65,8 +67,9 @@ fn may_read(caller: &Caller, path: &str) -> bool {
 /// Puts the routes into an actix application.
 pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     use Scope::{
-        Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, LedgerRead, OrdersRead,
-        OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead, RefundsWrite, StatsRead,
+        Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, DeliveriesRead,
+        LedgerRead, OrdersRead, OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead,
+        RefundsWrite, StatsRead,
     };
     let may = |scope, route: Route| route.wrap(require(scope));
     // Of two wraps, the later one is asked first: a key belongs to a client that is known.
@@ -129,5 +132,13 @@ pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
         )),
     )
     .service(at("/api/v1/stats", "GET, HEAD").route(may(StatsRead, get().to(stats::show))))
+    .service(
+        at("/api/v1/deliveries", "GET, HEAD")
+            .route(may(DeliveriesRead, get().to(deliveries::list))),
+    )
+    .service(
+        at("/api/v1/deliveries/{id}", "GET, HEAD")
+            .route(may(DeliveriesRead, get().to(deliveries::show))),
+    )
     .service(at("/api/v1/admin/cleanup", "POST").route(may(Admin, post().to(admin::clean_up))));
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     commerce::error::FieldError,
-    store::types::{Timestamp, Uuid},
+    store::{
+        deliveries::Position,
+        types::{Timestamp, Uuid},
+    },
     web::problem::Problem,
 };
 
@@ -66,16 +69,62 @@ impl Parameters {
     }
 }
 
+/// A place in a list, as a text that means nothing to clients.
+pub trait Cursor: Sized {
+    /// Reads what [`Cursor::write`] has written. None: it has not.
+    fn read(text: &str) -> Option<Self>;
+
+    /// Its text.
+    fn write(&self) -> String;
+}
+
+impl Cursor for Uuid {
+    fn read(text: &str) -> Option<Self> {
+        let is_ours = text.len() == 32 && is_hex(text);
+        is_ours.then(|| text.parse().ok()).flatten().map(Self)
+    }
+
+    fn write(&self) -> String {
+        self.0.simple().to_string()
+    }
+}
+
+impl Cursor for Position {
+    /// Microseconds since 1970, and the id.
+    fn read(text: &str) -> Option<Self> {
+        let (time, id) = text.split_at_checked(16)?;
+        // Up to the year 11103: later times there are none.
+        let is_ours = matches!(time.as_bytes(), [b'0', b'0'..=b'3', ..]) && is_hex(time);
+        let micros = i64::from_str_radix(time, 16).ok().filter(|_| is_ours)?;
+        Some(Self {
+            created_at: chrono::DateTime::from_timestamp_micros(micros)?.into(),
+            id: Uuid::read(id)?,
+        })
+    }
+
+    fn write(&self) -> String {
+        let at: chrono::DateTime<chrono::Utc> = self.created_at.into();
+        // No record is older than 1970.
+        let micros = at.timestamp_micros().max(0);
+        format!("{micros:016x}{}", self.id.write())
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 /// Which part of a list is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
-    /// The last row of the page before.
-    pub after: Option<Uuid>,
+pub struct Part<C = Uuid> {
+    /// Where the page before ended.
+    pub after: Option<C>,
     /// How many rows.
     pub limit: usize,
 }
 
-impl Part {
+impl<C: Cursor> Part<C> {
     const USUAL: usize = 50;
     const MOST: usize = 100;
 
@@ -86,11 +135,16 @@ impl Part {
             limit.ok_or_else(|| format!("must be a whole number from 1 to {}", Self::MOST))
         });
         Self {
-            after: parameters.take("cursor", cursor),
+            after: parameters.take("cursor", |text| {
+                let ours = C::read(text);
+                ours.ok_or_else(|| "must be the next_cursor of a page".to_owned())
+            }),
             limit: limit.unwrap_or(Self::USUAL),
         }
     }
+}
 
+impl Part {
     /// How many rows to fetch: one more than asked for tells whether there is another page.
     pub fn fetch(self) -> i64 {
         i64::try_from(self.limit)
@@ -103,16 +157,8 @@ impl Part {
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
         let last = rows.last().filter(|_| more)?;
-        Some(id(last).0.simple().to_string())
+        Some(id(last).write())
     }
-}
-
-fn cursor(text: &str) -> Result<Uuid, String> {
-    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let is_ours = text.len() == 32 && text.bytes().all(is_hex);
-    let id = is_ours.then(|| text.parse().ok()).flatten();
-    id.map(Uuid)
-        .ok_or_else(|| "must be the next_cursor of a page".to_owned())
 }
 
 /// A UUID.
@@ -157,5 +203,44 @@ pub fn text(text: &str) -> Result<String, String> {
         // PostgreSQL has no such texts.
         true => Err("must not hold a NUL character".to_owned()),
         false => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_comes_back_from_its_text_and_nothing_else_is_one() {
+        let last: chrono::DateTime<chrono::Utc> = "9999-12-31T23:59:59.999999Z".parse().unwrap();
+        for created_at in [
+            Timestamp::now(),
+            last.into(),
+            chrono::DateTime::UNIX_EPOCH.into(),
+        ] {
+            let place = Position {
+                created_at,
+                id: Uuid::in_order(),
+            };
+            let text = place.write();
+            assert_eq!(text.len(), 48);
+            assert_eq!(Position::read(&text), Some(place));
+            let beyond = format!("1{}", &text[1..]);
+            let others = [
+                &text[1..],
+                &text[..47],
+                &text[16..],
+                &text.to_uppercase(),
+                &format!("{text}0"),
+                &format!("+{}", &text[1..]),
+                &format!("{}é", &text[..46]),
+                &format!("{}é{}", &text[..15], &text[17..]),
+                &beyond,
+                "",
+            ];
+            for other in others {
+                assert_eq!(Position::read(other), None, "{other}");
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ use utoipa::{
 
 use self::rules::{Errors, Keys};
 use super::{
-    api::{admin, bookings, orders, payments, retailers, stats},
+    api::{admin, bookings, deliveries, orders, payments, retailers, stats},
     health, metrics,
     problem::ErrorCode,
     twilio, whatsapp,
@@ -35,6 +35,7 @@ use super::{
         bookings::book, bookings::show,
         retailers::list, retailers::add, retailers::show, retailers::change, retailers::balance,
         retailers::list_products, retailers::add_product, retailers::show_product, retailers::change_product,
+        deliveries::list, deliveries::show,
         stats::show, admin::clean_up,
         twilio::messages, twilio::messages_alias, twilio::statuses, whatsapp::handshake, whatsapp::batches,
         health::configured, health::live, health::ready, metrics::show, serve,
@@ -43,7 +44,7 @@ use super::{
     modifiers(&Security, &Keys, &Errors, &Codes),
     tags(
         (name = "orders"), (name = "payments"), (name = "bookings"), (name = "catalogue"),
-        (name = "webhooks"), (name = "operations"),
+        (name = "deliveries"), (name = "webhooks"), (name = "operations"),
     ),
 )]
 struct ApiDoc;

@@ -1,0 +1,81 @@
+//! Looks back at what was received: the records of requests, of providers and of clients alike, and what came of them.
+
+use crate::{
+    commerce::{error::CommerceError, ordering::PlacedOrder, orders, reach::Reach},
+    idempotency::StoredReply,
+    store::{
+        Conn, StoreError,
+        deliveries::{self, Delivery, DeliveryFilter, Found, Position},
+        types::{Json, Uuid},
+    },
+};
+
+/// A request and all that came of it.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its record.
+    pub delivery: Delivery,
+    /// Its body, as it is kept.
+    pub body: Option<Json>,
+    /// What was answered; none where it was not answered yet, or failed.
+    pub reply: Option<StoredReply>,
+    /// The order that it is about.
+    pub order: Option<PlacedOrder>,
+}
+
+/// Looks for the deliveries of a filter within reach, the newest first, that come after a position; at most `limit`.
+///
+/// # Errors
+/// The database's own.
+pub fn list(
+    conn: &mut Conn<'_>,
+    filter: &DeliveryFilter,
+    reach: Reach,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Found, StoreError> {
+    let Some(retailer_id) = reach.confine(filter.retailer_id) else {
+        return Ok(Found::default());
+    };
+    let filter = DeliveryFilter {
+        retailer_id,
+        ..filter.clone()
+    };
+    deliveries::list(conn, &filter, after, limit)
+}
+
+/// The delivery with this id. What belongs to no retailer is within the reach of those alone who may see all.
+///
+/// # Errors
+/// Where there is none within reach; or the database's own.
+pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Received, CommerceError> {
+    let is_within_reach = |delivery: &Delivery| match delivery.retailer_id {
+        Some(retailer) => reach.covers(retailer),
+        None => reach == Reach::All,
+    };
+    let found = deliveries::find(conn, id)?.filter(|found| is_within_reach(&found.delivery));
+    let found = found.ok_or(CommerceError::NotFound("delivery"))?;
+    let is_answered = found.record.response_status.is_some();
+    let reply = is_answered.then(|| StoredReply::from_record(&found.record));
+    Ok(Received {
+        body: found.request_body,
+        reply: reply.transpose()?,
+        order: order(conn, &found.delivery, reach)?,
+        delivery: found.delivery,
+    })
+}
+
+fn order(
+    conn: &mut Conn<'_>,
+    delivery: &Delivery,
+    reach: Reach,
+) -> Result<Option<PlacedOrder>, StoreError> {
+    let Some(id) = delivery.order_id else {
+        return Ok(None);
+    };
+    match orders::find(conn, id, reach) {
+        Ok(placed) => Ok(Some(placed)),
+        Err(CommerceError::Store(error)) => Err(error),
+        Err(CommerceError::NotFound(_) | CommerceError::Invalid(_)) => Ok(None),
+    }
+}

@@ -1,0 +1,476 @@
+//! The records of requests, looked through by an operator: the newest first, and never so many that others would wait.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::{
+    dsl::sql,
+    expression::SqlLiteral,
+    prelude::*,
+    sql_query,
+    sql_types::{Bool, Text},
+};
+
+use std::cmp::Reverse;
+
+use super::{
+    Conn, StoreError,
+    events::Outcome,
+    idempotency::{Record, RecordStatus},
+    on_each,
+    schema::webhook_idempotency as table,
+    types::{Id, Json, Moment, Timestamp, Uuid, text_enum},
+};
+
+/// How many records are looked at for one page.
+const WINDOW: usize = 10_000;
+
+text_enum! {
+    /// Who sends requests.
+    Sender {
+        /// Twilio.
+        Twilio => "twilio",
+        /// Meta.
+        WhatsApp => "whatsapp",
+        /// The clients of the API, and of handlers behind the middleware.
+        Api => "api",
+    }
+}
+
+impl Sender {
+    /// Who sent what is kept under a key of this scope.
+    pub fn of_scope(scope: &str) -> Self {
+        match scope {
+            "webhook:twilio" => Self::Twilio,
+            "webhook:whatsapp" => Self::WhatsApp,
+            _ => Self::Api,
+        }
+    }
+
+    /// Who sends requests of this kind.
+    fn of_kind(webhook_type: &str) -> Self {
+        match webhook_type {
+            kind if kind.starts_with("twilio_") => Self::Twilio,
+            "whatsapp" => Self::WhatsApp,
+            _ => Self::Api,
+        }
+    }
+}
+
+/// Which records to look for; none of these: all.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Who sent them.
+    pub sender: Option<Sender>,
+    /// How far they have come.
+    pub status: Option<RecordStatus>,
+    /// Whose they are.
+    pub retailer_id: Option<Uuid>,
+    /// Their key, in whatever scope.
+    pub key: Option<String>,
+    /// With an event of which this became.
+    pub outcome: Option<Outcome>,
+    /// Created then or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before then.
+    pub created_before: Option<Timestamp>,
+}
+
+/// A record's place among all, by the time when it was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Its id, for those that were created at once.
+    pub id: Uuid,
+}
+
+/// A record without its request and its reply.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+pub struct Delivery {
+    /// Its id.
+    pub id: Uuid,
+    /// Who the key belongs to.
+    pub scope: String,
+    /// The key.
+    pub idempotency_key: String,
+    /// What kind of request.
+    pub webhook_type: String,
+    /// Its HTTP method.
+    pub method: String,
+    /// Its path.
+    pub path: String,
+    /// How far it has come.
+    pub status: RecordStatus,
+    /// The answer's status.
+    pub response_status: Option<i16>,
+    /// What went wrong.
+    pub error_message: Option<String>,
+    /// Where it came from.
+    pub source_ip: Option<String>,
+    /// Whose it turned out to be.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it is about.
+    pub order_id: Option<Uuid>,
+    /// How often its answer was replayed.
+    pub replay_count: i64,
+    /// When it was claimed.
+    pub created_at: Timestamp,
+    /// When it was last asked for.
+    pub last_accessed_at: Timestamp,
+    /// Until when its answer is replayed.
+    pub expires_at: Timestamp,
+    /// What became of its events: a JSON array. None where it is no delivery of a provider, or has not come so far.
+    pub events: Option<Json>,
+}
+
+/// A record with its request and its reply.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
+#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+pub struct DeliveryInFull {
+    /// All but these.
+    #[diesel(embed)]
+    pub delivery: Delivery,
+    /// The reply.
+    #[diesel(embed)]
+    pub record: Record,
+    /// The request's body, as JSON.
+    pub request_body: Option<Json>,
+}
+
+/// What came of looking for records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// Those that were found, the newest first.
+    pub deliveries: Vec<Delivery>,
+    /// How far was looked; none: to the end.
+    pub looked_to: Option<Position>,
+}
+
+/// Looks for the records of a filter, the newest first, that come after a position; at most `limit`. Fewer may be found
+/// though there are more: look on from where it stopped.
+pub fn list(
+    conn: &mut Conn<'_>,
+    filter: &DeliveryFilter,
+    after: Option<Position>,
+    limit: usize,
+) -> Result<Found, StoreError> {
+    let lanes = lanes(conn, filter)?;
+    let window = WINDOW / lanes.len().max(1);
+    let mut looked = Looked::default();
+    for lane in lanes {
+        looked.add(Search::new(lane, filter, after).look(conn, limit, window)?);
+    }
+    looked.cut(limit);
+    Ok(Found {
+        deliveries: load(conn, &looked.found)?,
+        looked_to: looked.to,
+    })
+}
+
+/// The records at these positions, the newest first.
+fn load(conn: &mut Conn<'_>, found: &[Position]) -> Result<Vec<Delivery>, StoreError> {
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = found.iter().map(|found| found.id).collect();
+    let mut deliveries: Vec<Delivery> = on_each!(conn, |c| table::table
+        .filter(table::id.eq_any(ids))
+        .select(Delivery::as_select())
+        .load(c))?;
+    deliveries.sort_unstable_by_key(|found| Reverse((found.created_at, found.id)));
+    Ok(deliveries)
+}
+
+/// The record with this id.
+pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<DeliveryInFull>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .find(id)
+        .select(DeliveryInFull::as_select())
+        .get_result(c)
+        .optional())?)
+}
+
+/// What came of looking through lanes.
+#[derive(Default)]
+struct Looked {
+    found: Vec<Position>,
+    /// How far; none: to the end.
+    to: Option<Position>,
+}
+
+impl Looked {
+    /// Adds what was found in another lane.
+    fn add(&mut self, other: Self) {
+        self.found.extend(other.found);
+        self.to = self.to.max(other.to);
+    }
+
+    /// Leaves what is certain to be the newest of all lanes.
+    fn cut(&mut self, limit: usize) {
+        self.found.retain(|found| Some(*found) >= self.to);
+        self.found.sort_unstable_by_key(|found| Reverse(*found));
+        if self.found.len() > limit {
+            self.found.truncate(limit);
+            self.to = self.found.last().copied();
+        }
+    }
+}
+
+/// Records that an index finds, and sorts if they may be many.
+#[derive(Clone, Debug, PartialEq)]
+enum Lane {
+    /// Webhooks under a key: one of each provider at most.
+    WebhooksOf(String),
+    /// Clients' requests under a key: one of each client at most.
+    RequestsOf(String),
+    /// What is being done: about as many as there are workers.
+    InProgress,
+    /// A retailer's.
+    Retailer(Uuid),
+    /// What failed.
+    Failed,
+    /// Of one kind.
+    Kind(String),
+    /// All.
+    All,
+}
+
+/// The lanes that hold all records of a filter. A retailer's own come before others that would do: how far was looked
+/// may then be told to whoever may see nothing else.
+fn lanes(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<Lane>, StoreError> {
+    if let Some(key) = &filter.key {
+        return Ok(vec![
+            Lane::WebhooksOf(key.clone()),
+            Lane::RequestsOf(key.clone()),
+        ]);
+    }
+    Ok(match (filter.status, filter.retailer_id, filter.sender) {
+        (Some(RecordStatus::InProgress), ..) => vec![Lane::InProgress],
+        (_, Some(retailer), _) => vec![Lane::Retailer(retailer)],
+        (Some(RecordStatus::Failed), ..) => vec![Lane::Failed],
+        (.., Some(sender)) => {
+            let kinds = kinds(conn)?.into_iter();
+            let theirs = kinds.filter(|kind| Sender::of_kind(kind) == sender);
+            theirs.map(Lane::Kind).collect()
+        }
+        _ => vec![Lane::All],
+    })
+}
+
+/// The kinds of requests that there are, one step through the index for each.
+fn kinds(conn: &mut Conn<'_>) -> Result<Vec<String>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        kind: String,
+    }
+    let next = sql_query(
+        "WITH RECURSIVE kinds (kind) AS (
+             SELECT min(webhook_type) FROM webhook_idempotency
+             UNION ALL
+             SELECT (SELECT min(webhook_type) FROM webhook_idempotency WHERE webhook_type > kind)
+             FROM kinds WHERE kind IS NOT NULL
+         ) SELECT kind FROM kinds WHERE kind IS NOT NULL",
+    );
+    let rows: Vec<Row> = on_each!(conn, |c| next.load(c))?;
+    Ok(rows.into_iter().map(|row| row.kind).collect())
+}
+
+/// A look through one lane, from the newest to the oldest of its times.
+struct Search<'a> {
+    lane: Lane,
+    filter: &'a DeliveryFilter,
+    after: Option<Position>,
+    /// The first and the last time that are asked for.
+    times: (Timestamp, Timestamp),
+}
+
+/// What is looked at of a record.
+#[derive(Queryable)]
+struct Glimpse {
+    id: Uuid,
+    created_at: Timestamp,
+    scope: String,
+    status: RecordStatus,
+    retailer_id: Option<Uuid>,
+    /// Whether one of its events has the outcome that is looked for.
+    has_outcome: bool,
+}
+
+/// A column and the time of creation, between a value with the oldest time and the same value with the newest. Compared as
+/// pairs: then no other index will do, which might find millions that were created in those times.
+macro_rules! between {
+    ($column:literal, $kind:ty, $value:expr, $oldest:expr, $newest:expr) => {
+        sql::<Bool>(concat!("(", $column, ", created_at) BETWEEN ("))
+            .bind::<$kind, _>($value)
+            .sql(", ")
+            .bind::<Moment, _>($oldest)
+            .sql(") AND (")
+            .bind::<$kind, _>($value)
+            .sql(", ")
+            .bind::<Moment, _>($newest)
+            .sql(")")
+    };
+}
+
+/// The records of a search's lane that come after its position. A macro, for Diesel lets no code be generic over the
+/// database. No filter is in it that the lane's index does not fit: with more of them a database may think that it is
+/// quicker to read the whole table.
+macro_rules! in_lane {
+    ($search:expr) => {{
+        let (oldest, newest) = $search.times();
+        let mut query = table::table.into_boxed();
+        if let Some(condition) = $search.lane.condition() {
+            query = query.filter(sql::<Bool>(condition));
+        }
+        query = match &$search.lane {
+            Lane::WebhooksOf(key) | Lane::RequestsOf(key) => query
+                .filter(table::idempotency_key.eq(key))
+                .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
+            Lane::InProgress => query.filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
+            Lane::Retailer(id) => query.filter(between!("retailer_id", Id, id, oldest, newest)),
+            Lane::Kind(kind) => query.filter(between!("webhook_type", Text, kind, oldest, newest)),
+            Lane::Failed | Lane::All => query.filter(table::created_at.between(oldest, newest)),
+        };
+        match $search.after {
+            Some(Position { created_at, id }) => {
+                query.filter(table::created_at.ne(created_at).or(table::id.lt(id)))
+            }
+            None => query,
+        }
+    }};
+}
+
+impl<'a> Search<'a> {
+    fn new(lane: Lane, filter: &'a DeliveryFilter, after: Option<Position>) -> Self {
+        // The finest that times are kept.
+        let tick = TimeDelta::microseconds(1);
+        let (begin, end) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+        let before = filter.created_before.map(DateTime::<Utc>::from);
+        let times = (
+            filter.created_from.unwrap_or(begin.into()),
+            before.map_or(end, |before| before - tick).into(),
+        );
+        Self {
+            lane,
+            filter,
+            after,
+            times,
+        }
+    }
+
+    /// The first and the last time in which something may be found yet.
+    fn times(&self) -> (Timestamp, Timestamp) {
+        let (oldest, newest) = self.times;
+        let after = self.after.map(|position| position.created_at);
+        (oldest, after.map_or(newest, |after| newest.min(after)))
+    }
+
+    /// Looks at records, few at first, until enough are found or the window ends.
+    fn look(
+        mut self,
+        conn: &mut Conn<'_>,
+        limit: usize,
+        window: usize,
+    ) -> Result<Looked, StoreError> {
+        let mut looked = Looked::default();
+        // One more tells whether there are more.
+        let (mut left, mut batch) = (window, limit.saturating_add(1));
+        loop {
+            batch = batch.min(left);
+            left -= batch;
+            let glimpses = self.next(conn, batch)?;
+            let is_end = glimpses.len() < batch;
+            let found = glimpses.iter().filter(|glimpse| self.wants(glimpse));
+            looked.found.extend(found.map(Glimpse::position));
+            looked.to = glimpses.last().map(Glimpse::position).filter(|_| !is_end);
+            if is_end || left == 0 || looked.found.len() >= limit {
+                looked.cut(limit);
+                return Ok(looked);
+            }
+            self.after = looked.to;
+            batch = batch.saturating_mul(10);
+        }
+    }
+
+    fn next(&self, conn: &mut Conn<'_>, most: usize) -> Result<Vec<Glimpse>, StoreError> {
+        let glimpse = (
+            table::id,
+            table::created_at,
+            table::scope,
+            table::status,
+            table::retailer_id,
+            self.has_outcome(),
+        );
+        Ok(on_each!(conn, |c| in_lane!(self)
+            .select(glimpse)
+            .order((sql::<Moment>(self.lane.order()), table::id.desc()))
+            .limit(i64::try_from(most).unwrap_or(i64::MAX))
+            .load(c))?)
+    }
+
+    /// Whether a record of the lane is one that is asked for.
+    fn wants(&self, glimpse: &Glimpse) -> bool {
+        let DeliveryFilter {
+            sender,
+            status,
+            retailer_id,
+            ..
+        } = self.filter;
+        sender.is_none_or(|sender| sender == Sender::of_scope(&glimpse.scope))
+            && status.is_none_or(|status| status == glimpse.status)
+            && (retailer_id.is_none() || *retailer_id == glimpse.retailer_id)
+            && glimpse.has_outcome
+    }
+
+    /// Whether the document of a record's events tells of the outcome. Within its texts quotes are escaped, so that no id
+    /// can look like it.
+    fn has_outcome(&self) -> SqlLiteral<Bool> {
+        sql(&match self.filter.outcome {
+            Some(outcome) => {
+                format!("coalesce(CAST(events AS TEXT) LIKE '%\"outcome\":\"{outcome}\"%', FALSE)")
+            }
+            None => "TRUE".to_owned(),
+        })
+    }
+}
+
+impl Glimpse {
+    fn position(&self) -> Position {
+        Position {
+            created_at: self.created_at,
+            id: self.id,
+        }
+    }
+}
+
+/// The time of creation for a lane whose index is not sorted by it. No index has it like this: a database without
+/// statistics would take the one by that time, and find millions.
+const UNSORTED: &str = "coalesce(created_at, created_at)";
+
+impl Lane {
+    /// What is true of all its records, beside the ids and texts by which it is looked up: in the very words of the partial
+    /// indexes, or those would not be known to fit.
+    fn condition(&self) -> Option<&'static str> {
+        match self {
+            Self::WebhooksOf(_) => Some("scope IN ('webhook:twilio', 'webhook:whatsapp')"),
+            Self::RequestsOf(_) => Some("scope NOT IN ('webhook:twilio', 'webhook:whatsapp')"),
+            Self::InProgress => Some("status = 'in_progress'"),
+            Self::Failed => Some("status = 'failed'"),
+            Self::Retailer(_) => Some("retailer_id IS NOT NULL"),
+            Self::Kind(_) | Self::All => None,
+        }
+    }
+
+    /// The order of the list, as its index has it.
+    fn order(&self) -> &'static str {
+        match self {
+            Self::WebhooksOf(_) | Self::RequestsOf(_) | Self::InProgress => {
+                "coalesce(created_at, created_at) DESC"
+            }
+            Self::Retailer(_) => "retailer_id DESC, created_at DESC",
+            Self::Kind(_) => "webhook_type DESC, created_at DESC",
+            Self::Failed | Self::All => "created_at DESC",
+        }
+    }
+}
