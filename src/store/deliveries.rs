@@ -8,7 +8,6 @@ use diesel::{
     sql_query,
     sql_types::{Bool, Text},
 };
-
 use std::cmp::Reverse;
 
 use super::{
@@ -155,7 +154,7 @@ pub fn list(
     limit: usize,
 ) -> Result<Found, StoreError> {
     let lanes = lanes(conn, filter)?;
-    let window = WINDOW / lanes.len().max(1);
+    let window = WINDOW.div_ceil(lanes.len().max(1));
     let mut looked = Looked::default();
     for lane in lanes {
         looked.add(Search::new(lane, filter, after).look(conn, limit, window)?);
@@ -209,7 +208,8 @@ impl Looked {
     fn cut(&mut self, limit: usize) {
         self.found.retain(|found| Some(*found) >= self.to);
         self.found.sort_unstable_by_key(|found| Reverse(*found));
-        if self.found.len() > limit {
+        // Not further than to the last that is told, which may be told to whoever may see that one alone.
+        if self.found.len() > limit || self.found.len() == limit && self.to.is_some() {
             self.found.truncate(limit);
             self.to = self.found.last().copied();
         }
@@ -366,7 +366,8 @@ impl<'a> Search<'a> {
         (oldest, after.map_or(newest, |after| newest.min(after)))
     }
 
-    /// Looks at records, few at first, until enough are found or the window ends.
+    /// Looks at records, few at first, until enough are found or the window ends. A short lane is looked through as far
+    /// as the next one that is asked for: whether there are others in between must not be told.
     fn look(
         mut self,
         conn: &mut Conn<'_>,
@@ -374,8 +375,12 @@ impl<'a> Search<'a> {
         window: usize,
     ) -> Result<Looked, StoreError> {
         let mut looked = Looked::default();
+        let (enough, mut left) = match self.lane.is_short() {
+            true => (limit.saturating_add(1), usize::MAX),
+            false => (limit, window),
+        };
         // One more tells whether there are more.
-        let (mut left, mut batch) = (window, limit.saturating_add(1));
+        let mut batch = limit.saturating_add(1);
         loop {
             batch = batch.min(left);
             left -= batch;
@@ -384,7 +389,7 @@ impl<'a> Search<'a> {
             let found = glimpses.iter().filter(|glimpse| self.wants(glimpse));
             looked.found.extend(found.map(Glimpse::position));
             looked.to = glimpses.last().map(Glimpse::position).filter(|_| !is_end);
-            if is_end || left == 0 || looked.found.len() >= limit {
+            if is_end || left == 0 || looked.found.len() >= enough {
                 looked.cut(limit);
                 return Ok(looked);
             }
@@ -460,6 +465,14 @@ impl Lane {
             Self::Retailer(_) => Some("retailer_id IS NOT NULL"),
             Self::Kind(_) | Self::All => None,
         }
+    }
+
+    /// Whether it is sorted as a whole, since its index does not.
+    fn is_short(&self) -> bool {
+        matches!(
+            self,
+            Self::WebhooksOf(_) | Self::RequestsOf(_) | Self::InProgress
+        )
     }
 
     /// The order of the list, as its index has it.

@@ -403,6 +403,20 @@ async fn deliveries_are_listed_of_the_own_retailer_alone_whatever_filter_or_curs
         assert_eq!(answer.data(), json!([]), "{theirs}");
         assert_eq!(answer.json()["next_cursor"], Value::Null, "{theirs}");
     }
+    // Under a key that both have used there is one's own, and no more.
+    for client in [&town.bakery, &town.kitchen, &town.bakery] {
+        client
+            .post_keyed("/api/v1/bookings", "shared", &booking())
+            .await
+            .must(201);
+        let page = client
+            .get(&format!("{list}?key=shared&limit=1"))
+            .await
+            .json();
+        assert_eq!(page["data"].as_array().map(Vec::len), Some(1));
+        assert_eq!(page["next_cursor"], Value::Null);
+    }
+    let own: BTreeSet<_> = listed(&town.kitchen, list).await.into_iter().collect();
     // A place among theirs is one like any other.
     for query in [
         format!("cursor={cursor}"),

@@ -766,6 +766,15 @@ async fn what_is_rare_is_found_window_by_window(engine: Engine) {
         keys(&office, "limit=100&provider=twilio").await.len(),
         24_996
     );
+    // Whoever may see none of them is not even told how far was looked.
+    database.execute("UPDATE webhook_idempotency SET status = 'failed'");
+    let pos = service.pos().await;
+    let page = pos.get(&format!("{LIST}?status=failed")).await.must(200);
+    let page = page.json();
+    assert_eq!(
+        (&page["data"], &page["next_cursor"]),
+        (&json!([]), &Value::Null)
+    );
 }
 
 async fn filters_that_cannot_be_are_all_told_at_once(engine: Engine) {
