@@ -416,9 +416,9 @@ struct Pace {
 
 impl Pace {
     /// What a batch may take while others write.
-    const BATCH: Duration = Duration::from_millis(5);
+    const BATCH: Duration = Duration::from_millis(3);
     /// How many times as long it may take while nobody does.
-    const IDLE: i64 = 10;
+    const IDLE: i64 = 16;
     /// The time between two, in which another process can begin.
     const PAUSE: Duration = Duration::from_millis(1);
 

@@ -139,7 +139,7 @@ pub enum Conn<'a> {
     Postgres(&'a mut PgConnection),
 }
 
-/// Whether others write too.
+/// Whether others write too, and would have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
     /// Nobody has for a while.
@@ -258,8 +258,8 @@ impl Store {
 
     /// Does `work` as [`Store::write`] does, but gives way to it: with SQLite it runs in a transaction of its own, when
     /// no other write waits or after a tenth of a second, so that nobody waits for more than one. `work` is told whether
-    /// others write. Where nobody does, it may be lost with the machine's power until the next [`Store::write`] is done,
-    /// as if it had not been.
+    /// others write. Where nobody does, SQLite may lose it with the machine's power until the next [`Store::write`] is
+    /// done, as if it had not been.
     ///
     /// # Errors
     /// As [`Store::write`].
@@ -271,8 +271,8 @@ impl Store {
     {
         match self {
             Self::Sqlite(sqlite) => sqlite.write_in_background(work).await,
-            // Who else writes is not seen from here.
-            Self::Postgres(postgres) => postgres.write(|conn| work(conn, Demand::Busy)).await,
+            // It locks rows there, and not the database.
+            Self::Postgres(postgres) => postgres.write(|conn| work(conn, Demand::Idle)).await,
         }
     }
 

@@ -26,13 +26,13 @@ use crate::store::StoreError;
 pub(super) const LIMIT: u32 = 32_768;
 /// The pages at which the log is to begin anew.
 const LONG: i64 = 16_384;
-/// The pages for which moving is not put off.
+/// The pages for which moving is not put off while work goes on in the background.
 const MUCH: i64 = 4_096;
-/// The pages that the writer moves itself: no request notices.
-const LITTLE: i64 = 512;
+/// The pages that the writer moves itself. It waits for the disk meanwhile: a few milliseconds for so few.
+const LITTLE: i64 = 64;
 /// How often the log is moved before work in the background goes on all the same. A reader that takes its time, a
 /// backup for one, keeps the log from beginning anew.
-const PATIENCE: u64 = 4;
+const PATIENCE: u64 = 10;
 
 /// What the writer knows of the log.
 pub(super) struct Log {
@@ -90,13 +90,21 @@ impl Log {
         })
     }
 
-    /// To be called after each commit.
-    pub(super) fn grew(&mut self, conn: &mut SqliteConnection) -> Result<(), StoreError> {
+    /// To be called after each commit, with whether it was of work in the background.
+    pub(super) fn grew(
+        &mut self,
+        conn: &mut SqliteConnection,
+        in_background: bool,
+    ) -> Result<(), StoreError> {
         let length = measure(conn)?;
-        if length.log >= LONG && length.left() <= LITTLE {
+        if length.log >= LONG && (1..=LITTLE).contains(&length.left()) {
             move_all(conn)?;
         }
-        self.wake(length.left() >= MUCH);
+        if in_background {
+            // Whatever comes next waits anew.
+            self.waits_since = None;
+        }
+        self.wake(in_background && length.left() >= MUCH);
         Ok(())
     }
 
@@ -121,11 +129,6 @@ impl Log {
         if at_once {
             let _ = self.urgent.try_send(());
         }
-    }
-
-    /// Work in the background has had its turn: whatever comes next waits anew.
-    pub(super) fn wait_anew(&mut self) {
-        self.waits_since = None;
     }
 }
 

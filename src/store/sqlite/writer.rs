@@ -153,16 +153,16 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         loop {
-            let batch = match self.next() {
-                Next::Requests(first) => self.gather(first),
-                Next::Background(job) => self.give_a_turn(job),
+            let (batch, in_background) = match self.next() {
+                Next::Requests(first) => (self.gather(first), false),
+                Next::Background(job) => (self.give_a_turn(job), true),
                 Next::End => return,
             };
             for job in batch.jobs {
                 job.answer(batch.committed.as_ref().copied());
             }
             if let Some(log) = &mut self.log
-                && let Err(error) = log.grew(&mut self.conn)
+                && let Err(error) = log.grew(&mut self.conn, in_background)
             {
                 log::warn!("SQLite's log cannot be measured: {}", describe(&error));
             }
@@ -269,9 +269,6 @@ impl Writer {
         });
         let batch = self.commit(vec![job], outcome);
         self.background_since = Instant::now();
-        if let Some(log) = &mut self.log {
-            log.wait_anew();
-        }
         batch
     }
 
