@@ -117,12 +117,12 @@ fn errors(path: &str, operation: &Operation) -> BTreeSet<ErrorCode> {
     codes.extend(key_errors(operation));
     match operation.tags.iter().flatten().next().map(String::as_str) {
         Some("webhooks") => codes.extend(webhook_errors(operation)),
-        Some("operations") if is_admin(path) => {
-            codes.extend(api_errors(path, operation));
-            codes.insert(RequestProcessing);
-        }
-        Some("operations") | None => {}
-        Some(_) => codes.extend(api_errors(path, operation)),
+        // Whatever else asks for a token is for clients.
+        _ if operation.security.is_some() => codes.extend(api_errors(path, operation)),
+        _ => {}
+    }
+    if is_admin(path) {
+        codes.insert(RequestProcessing);
     }
     codes
 }
