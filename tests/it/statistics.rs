@@ -562,7 +562,7 @@ async fn a_sender_that_goes_away_is_counted_as_failed(engine: Engine) {
     until("it is counted", async || {
         let found = stats(&reader).await;
         check_sums(&found);
-        number(&found["traffic"]["received"]) == 1
+        number(&found["traffic"]["failed"]) == 1
     })
     .await;
     assert_eq!(service.app.send(&call).await.status, 200);

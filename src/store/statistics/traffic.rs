@@ -234,11 +234,16 @@ const COUNTED: [&str; 11] = [
 
 /// Adds the hours before `until` up in one row, without their histograms.
 pub fn fold_hours(conn: &mut Conn<'_>, until: Timestamp) -> Result<(), StoreError> {
-    let counts = counts_before(conn, until)?;
-    on_each!(conn, |c| diesel::delete(
+    // What is deleted is what is added up, whoever writes meanwhile.
+    let old: Vec<HourRow> = on_each!(conn, |c| diesel::delete(
         hours::table.filter(hours::hour.lt(until))
     )
-    .execute(c))?;
+    .returning(HourRow::as_returning())
+    .get_results(c))?;
+    let counts = old
+        .into_iter()
+        .map(|row| TrafficHour::from(row).counts)
+        .sum();
     let sum = TrafficHour {
         id: NOBODY,
         hour: Timestamp::beginning(),
