@@ -56,11 +56,6 @@ impl Latencies {
         self.0.len()
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.0.reset();
-    }
-
     /// The form in which it is kept.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -385,7 +385,16 @@ mod tests {
         }
         let counts = traffic.rows().iter().map(|row| row.counts).sum::<Counts>();
         assert_eq!(counts.received, 7);
-        assert_eq!(counts.answered(), 7);
+        let each = [
+            counts.first,
+            counts.replayed,
+            counts.mismatched,
+            counts.in_progress_rejected,
+            counts.signature_rejected,
+            counts.malformed,
+            counts.failed,
+        ];
+        assert_eq!(each, [1; 7]);
     }
 
     #[test]

@@ -48,19 +48,6 @@ pub struct Counts {
     pub orders: i64,
 }
 
-impl Counts {
-    /// What came of all that was received.
-    pub fn answered(&self) -> i64 {
-        self.first
-            + self.replayed
-            + self.mismatched
-            + self.in_progress_rejected
-            + self.signature_rejected
-            + self.malformed
-            + self.failed
-    }
-}
-
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.received += other.received;
