@@ -478,6 +478,10 @@ async fn records_are_counted_whatever_changes_them(engine: Engine) {
         ),
         "UPDATE webhook_idempotency SET replay_count = replay_count + 1".to_owned(),
         format!(
+            "UPDATE webhook_idempotency SET status = 'completed', replay_count = replay_count + 3 WHERE {}",
+            one("completed")
+        ),
+        format!(
             "DELETE FROM webhook_idempotency WHERE {}",
             one("in_progress")
         ),

@@ -75,6 +75,8 @@ END;
 CREATE TRIGGER webhook_idempotency_recounted
 AFTER UPDATE OF webhook_type, retailer_id, status, expires_at ON webhook_idempotency
 WHEN OLD.status <> 'in_progress'
+    AND NOT (NEW.status = OLD.status AND NEW.webhook_type = OLD.webhook_type
+        AND NEW.retailer_id IS OLD.retailer_id AND NEW.expires_at = OLD.expires_at)
 BEGIN
     INSERT INTO record_totals (webhook_type, retailer_id, status, slot, records, replays)
     VALUES (OLD.webhook_type, coalesce(OLD.retailer_id, '00000000-0000-0000-0000-000000000000'), OLD.status, 0,
@@ -96,7 +98,7 @@ BEGIN
     ON CONFLICT DO UPDATE SET records = records + excluded.records;
 END;
 
--- Replays are written down by themselves, which changes nothing else.
+-- What changes the replays alone; all else is recounted above.
 CREATE TRIGGER webhook_idempotency_replayed AFTER UPDATE OF replay_count ON webhook_idempotency
 WHEN NEW.status = OLD.status AND NEW.status <> 'in_progress' AND NEW.replay_count <> OLD.replay_count
     AND NEW.webhook_type = OLD.webhook_type AND NEW.retailer_id IS OLD.retailer_id AND NEW.expires_at = OLD.expires_at
