@@ -74,7 +74,11 @@ impl Watch {
         let mut known = BTreeSet::new();
         let mut is_away = false;
         loop {
-            let looked = self.look(up_since, Timestamp::now()).await;
+            let looked = tokio::select! {
+                // A database that hangs holds up no shutdown.
+                _changed = stop.changed() => return,
+                looked = self.look(up_since, Timestamp::now()) => looked,
+            };
             match looked {
                 Ok(found) => {
                     log_changes(&mut known, &found.firing);

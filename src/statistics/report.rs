@@ -160,8 +160,9 @@ pub struct RetailerReport {
     pub records: Groups,
 }
 
-/// What came: webhooks, and requests of the API that may carry a key and whose token was good. `received` is the sum of
-/// `first`, `replayed`, `mismatched`, `in_progress_rejected`, `signature_rejected`, `malformed` and `failed`.
+/// What came: webhooks, and of clients with a good token every POST that makes something and whatever else carries a key.
+/// `received` is the sum of `first`, `replayed`, `mismatched`, `in_progress_rejected`, `signature_rejected`, `malformed`
+/// and `failed`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TrafficStatistics)]
 pub struct TrafficReport {

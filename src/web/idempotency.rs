@@ -339,13 +339,13 @@ impl Settings {
             None if self.required => return Err(Problem::key_required(&self.header).into()),
             None => return Ok(None),
         };
+        let notes = RequestNotes::of(request.request());
+        notes.received();
         let scope = (self.scope)(request)?;
         let body = self.read_body(request).await?;
         let (fingerprint, body) = describe(request, body, &self.redaction).await?;
         let source_ip = origin::source_ip(request.request(), &self.trusted_proxies);
         request.extensions_mut().insert(key.clone());
-        let notes = RequestNotes::of(request.request());
-        notes.received();
         notes.key(&key);
         notes.route(request.match_pattern());
         Ok(Some(KeyedRequest {
