@@ -1,204 +1,52 @@
 //! How many signed orders a second the real server makes durable on SQLite, against how many requests with a wrong
-//! signature it refuses, and against a transaction for each request. The figures are ratios of one run: the machine's
-//! own speed cancels out.
+//! signature it refuses, how many orders that it has made already it answers again, and against a transaction for each
+//! request. The figures are ratios of one run: the machine's own speed cancels out.
 //!
 //! `cargo bench --bench throughput`
 
-use hookonce::{
-    provider::twilio::{form::Form, signature},
-    secret::Secret,
-};
-use std::{
-    fs::File,
-    path::Path,
-    process::{Child, Command},
-    time::{Duration, Instant},
-};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+mod support;
 
-const CONNECTIONS: usize = 64;
+use support::{Server, median, rate, request, runtime};
+
 const ROUNDS: usize = 5;
 const ORDERS_A_ROUND: usize = 12_800;
-const TOKEN: &str = "bench-token";
-const PUBLIC_URL: &str = "https://hooks.example.com";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let gathered = Server::start(256);
-    let single = Server::start(1);
+    let runtime = runtime();
+    let gathered = Server::start(&[]);
+    let single = Server::start(&[("WRITE_BATCH", "1")]);
     let mut of_refusals = Vec::new();
+    let mut of_repeats = Vec::new();
     let mut of_single = Vec::new();
-    println!("round   refused/s   orders/s   one by one/s   orders/refused   orders/one by one");
+    println!(
+        "round   refused/s   orders/s   repeats/s   one by one/s   orders/refused   repeats/refused   orders/one by one"
+    );
     for round in 1..=ROUNDS {
-        let refused = runtime.block_on(rate(&gathered.address, "401", || request(false)));
-        let orders = runtime.block_on(rate(&gathered.address, "200", || request(true)));
-        let alone = runtime.block_on(rate(&single.address, "200", || request(true)));
+        let run = |server: &Server, status, request: &mut dyn FnMut() -> Vec<u8>| {
+            runtime.block_on(rate(&server.address, status, ORDERS_A_ROUND, request))
+        };
+        let refused = run(&gathered, "401", &mut || request(false));
+        let mut sent = Vec::new();
+        let orders = run(&gathered, "200", &mut || {
+            sent.push(request(true));
+            sent[sent.len() - 1].clone()
+        });
+        let repeats = run(&gathered, "200", &mut || sent.pop().expect("an order"));
+        let alone = run(&single, "200", &mut || request(true));
         of_refusals.push(orders / refused);
+        of_repeats.push(repeats / refused);
         of_single.push(orders / alone);
         println!(
-            "{round:>5} {refused:>11.0} {orders:>10.0} {alone:>14.0} {:>16.3} {:>19.2}",
+            "{round:>5} {refused:>11.0} {orders:>10.0} {repeats:>11.0} {alone:>14.0} {:>16.3} {:>17.3} {:>19.2}",
             orders / refused,
+            repeats / refused,
             orders / alone
         );
     }
     println!(
-        "median orders/refused {:.3}, orders/one by one {:.2}",
+        "median orders/refused {:.3}, repeats/refused {:.3}, orders/one by one {:.2}",
         median(of_refusals),
+        median(of_repeats),
         median(of_single)
     );
-}
-
-/// Sends a round over all connections and gives the answers a second. Every answer must have the expected status.
-async fn rate(address: &str, status: &'static str, request: impl Fn() -> Vec<u8>) -> f64 {
-    let each = ORDERS_A_ROUND / CONNECTIONS;
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let requests: Vec<_> = (0..each).map(|_| request()).collect();
-        let stream = TcpStream::connect(address).await.expect("a connection");
-        stream.set_nodelay(true).expect("nodelay");
-        connections.push((stream, requests));
-    }
-    let begun = Instant::now();
-    let senders: Vec<_> = connections
-        .into_iter()
-        .map(|(stream, requests)| tokio::spawn(send(stream, requests, status)))
-        .collect();
-    for sender in senders {
-        sender.await.expect("every answer is as expected");
-    }
-    (each * CONNECTIONS) as f64 / begun.elapsed().as_secs_f64()
-}
-
-async fn send(mut stream: TcpStream, requests: Vec<Vec<u8>>, status: &str) {
-    let mut answer = vec![0; 16 * 1024];
-    for request in requests {
-        stream.write_all(&request).await.expect("sent");
-        let mut length = 0;
-        while !is_whole(&answer[..length]) {
-            let read = stream.read(&mut answer[length..]).await.expect("answered");
-            assert!(read > 0, "the server hung up");
-            length += read;
-        }
-        let line = String::from_utf8_lossy(&answer[..length.min(64)]);
-        assert_eq!(line.split(' ').nth(1), Some(status), "{line}");
-    }
-}
-
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return false;
-    };
-    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
-        .unwrap_or(0);
-    answer.len() >= end + 4 + length
-}
-
-/// A Twilio message that orders two products, with an id of its own.
-fn request(genuine: bool) -> Vec<u8> {
-    let id = uuid::Uuid::new_v4().simple();
-    let body = format!(
-        "SmsMessageSid=SM{id}&NumMedia=0&ProfileName=Ana&MessageType=text&SmsSid=SM{id}&WaId=14155550100\
-         &SmsStatus=received&Body=2+pizzas+and+1+cola&To=whatsapp%3A%2B14155238886&NumSegments=1\
-         &ReferralNumMedia=0&MessageSid=SM{id}&AccountSid=AC{id}&From=whatsapp%3A%2B14155550100&ApiVersion=2010-04-01"
-    );
-    let token = Secret::new(if genuine { TOKEN } else { "another" });
-    let form = Form::parse(body.as_bytes()).expect("a form");
-    let signature = signature::sign_form(&token, &format!("{PUBLIC_URL}/webhooks/twilio"), &form);
-    format!(
-        "POST /webhooks/twilio HTTP/1.1\r\nHost: hooks.example.com\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-         X-Twilio-Signature: {signature}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
-
-/// The real program on a database of its own.
-struct Server {
-    process: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(write_batch: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        open_shop(folder.path());
-        // Logs as it does out of the box, into a file as under a service manager.
-        let log = folder.path().join("log");
-        let process = program(folder.path())
-            .env("WRITE_BATCH", write_batch.to_string())
-            .stderr(File::create(&log).expect("a log"))
-            .spawn()
-            .expect("the server starts");
-        let address = loop {
-            std::thread::sleep(Duration::from_millis(20));
-            let text = std::fs::read_to_string(&log).expect("the log");
-            if let Some((_, rest)) = text.split_once("listening on http://") {
-                break rest.lines().next().unwrap_or_default().to_owned();
-            }
-        };
-        Self {
-            process,
-            address,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hookonce"));
-    command
-        .current_dir(folder)
-        .env("BIND", "127.0.0.1:0")
-        .env("DATABASE_URL", "sqlite://bench.db")
-        .env("PUBLIC_BASE_URL", PUBLIC_URL)
-        .env("RATE_LIMIT", "off")
-        .env("TWILIO_AUTH_TOKEN", TOKEN);
-    command
-}
-
-fn open_shop(folder: &Path) {
-    let catalogue = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/catalogue.csv");
-    let added = program(folder)
-        .args([
-            "retailer",
-            "add",
-            "--name",
-            "Bench",
-            "--phone",
-            "+14155238886",
-            "--currency",
-            "USD",
-        ])
-        .output()
-        .expect("a retailer");
-    let retailer: serde_json::Value = serde_json::from_slice(&added.stdout).expect("its JSON");
-    let imported = program(folder)
-        .args(["catalog", "import", catalogue, "--retailer"])
-        .arg(retailer["id"].as_str().expect("its id"))
-        .output()
-        .expect("a catalogue");
-    assert!(imported.status.success());
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }

@@ -10,7 +10,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     config::Config,
-    idempotency::{Lookups, Terms},
+    idempotency::{Cache, Lookups, Terms},
     intake::{Intake, Settings},
     jobs::{
         self,
@@ -18,7 +18,7 @@ use crate::{
         watch::{Board, Watch},
     },
     statistics::{Limits, Traffic},
-    store::{Store, StoreError, StoreOptions, readiness::Probe, types::Uuid},
+    store::{Store, StoreError, StoreOptions, installation, readiness::Probe, types::Uuid},
     web::{
         self, State,
         api::schema::{BadSchema, Schemas},
@@ -100,8 +100,9 @@ pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
 /// Where either is not usable.
 pub async fn build(config: Config) -> Result<Application, StartError> {
     let store = open_store(&config).await?;
+    let cache = open_cache(&config, &store).await?;
     let (schedule, at_once) = (config.cleanup_schedule.clone(), config.cleanup_on_start);
-    let state = Arc::new(state(config, store.clone())?);
+    let state = Arc::new(state(config, store.clone(), cache)?);
     let cleanup = state.cleanup.clone();
     let (stop_jobs, stopped) = watch::channel(());
     let (replays, traffic) = (state.intake.replays(), state.traffic.clone());
@@ -123,11 +124,23 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     })
 }
 
-/// What the handlers share, over a database that is open.
+/// Opens the caches that the configuration asks for. Redis is not waited for.
+///
+/// # Errors
+/// Where the database does not say which it is.
+async fn open_cache(config: &Config, store: &Store) -> Result<Cache, StoreError> {
+    let Some(url) = &config.redis_url else {
+        return Ok(Cache::new(config.cache_bytes));
+    };
+    let installation = store.read(installation::id).await?;
+    Ok(Cache::with_redis(config.cache_bytes, url, &installation))
+}
+
+/// What the handlers share, over a database that is open, with the answers that are kept in front of it.
 ///
 /// # Errors
 /// Where the metrics cannot be set up.
-pub fn state(config: Config, store: Store) -> Result<State, StartError> {
+pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartError> {
     let settings = Settings {
         keys_enabled: config.idempotency_enabled,
         terms: Terms {
@@ -135,21 +148,24 @@ pub fn state(config: Config, store: Store) -> Result<State, StartError> {
             lease: config.idempotency_lease,
         },
         redaction: config.redact_fields.clone(),
+        batch: config.write_batch,
     };
     let instance = Uuid::random();
     log::info!("this is instance {instance}");
     let traffic = Arc::new(Traffic::new(instance));
     let lookups = Lookups::counted_by(traffic.clone());
-    let intake = Intake::new(store.clone(), settings, web::reply::encode, lookups);
+    let cleanup = cleanup(&config, store.clone(), instance, cache.clone());
+    let metrics = Metrics::new(&store, &traffic, &cache)?;
+    let intake = Intake::new(store.clone(), settings, web::reply::encode, lookups, cache);
     let patience = config.request_timeout.min(PROBING);
     Ok(State {
         probe: Probe::new(store.clone(), config.ready_min_disk_bytes, patience),
         diagnoses: Budget::default(),
-        cleanup: cleanup(&config, store.clone(), instance),
+        cleanup,
         limits: RateLimits::new(&config),
         once: web::api::idempotency(&config, store.clone(), &intake),
         intake,
-        metrics: Metrics::new(&store, &traffic)?,
+        metrics,
         traffic,
         board: Board::default(),
         schemas: Schemas::of(&web::openapi::document())?,
@@ -175,13 +191,13 @@ fn watching(state: &State) -> Watch {
     }
 }
 
-/// Does the clean-ups of a process, which `instance` tells from others.
-pub fn cleanup(config: &Config, store: Store, instance: Uuid) -> Cleanup {
+/// Does the clean-ups of a process, which `instance` tells from others; `cache` is to know of them.
+pub fn cleanup(config: &Config, store: Store, instance: Uuid, cache: Cache) -> Cleanup {
     let settings = jobs::cleanup::Settings {
         batch: config.cleanup_batch,
         event_retention: config.event_retention,
     };
-    Cleanup::new(store, settings, instance)
+    Cleanup::new(store, settings, instance, cache)
 }
 
 fn listen(state: Arc<State>) -> Result<(Server, SocketAddr), StartError> {

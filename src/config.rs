@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use std::{fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 
 use crate::{
+    idempotency::cache::{InvalidRedisUrl, RedisUrl},
     logging::LogFormat,
     redaction::{InvalidName, Redaction},
     schedule::Schedule,
@@ -22,6 +23,10 @@ pub struct Config {
     pub database_connections: u32,
     /// `WRITE_BATCH`
     pub write_batch: usize,
+    /// `REDIS_URL`
+    pub redis_url: Option<RedisUrl>,
+    /// `CACHE_BYTES`
+    pub cache_bytes: u64,
     /// `BIND`
     pub bind: SocketAddr,
     /// `PUBLIC_BASE_URL`, without a slash at its end.
@@ -163,6 +168,8 @@ impl Default for Config {
             },
             database_connections: 8,
             write_batch: 256,
+            redis_url: None,
+            cache_bytes: 64 * 1024 * 1024,
             bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_base_url: None,
             trusted_proxies: Vec::new(),
@@ -240,6 +247,8 @@ impl Config {
             positive,
         )?;
         read(get, "WRITE_BATCH", &mut config.write_batch, positive)?;
+        read(get, "REDIS_URL", &mut config.redis_url, redis_url)?;
+        read(get, "CACHE_BYTES", &mut config.cache_bytes, whole)?;
         read(get, "BIND", &mut config.bind, |text| {
             parsed(text, "an address and a port, as in 127.0.0.1:8080")
         })?;
@@ -436,6 +445,11 @@ fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     text.parse().map_err(str::to_owned)
 }
 
+fn redis_url(text: &str) -> Result<Option<RedisUrl>, String> {
+    let url = text.parse().map(Some);
+    url.map_err(|error: InvalidRedisUrl| error.to_string())
+}
+
 fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
     const ALLOWED: &str = "a whole number of at least 1";
     parsed(text, ALLOWED).and_then(|number: T| {
@@ -570,6 +584,9 @@ mod tests {
             ("DATABASE_URL", "mysql://root:hunter2@x"),
             ("DATABASE_CONNECTIONS", "0"),
             ("WRITE_BATCH", "many"),
+            ("REDIS_URL", "memcached://:hunter2@x"),
+            ("REDIS_URL", "redis://:hunter2@x:port"),
+            ("CACHE_BYTES", "64MiB"),
             ("BIND", "8080"),
             ("PUBLIC_BASE_URL", "hooks.example.com"),
             ("PUBLIC_BASE_URL", "https://a.example/?x=1"),

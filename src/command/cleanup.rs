@@ -6,6 +6,7 @@ use super::{CommandError, init_log};
 use crate::{
     app,
     config::Config,
+    idempotency::Cache,
     jobs::cleanup::Cleanup,
     store::{
         cleanup::Trigger,
@@ -20,7 +21,7 @@ pub async fn run(config: Config) -> Result<(), CommandError> {
     let terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
     let store = app::open_store(&config).await?;
-    let cleanup = app::cleanup(&config, store.clone(), Uuid::random());
+    let cleanup = app::cleanup(&config, store.clone(), Uuid::random(), Cache::default());
     actix_web::rt::spawn(stop_on(terminate, interrupt, cleanup.clone()));
     let outcome = clean_up(&cleanup).await;
     store.close().await;

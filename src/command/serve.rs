@@ -31,6 +31,9 @@ pub async fn run(config: Config) -> Result<(), CommandError> {
 fn log_configuration(config: &Config) {
     log::info!("hookonce {}", env!("CARGO_PKG_VERSION"));
     log::info!("database: {}", config.database_url);
+    if let Some(url) = &config.redis_url {
+        log::info!("Redis: {url}");
+    }
     match &config.public_base_url {
         Some(url) => log::info!("public URL: {url}"),
         None => log::warn!("public URL: as each request says, since PUBLIC_BASE_URL is not set"),

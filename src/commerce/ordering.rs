@@ -314,8 +314,12 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
 fn write_rest(conn: &mut Conn<'_>, placed: &PlacedOrder) -> Result<(), StoreError> {
     let PlacedOrder { order, items } = placed;
     orders::insert_items(conn, items)?;
-    let owed = ledger_entry(order, EntryKind::Order, order.total_minor, order.created_at);
-    ledger::insert(conn, &owed)
+    ledger::insert(conn, &owed(order))
+}
+
+/// What an order adds to the ledger.
+pub fn owed(order: &Order) -> LedgerEntry<'_> {
+    ledger_entry(order, EntryKind::Order, order.total_minor, order.created_at)
 }
 
 /// An entry about an order, in minor units of its currency.

@@ -1,6 +1,9 @@
 //! Measures how long keys are looked up for.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{statistics::Traffic, store::types::Timestamp};
 
@@ -18,9 +21,14 @@ impl Lookups {
     pub fn timed<T>(&self, now: Timestamp, look_up: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let found = look_up();
-        if let Some(traffic) = &self.0 {
-            traffic.looked_up(begun.elapsed(), now);
-        }
+        self.took(begun.elapsed(), now);
         found
+    }
+
+    /// Tells how long a look-up took.
+    pub fn took(&self, took: Duration, now: Timestamp) {
+        if let Some(traffic) = &self.0 {
+            traffic.looked_up(took, now);
+        }
     }
 }

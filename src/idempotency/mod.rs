@@ -1,6 +1,7 @@
 //! Who may do a request, and what was answered: keys, fingerprints, claims and replays. Knows neither HTTP
 //! frameworks nor providers; the statements are in [`crate::store::idempotency`].
 
+pub mod cache;
 pub mod fingerprint;
 mod key;
 mod lookups;
@@ -8,19 +9,21 @@ mod replays;
 mod reply;
 pub mod two_phase;
 
+pub use cache::Cache;
 pub use fingerprint::{Fingerprint, fingerprint};
 pub use key::{IdempotencyKey, InvalidKey};
 pub use lookups::Lookups;
 pub use replays::ReplayTally;
-pub use reply::StoredReply;
+pub use reply::{Answered, StoredReply};
 
 use std::{borrow::Cow, time::Duration};
 
 use crate::store::{
     Conn, StoreError,
-    idempotency::{self as rows, Completion, NewRecord, Record, RecordStatus},
+    idempotency::{self as rows, AnsweredRecord, Completion, NewRecord, Record, RecordStatus},
     types::{Json, Timestamp, Uuid},
 };
+use cache::Wanted;
 
 /// A request that wants a key.
 #[derive(Clone, Debug)]
@@ -43,6 +46,17 @@ pub struct KeyedRequest {
     pub source_ip: Option<String>,
 }
 
+impl KeyedRequest {
+    /// What is looked for in the caches.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            scope: &self.scope,
+            key: &self.key,
+            fingerprint: &self.fingerprint,
+        }
+    }
+}
+
 /// How long things stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
@@ -58,6 +72,18 @@ pub struct Owned {
     /// The record.
     pub id: Uuid,
     token: Uuid,
+    expires_at: Timestamp,
+}
+
+impl Owned {
+    /// What is kept of its answer, once that is committed.
+    pub fn answered(self, reply: StoredReply) -> Answered {
+        Answered {
+            record: self.id,
+            reply,
+            expires_at: self.expires_at,
+        }
+    }
 }
 
 /// What came of claiming a key.
@@ -66,12 +92,7 @@ pub enum Claim {
     /// The request is ours to do.
     Ours(Owned),
     /// It was done: the answer.
-    Replay {
-        /// The record.
-        record: Uuid,
-        /// What was answered.
-        reply: StoredReply,
-    },
+    Replay(Answered),
     /// The key stands for another request.
     Mismatch,
     /// Another is doing it, and has it to itself for so long.
@@ -95,22 +116,29 @@ pub fn claim(
     let (scope, key) = (&*request.scope, request.key.as_str());
     // Asked first, for a replay then needs no lock and no disk write.
     let known = lookups.timed(now, || rows::find(conn, scope, key))?;
-    if let Some(standing) = known.as_ref().filter(|record| stands(record, now)) {
-        return judge(standing, request, now);
+    if let Some(record) = &known
+        && let Some(claim) = verdict(record, request, now)?
+    {
+        return Ok(claim);
     }
     let token = Uuid::random();
     let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
+    let expires_at = new.expires_at;
+    let ours = |id| {
+        Claim::Ours(Owned {
+            id,
+            token,
+            expires_at,
+        })
+    };
     if let Some(record) = known
         && rows::take_over(conn, &new)?
     {
-        return Ok(Claim::Ours(Owned {
-            id: record.id,
-            token,
-        }));
+        return Ok(ours(record.id));
     }
     // New, or a clean-up has taken it away since our look.
     if rows::claim(conn, &new)? {
-        return Ok(Claim::Ours(Owned { id: new.id, token }));
+        return Ok(ours(new.id));
     }
     // Another claimed it between our look and our claim, and has committed since.
     match rows::find(conn, scope, key)? {
@@ -130,10 +158,23 @@ pub fn look(
     request: &KeyedRequest,
     now: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
-    let known = rows::find(conn, &request.scope, request.key.as_str())?;
-    let standing = known.as_ref().filter(|record| stands(record, now));
-    standing
-        .map(|record| judge(record, request, now))
+    match rows::find(conn, &request.scope, request.key.as_str())? {
+        Some(record) => verdict(&record, request, now),
+        None => Ok(None),
+    }
+}
+
+/// What the record of its key says to `request`. None: nothing any more, and the key may be taken over.
+///
+/// # Errors
+/// Where the record cannot be read.
+pub fn verdict(
+    record: &Record,
+    request: &KeyedRequest,
+    now: Timestamp,
+) -> Result<Option<Claim>, StoreError> {
+    stands(record, now)
+        .then(|| judge(record, request, now))
         .transpose()
 }
 
@@ -222,6 +263,43 @@ pub fn complete(
             order_id: came_to.order,
         },
     )
+}
+
+/// The record of a request that is claimed and answered in one statement, with what is kept of its answer once that is
+/// committed.
+pub fn answered_record<'a>(
+    request: &'a KeyedRequest,
+    terms: Terms,
+    came_to: Conclusion<'a>,
+    now: Timestamp,
+) -> (AnsweredRecord<'a>, Answered) {
+    let claim = new_record(
+        request,
+        terms,
+        now,
+        RecordStatus::Completed,
+        Uuid::random(),
+        None,
+    );
+    let answered = Answered {
+        record: claim.id,
+        reply: came_to.reply.clone(),
+        expires_at: claim.expires_at,
+    };
+    let body = came_to.reply.body_to_json();
+    let (response_body, response_encoding) = body.unzip();
+    let record = AnsweredRecord {
+        claim,
+        response_status: came_to.reply.status,
+        response_content_type: came_to.reply.content_type.as_deref(),
+        response_headers: came_to.reply.headers_to_json(),
+        response_encoding,
+        response_body,
+        events: came_to.events,
+        retailer_id: came_to.retailer,
+        order_id: came_to.order,
+    };
+    (record, answered)
 }
 
 /// Gives the owner of a request that is ours more time, to the end of a lease that begins at `now`. `false`: another has
@@ -314,10 +392,11 @@ fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Clai
         return Ok(Claim::Mismatch);
     }
     match record.status {
-        RecordStatus::Completed => Ok(Claim::Replay {
+        RecordStatus::Completed => Ok(Claim::Replay(Answered {
             record: record.id,
             reply: StoredReply::from_record(record)?,
-        }),
+            expires_at: record.expires_at,
+        })),
         RecordStatus::InProgress | RecordStatus::Failed => Ok(Claim::InProgress {
             remaining: now.until(record.lease_expires_at),
         }),

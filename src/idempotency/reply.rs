@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::store::{
     StoreError,
     idempotency::{BodyEncoding, Record},
-    types::Json,
+    types::{Json, Timestamp, Uuid},
 };
 
 /// An answer as it is kept.
@@ -22,6 +22,27 @@ pub struct StoredReply {
     pub headers: BTreeMap<String, String>,
     /// Body.
     pub body: Bytes,
+}
+
+/// What a completed record says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// The record.
+    pub record: Uuid,
+    /// What was answered.
+    pub reply: StoredReply,
+    /// Until when that is replayed.
+    pub expires_at: Timestamp,
+}
+
+impl Answered {
+    /// How many bytes its texts have.
+    pub(super) fn size(&self) -> usize {
+        let reply = &self.reply;
+        let headers = reply.headers.iter();
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        reply.body.len() + reply.content_type.as_ref().map_or(0, String::len) + headers
+    }
 }
 
 impl StoredReply {

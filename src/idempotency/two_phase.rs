@@ -19,11 +19,8 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms};
-use crate::store::{
-    Conn, Store, StoreError, idempotency as rows,
-    types::{Timestamp, Uuid},
-};
+use super::{Answered, Cache, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms};
+use crate::store::{Conn, Store, StoreError, idempotency as rows, types::Timestamp};
 
 /// Claims keys, keeps them while the work is done, and stores its answers.
 #[derive(Clone)]
@@ -34,6 +31,8 @@ pub struct TwoPhase {
     pub timeout: Duration,
     /// Who is told how long keys are looked up for.
     pub lookups: Lookups,
+    /// What is asked before the database.
+    pub cache: Cache,
     store: Store,
     runtime: Option<Handle>,
 }
@@ -43,12 +42,7 @@ pub enum Begun {
     /// The work is ours to do.
     Ours(Box<Running>),
     /// It was done: the answer.
-    Replay {
-        /// The record.
-        record: Uuid,
-        /// What was answered.
-        reply: StoredReply,
-    },
+    Replay(Answered),
 }
 
 /// A request that is ours to do. Its lease is renewed until this is dropped; dropped without an end, its key comes
@@ -65,12 +59,7 @@ pub enum Settled {
     /// It is stored.
     Stored,
     /// Another had taken the work over and has answered: that answer stands.
-    Overtaken {
-        /// The record.
-        record: Uuid,
-        /// What was answered.
-        reply: StoredReply,
-    },
+    Overtaken(Answered),
 }
 
 /// Why there is no answer.
@@ -127,6 +116,7 @@ impl TwoPhase {
             terms,
             timeout,
             lookups: Lookups::default(),
+            cache: Cache::default(),
             store,
             runtime: Handle::try_current().ok(),
         }
@@ -137,6 +127,10 @@ impl TwoPhase {
     /// # Errors
     /// Where the work is not ours to do: see [`TwoPhaseError`].
     pub async fn begin(&self, request: KeyedRequest) -> Result<Begun, TwoPhaseError> {
+        let now = Timestamp::now();
+        if let Some(answered) = self.cache.find(request.wanted(), &self.lookups, now).await {
+            return Ok(Begun::Replay(answered));
+        }
         let (terms, lookups) = (self.terms, self.lookups.clone());
         let mut claiming = self.write(move |conn| {
             let claim = super::claim(conn, &request, terms, &lookups, Timestamp::now())?;
@@ -153,8 +147,14 @@ impl TwoPhase {
             }
         };
         match claim {
-            Claim::Ours(owned) => Ok(Begun::Ours(Box::new(self.clone().run(owned, request)))),
-            Claim::Replay { record, reply } => Ok(Begun::Replay { record, reply }),
+            Claim::Ours(owned) => {
+                self.cache.forget(&request.scope, &request.key);
+                Ok(Begun::Ours(Box::new(self.clone().run(owned, request))))
+            }
+            Claim::Replay(answered) => {
+                self.cache.keep(request.wanted(), &answered, now);
+                Ok(Begun::Replay(answered))
+            }
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
             Claim::InProgress { remaining } => Err(self.in_progress(remaining)),
         }
@@ -213,7 +213,7 @@ impl TwoPhase {
     /// Writes in a task of its own, so that what has begun goes on when nobody waits for it any more.
     fn write<T, F>(&self, work: F) -> JoinHandle<Result<T, StoreError>>
     where
-        F: FnOnce(&mut Conn<'_>) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&mut Conn<'_>) -> Result<T, StoreError> + Clone + Send + 'static,
         T: Send + 'static,
     {
         let store = self.store.clone();
@@ -243,11 +243,22 @@ impl Running {
             }
         };
         match claim {
-            Claim::Ours(_) => Ok(Settled::Stored),
-            Claim::Replay { record, reply } => Ok(Settled::Overtaken { record, reply }),
+            Claim::Ours(owned) => {
+                self.keep(&owned.answered(reply));
+                Ok(Settled::Stored)
+            }
+            Claim::Replay(answered) => {
+                self.keep(&answered);
+                Ok(Settled::Overtaken(answered))
+            }
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
             Claim::InProgress { remaining } => Err(self.driver.in_progress(remaining)),
         }
+    }
+
+    fn keep(&self, answered: &Answered) {
+        let (cache, wanted) = (&self.driver.cache, self.request.wanted());
+        cache.keep(wanted, answered, Timestamp::now());
     }
 
     /// Stores the answer, or says who has the key now.

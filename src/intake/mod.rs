@@ -1,7 +1,9 @@
 //! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
 //! work and stores the reply. Does the same for what a client asks for. Knows neither HTTP nor SQL.
 
+mod bulk;
 pub mod deliveries;
+mod gather;
 mod plan;
 pub mod request;
 mod transaction;
@@ -10,12 +12,15 @@ use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-use self::transaction::{Done, Transaction};
+use self::{
+    gather::Gatherer,
+    transaction::{Done, Transaction},
+};
 use crate::{
     commerce::shop::Shops,
     idempotency::{
-        self, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups, ReplayTally,
-        StoredReply, Terms,
+        self, Answered, Cache, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
+        ReplayTally, StoredReply, Terms, cache::Wanted,
     },
     provider::{Delivery, Event, Provider},
     redaction::Redaction,
@@ -35,6 +40,8 @@ pub struct Settings {
     pub terms: Terms,
     /// What is masked in what is stored of a delivery.
     pub redaction: Redaction,
+    /// The most deliveries that are acted on in one transaction.
+    pub batch: usize,
 }
 
 /// The place where deliveries are acted on.
@@ -46,6 +53,8 @@ pub struct Intake {
     shops: Arc<Shops>,
     replays: Arc<ReplayTally>,
     lookups: Lookups,
+    cache: Cache,
+    gatherer: Option<Arc<Gatherer>>,
 }
 
 /// A delivery with what its request says beside the body.
@@ -144,20 +153,23 @@ pub enum IntakeError {
 
 impl Intake {
     /// Builds the intake over a store; `encode` puts a reply into the form in which it is stored and sent.
-    /// `lookups` is told how long keys are looked up for.
+    /// `lookups` is told how long keys are looked up for; `cache` is asked for answers before the database.
     pub fn new(
         store: Store,
         settings: Settings,
         encode: fn(Reply) -> StoredReply,
         lookups: Lookups,
+        cache: Cache,
     ) -> Self {
         Self {
+            gatherer: Gatherer::new(&store, settings.batch),
             store,
             settings,
             encode,
             shops: Arc::default(),
             replays: Arc::default(),
             lookups,
+            cache,
         }
     }
 
@@ -176,6 +188,11 @@ impl Intake {
         self.lookups.clone()
     }
 
+    /// What is asked for answers before the database.
+    pub fn cache(&self) -> Cache {
+        self.cache.clone()
+    }
+
     /// Acts on a delivery that came at `now`, or gives the answer that it got before. Waits until `deadline` for
     /// another with the same key.
     ///
@@ -187,7 +204,13 @@ impl Intake {
         now: Timestamp,
         deadline: Instant,
     ) -> Result<Answer, IntakeError> {
-        let request = self.keyed(&inbound)?;
+        let key = self.key(&inbound)?;
+        if let Some(key) = &key
+            && let Some(answer) = self.recall(&inbound, key, now).await
+        {
+            return Ok(answer);
+        }
+        let request = key.map(|key| self.keyed(&inbound, key));
         let inbound = Arc::new(inbound);
         let attempt = self.until_settled(&inbound, &request, now, deadline);
         let outcome = match tokio::time::timeout_at(deadline, attempt).await {
@@ -241,25 +264,67 @@ impl Intake {
 
     async fn attempt(&self, transaction: Transaction) -> Result<Answer, IntakeError> {
         let now = transaction.now;
-        match self.store.write(move |conn| transaction.run(conn)).await? {
-            Done::Answered(answer) => Ok(answer),
-            Done::Replayed { record, reply } => {
-                self.replays.note(record, now);
-                Ok(Answer::replay(reply))
+        let request = transaction.request.clone();
+        let keep = |answered: &Answered| {
+            if let Some(request) = &request {
+                self.cache.keep(request.wanted(), answered, now);
+            }
+        };
+        let done = match &self.gatherer {
+            Some(gatherer) if bulk::only_event(&transaction).is_some() => {
+                gatherer.run(transaction).await?
+            }
+            _ => self.store.write(move |conn| transaction.run(conn)).await?,
+        };
+        match done {
+            Done::Answered { answer, kept } => {
+                kept.as_ref().map(keep);
+                Ok(answer)
+            }
+            Done::Replayed { answered, is_kept } => {
+                if is_kept {
+                    keep(&answered);
+                }
+                Ok(self.replay(answered, now))
             }
             Done::InPart(error) => Err(error),
         }
     }
 
-    fn keyed(&self, inbound: &Inbound) -> Result<Option<KeyedRequest>, IntakeError> {
+    /// The answer that the caches have.
+    async fn recall(
+        &self,
+        inbound: &Inbound,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Option<Answer> {
+        let wanted = Wanted {
+            scope: scope(inbound.delivery.provider),
+            key,
+            fingerprint: &inbound.fingerprint,
+        };
+        let answered = self.cache.find(wanted, &self.lookups, now).await?;
+        Some(self.replay(answered, now))
+    }
+
+    fn replay(&self, answered: Answered, now: Timestamp) -> Answer {
+        self.replays.note(answered.record, now);
+        Answer::replay(answered.reply)
+    }
+
+    /// The key that a header names, else that of the delivery; none where keys do not count.
+    fn key(&self, inbound: &Inbound) -> Result<Option<IdempotencyKey>, IntakeError> {
         if !self.settings.keys_enabled {
             return Ok(None);
         }
-        let key = match &inbound.key {
+        Ok(Some(match &inbound.key {
             Some(key) => key.clone(),
             None => inbound.delivery.derived_key.parse()?,
-        };
-        Ok(Some(KeyedRequest {
+        }))
+    }
+
+    fn keyed(&self, inbound: &Inbound, key: IdempotencyKey) -> KeyedRequest {
+        KeyedRequest {
             scope: scope(inbound.delivery.provider).into(),
             key,
             webhook_type: inbound.delivery.webhook_type,
@@ -270,7 +335,7 @@ impl Intake {
                 &self.settings.redaction.of(&inbound.delivery.body),
             )),
             source_ip: inbound.source_ip.clone(),
-        }))
+        }
     }
 
     /// What is stored of what the provider said of an event.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What is to be done about an event.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub outcome: Outcome,
     pub retailer_id: Option<Uuid>,
@@ -26,7 +26,7 @@ pub(super) struct Plan {
 }
 
 /// A plan made before the transaction, and the shop that it holds for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Foreseen {
     pub shop: Arc<Shop>,
     pub plan: Plan,

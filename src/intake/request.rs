@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Intake, IntakeError};
 use crate::{
-    idempotency::{self, Claim, Conclusion, KeyedRequest, Lookups, StoredReply, Terms},
+    idempotency::{self, Answered, Claim, Conclusion, KeyedRequest, Lookups, StoredReply, Terms},
     store::{
         Conn, StoreError,
         types::{Timestamp, Uuid},
@@ -40,8 +40,12 @@ impl From<StoreError> for Undone {
 
 /// What the transaction did.
 enum Outcome {
-    Answered(Done),
-    Replayed { record: Uuid, reply: StoredReply },
+    Answered {
+        done: Done,
+        /// What the record of its key says now, where it has one.
+        kept: Option<Answered>,
+    },
+    Replayed(Answered),
 }
 
 impl Intake {
@@ -59,12 +63,17 @@ impl Intake {
         work: F,
     ) -> Result<Answer, IntakeError>
     where
-        F: FnOnce(&mut Conn<'_>) -> Result<Done, Undone> + Send + 'static,
+        F: FnOnce(&mut Conn<'_>) -> Result<Done, Undone> + Clone + Send + 'static,
     {
         let terms = Terms {
             ttl,
             ..self.settings.terms
         };
+        if let Some(request) = &request
+            && let Some(answered) = self.cache.find(request.wanted(), &self.lookups, now).await
+        {
+            return Ok(self.replay(answered, now));
+        }
         let (keyed, lookups) = (request.clone(), self.lookups.clone());
         let writing = self
             .store
@@ -73,22 +82,34 @@ impl Intake {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(IntakeError::Timeout),
         };
-        if let (Err(error), Some(request)) = (&outcome, request)
-            && error.is_failure()
-        {
-            self.record_failure(request, error, terms, now).await;
-        }
-        Ok(match outcome? {
-            Outcome::Replayed { record, reply } => {
-                self.replays.note(record, now);
-                Answer::replay(reply)
+        let outcome = match (outcome, request) {
+            (Err(error), Some(request)) if error.is_failure() => {
+                self.record_failure(request, &error, terms, now).await;
+                return Err(error);
             }
-            Outcome::Answered(done) => Answer {
-                reply: done.reply,
-                replayed: false,
-                events: Vec::new(),
-                retailers: done.retailer_id.into_iter().collect(),
-            },
+            (outcome, request) => (outcome?, request),
+        };
+        let keep = |request: Option<KeyedRequest>, answered: &Answered| {
+            if let Some(request) = request {
+                self.cache.keep(request.wanted(), answered, now);
+            }
+        };
+        Ok(match outcome {
+            (Outcome::Replayed(answered), request) => {
+                keep(request, &answered);
+                self.replay(answered, now)
+            }
+            (Outcome::Answered { done, kept }, request) => {
+                if let Some(answered) = kept {
+                    keep(request, &answered);
+                }
+                Answer {
+                    reply: done.reply,
+                    replayed: false,
+                    events: Vec::new(),
+                    retailers: done.retailer_id.into_iter().collect(),
+                }
+            }
         })
     }
 
@@ -124,7 +145,7 @@ where
         None => None,
         Some(request) => match idempotency::claim(conn, request, terms, lookups, now)? {
             Claim::Ours(owned) => Some(owned),
-            Claim::Replay { record, reply } => return Ok(Outcome::Replayed { record, reply }),
+            Claim::Replay(answered) => return Ok(Outcome::Replayed(answered)),
             Claim::Mismatch => return Err(IntakeError::KeyMismatch),
             Claim::InProgress { remaining } => {
                 return Err(IntakeError::InProgress {
@@ -158,5 +179,8 @@ where
         // Cannot be: the claim is of this transaction. If it were, all of it must go.
         return Err(IntakeError::KeyMismatch);
     }
-    Ok(Outcome::Answered(done))
+    Ok(Outcome::Answered {
+        kept: owned.map(|owned| owned.answered(done.reply.clone())),
+        done,
+    })
 }

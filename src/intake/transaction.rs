@@ -17,7 +17,9 @@ use crate::{
         reply,
         shop::Shops,
     },
-    idempotency::{self, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms},
+    idempotency::{
+        self, Answered, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms,
+    },
     provider::{Address, Content, Event, Provider, ReplyForm, StatusChange},
     store::{
         Conn, StoreError,
@@ -29,6 +31,7 @@ use crate::{
 };
 
 /// All that the transaction needs, taken along to the thread that runs it.
+#[derive(Clone)]
 pub(super) struct Transaction {
     pub inbound: Arc<Inbound>,
     pub request: Option<KeyedRequest>,
@@ -46,13 +49,16 @@ pub(super) struct Transaction {
 /// What the transaction did.
 pub(super) enum Done {
     /// The delivery was acted on.
-    Answered(Answer),
-    /// The key's record had the answer.
+    Answered {
+        answer: Answer,
+        /// What the record of the request's key says now, where it has one.
+        kept: Option<Answered>,
+    },
+    /// A record had the answer.
     Replayed {
-        /// The record.
-        record: Uuid,
-        /// The answer.
-        reply: StoredReply,
+        answered: Answered,
+        /// Whether it is that of the request's key.
+        is_kept: bool,
     },
     /// Some of a batch's events could not be acted on. The others are kept and will be known when the batch comes
     /// again; the key is given back for that.
@@ -60,16 +66,37 @@ pub(super) enum Done {
 }
 
 /// What became of an event, with all that an answer may need.
-struct Told {
-    report: EventReport,
+#[derive(Clone)]
+pub(super) struct Told {
+    pub report: EventReport,
     reply: Option<String>,
     retailer_id: Option<Uuid>,
 }
 
+/// What a delivery comes to.
+pub(super) struct Settled {
+    pub answer: Answer,
+    retailer: Option<Uuid>,
+    order: Option<Uuid>,
+    events: Json,
+}
+
+impl Settled {
+    pub fn conclusion(&self) -> Conclusion<'_> {
+        Conclusion {
+            reply: &self.answer.reply,
+            retailer: self.retailer,
+            order: self.order,
+            events: Some(&self.events),
+        }
+    }
+}
+
 impl Transaction {
-    pub fn run(mut self, conn: &mut Conn<'_>) -> Result<Done, IntakeError> {
-        let owned = match self.claim_key(conn)? {
-            Some(Claim::Replay { record, reply }) => return Ok(Done::Replayed { record, reply }),
+    pub fn run(self, conn: &mut Conn<'_>) -> Result<Done, IntakeError> {
+        let (claim, is_kept) = self.claim_key(conn)?;
+        let owned = match claim {
+            Some(Claim::Replay(answered)) => return Ok(Done::Replayed { answered, is_kept }),
             Some(Claim::InProgress { remaining }) => {
                 return Err(IntakeError::InProgress {
                     retry_after: remaining,
@@ -88,42 +115,55 @@ impl Transaction {
                 return Ok(Done::InPart(failure));
             }
         };
-        self.answer(conn, owned, told).map(Done::Answered)
+        let settled = self.settle(told)?;
+        if let Some(owned) = owned
+            && !idempotency::complete(conn, owned, settled.conclusion())?
+        {
+            // Cannot be: the claim is of this transaction. If it were, all of it must go.
+            return Err(IntakeError::KeyMismatch);
+        }
+        let answer = settled.answer;
+        let owned = owned.filter(|_| is_kept);
+        Ok(Done::Answered {
+            kept: owned.map(|owned| owned.answered(answer.reply.clone())),
+            answer,
+        })
     }
 
-    fn answer(
-        &self,
-        conn: &mut Conn<'_>,
-        owned: Option<Owned>,
-        told: Vec<Told>,
-    ) -> Result<Answer, IntakeError> {
+    /// What is answered and stored, where this became of its events.
+    pub fn settle(&self, told: Vec<Told>) -> Result<Settled, IntakeError> {
         let reply = (self.encode)(self.reply(&told));
         if reply.body.len() > StoredReply::MAX_BYTES {
             return Err(IntakeError::ReplyTooLarge);
         }
-        if let Some(owned) = owned {
-            self.complete(conn, owned, &reply, &told)?;
-        }
+        let reports: Vec<_> = told.iter().map(|told| &told.report).collect();
+        let events = Json::written(&reports);
         let retailers: BTreeSet<_> = told.iter().filter_map(|told| told.retailer_id).collect();
-        Ok(Answer {
-            reply,
-            replayed: !told.is_empty() && told.iter().all(|told| told.report.known),
-            retailers: retailers.into_iter().collect(),
-            events: told.into_iter().map(|told| told.report).collect(),
+        Ok(Settled {
+            events: events.map_err(|error| StoreError::Unreadable(error.into()))?,
+            retailer: self.retailer(&told),
+            order: told.iter().find_map(|told| told.report.order_id),
+            answer: Answer {
+                reply,
+                replayed: !told.is_empty() && told.iter().all(|told| told.report.known),
+                retailers: retailers.into_iter().collect(),
+                events: told.into_iter().map(|told| told.report).collect(),
+            },
         })
     }
 
     /// Claims the key. A header's key is the sender's word: where it stands for another request, that is told. A
     /// derived one may be taken by a header that somebody made up, or by the same id with another content: then the
-    /// delivery gets a key that its content is part of, and its events tell a conflict from a duplicate.
-    fn claim_key(&self, conn: &mut Conn<'_>) -> Result<Option<Claim>, IntakeError> {
+    /// delivery gets a key that its content is part of, and its events tell a conflict from a duplicate. `true`: it is
+    /// the request's own key that was claimed.
+    fn claim_key(&self, conn: &mut Conn<'_>) -> Result<(Option<Claim>, bool), IntakeError> {
         let Some(request) = &self.request else {
-            return Ok(None);
+            return Ok((None, false));
         };
         let (terms, lookups) = (self.terms, &self.lookups);
         let claim = idempotency::claim(conn, request, terms, lookups, self.now)?;
         if claim != Claim::Mismatch || self.inbound.key.is_some() {
-            return Ok(Some(claim));
+            return Ok((Some(claim), true));
         }
         let (content, _) = request.fingerprint.as_str().split_at(16);
         let own = KeyedRequest {
@@ -131,31 +171,7 @@ impl Transaction {
             ..request.clone()
         };
         let claim = idempotency::claim(conn, &own, terms, lookups, self.now)?;
-        Ok(Some(claim))
-    }
-
-    fn complete(
-        &self,
-        conn: &mut Conn<'_>,
-        owned: Owned,
-        reply: &StoredReply,
-        told: &[Told],
-    ) -> Result<(), IntakeError> {
-        let reports: Vec<_> = told.iter().map(|told| &told.report).collect();
-        let events = Json::written(&reports);
-        let events = events.map_err(|error| StoreError::Unreadable(error.into()))?;
-        let came_to = Conclusion {
-            reply,
-            retailer: self.retailer(told),
-            order: told.iter().find_map(|told| told.report.order_id),
-            events: Some(&events),
-        };
-        if idempotency::complete(conn, owned, came_to)? {
-            Ok(())
-        } else {
-            // Cannot be: the claim is of this transaction. If it were, all of it must go.
-            Err(IntakeError::KeyMismatch)
-        }
+        Ok((Some(claim), false))
     }
 
     /// Whose a delivery is. Nobody's where it tells of several: who may see the one's messages must not see another's.
@@ -170,12 +186,11 @@ impl Transaction {
     /// too, so that two batches that overlap wait for each other instead of locking each other out. Tells of them in
     /// the order of the delivery; the inner error is that of an event that failed alone.
     fn tell_all(
-        &mut self,
+        &self,
         conn: &mut Conn<'_>,
         owned: Option<Owned>,
     ) -> Result<Result<Vec<Told>, IntakeError>, IntakeError> {
-        let inbound = self.inbound.clone();
-        let events = &inbound.delivery.events;
+        let events = &self.inbound.delivery.events;
         let mut order: Vec<usize> = (0..events.len()).collect();
         order.sort_by_key(|&at| &events[at].id);
         let mut told = Vec::with_capacity(events.len());
@@ -201,7 +216,7 @@ impl Transaction {
 
     /// Acts on an event; on one of several in a savepoint, so that it costs the others nothing where it fails.
     fn tell_apart(
-        &mut self,
+        &self,
         conn: &mut Conn<'_>,
         at: usize,
         event: &Event,
@@ -215,47 +230,62 @@ impl Transaction {
     }
 
     fn tell(
-        &mut self,
+        &self,
         conn: &mut Conn<'_>,
         at: usize,
         event: &Event,
         owned: Option<Owned>,
     ) -> Result<Told, IntakeError> {
-        let plan = self.plan(conn, at, event)?;
-        let claimed = events::claim(
-            conn,
-            &NewEvent {
-                provider: self.provider().as_str(),
-                event_id: &event.id,
-                kind: &event.kind,
-                digest: &event.digest,
-                delivery_fingerprint: self.inbound.fingerprint.as_str(),
-                delivery_id: owned.map(|owned| owned.id),
-                outcome: plan.outcome,
-                retailer_id: plan.retailer_id,
-                order_id: plan.order.as_ref().map(|placed| placed.order.id),
-                reply: plan.reply.as_deref(),
-                payload: &self.payloads[at],
-                created_at: self.now,
-            },
-        )?;
-        if claimed {
+        let retailer = find_retailer(conn, event)?;
+        let plan = self.plan(conn, at, event, retailer.as_ref())?;
+        let record = owned.map(|owned| owned.id);
+        if events::claim(conn, &self.row(at, event, &plan, record))? {
             Ok(self.carry_out(conn, event, plan)?)
         } else {
             self.recall(conn, event)
         }
     }
 
-    fn plan(&mut self, conn: &mut Conn<'_>, at: usize, event: &Event) -> Result<Plan, StoreError> {
-        let retailer = find_retailer(conn, event)?;
+    /// The row of an event that is new; `record` is that of the delivery.
+    pub fn row<'a>(
+        &'a self,
+        at: usize,
+        event: &'a Event,
+        plan: &'a Plan,
+        record: Option<Uuid>,
+    ) -> NewEvent<'a> {
+        NewEvent {
+            provider: self.provider().as_str(),
+            event_id: &event.id,
+            kind: &event.kind,
+            digest: &event.digest,
+            delivery_fingerprint: self.inbound.fingerprint.as_str(),
+            delivery_id: record,
+            outcome: plan.outcome,
+            retailer_id: plan.retailer_id,
+            order_id: plan.order.as_ref().map(|placed| placed.order.id),
+            reply: plan.reply.as_deref(),
+            payload: &self.payloads[at],
+            created_at: self.now,
+        }
+    }
+
+    /// What is to be done about an event that was written to `retailer`.
+    pub fn plan(
+        &self,
+        conn: &mut Conn<'_>,
+        at: usize,
+        event: &Event,
+        retailer: Option<&Retailer>,
+    ) -> Result<Plan, StoreError> {
         let (Some(retailer), Some(address)) = (retailer, plan::recipient(event)) else {
             return Ok(Plan::new(self.provider(), event, None, self.now));
         };
-        let foreseen = self.foreseen.get_mut(at).and_then(Option::take);
-        if let Some(foreseen) = foreseen.filter(|foreseen| foreseen.shop.is_current(&retailer)) {
-            return Ok(foreseen.plan);
+        let foreseen = self.foreseen.get(at).and_then(Option::as_ref);
+        if let Some(foreseen) = foreseen.filter(|foreseen| foreseen.shop.is_current(retailer)) {
+            return Ok(foreseen.plan.clone());
         }
-        let shop = self.shops.current(conn, address, &retailer)?;
+        let shop = self.shops.current(conn, address, retailer)?;
         Ok(Plan::new(self.provider(), event, Some(&shop), self.now))
     }
 
@@ -282,18 +312,7 @@ impl Transaction {
                 order: Some(*placed),
             };
         }
-        let order = plan.order.map(|placed| placed.order);
-        Ok(Told {
-            report: EventReport {
-                id: event.id.clone(),
-                outcome: plan.outcome,
-                order_id: order.as_ref().map(|order| order.id),
-                order_number: order.map(|order| order.order_number),
-                known,
-            },
-            reply: plan.reply,
-            retailer_id: plan.retailer_id,
-        })
+        Ok(Told::planned(event, plan, known))
     }
 
     /// The order that a message made before its event was forgotten, though today it would make none.
@@ -349,7 +368,7 @@ impl Transaction {
     }
 
     /// Records how far our messages have come, those of this delivery that were news.
-    fn advance_statuses(
+    pub fn advance_statuses(
         &self,
         conn: &mut Conn<'_>,
         told: &[(usize, Told)],
@@ -394,12 +413,28 @@ impl Transaction {
         }
     }
 
-    fn provider(&self) -> Provider {
+    pub fn provider(&self) -> Provider {
         self.inbound.delivery.provider
     }
 }
 
 impl Told {
+    /// That the plan was carried out; `known`: before.
+    pub fn planned(event: &Event, plan: Plan, known: bool) -> Self {
+        let order = plan.order.map(|placed| placed.order);
+        Self {
+            report: EventReport {
+                id: event.id.clone(),
+                outcome: plan.outcome,
+                order_id: order.as_ref().map(|order| order.id),
+                order_number: order.map(|order| order.order_number),
+                known,
+            },
+            reply: plan.reply,
+            retailer_id: plan.retailer_id,
+        }
+    }
+
     fn conflict(event: &Event) -> Self {
         Self {
             report: EventReport {

@@ -12,12 +12,15 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::store::{
-    Conn, Demand, Store, StoreError, alerts,
-    cleanup::{self as rows, Run, Space, Trigger},
-    job_lease::{self, Wanted},
-    statistics::{self, Snapshot},
-    types::{Timestamp, Uuid},
+use crate::{
+    idempotency::Cache,
+    store::{
+        Conn, Demand, Store, StoreError, alerts,
+        cleanup::{self as rows, Run, Space, Trigger},
+        job_lease::{self, Wanted},
+        statistics::{self, Snapshot},
+        types::{Timestamp, Uuid},
+    },
 };
 
 /// The job's name among the leases.
@@ -50,6 +53,7 @@ struct Inner {
     store: Store,
     settings: Settings,
     instance: Uuid,
+    cache: Cache,
     stopping: watch::Sender<bool>,
     /// Shared by the runs that go on.
     going_on: RwLock<()>,
@@ -97,13 +101,14 @@ pub enum Refused {
 }
 
 impl Cleanup {
-    /// Over a store. `instance` tells this process from others. Runs go on in the runtime that this is called in, if
-    /// any, whoever asks for them.
-    pub fn new(store: Store, settings: Settings, instance: Uuid) -> Self {
+    /// Over a store, with the answers that are kept in front of it. `instance` tells this process from others. Runs go
+    /// on in the runtime that this is called in, if any, whoever asks for them.
+    pub fn new(store: Store, settings: Settings, instance: Uuid, cache: Cache) -> Self {
         Self(Arc::new(Inner {
             store,
             settings,
             instance,
+            cache,
             stopping: watch::Sender::new(false),
             going_on: RwLock::new(()),
             runtime: Handle::try_current().ok(),
@@ -220,6 +225,7 @@ impl Cleanup {
         let begun = Instant::now();
         let now = run.started_at;
         let until = now.before(self.0.settings.event_retention);
+        self.forget_answers(run);
         self.in_batches(
             run,
             |run| &mut run.deleted_records,
@@ -245,6 +251,15 @@ impl Cleanup {
         run.remaining = Some(counting.await?);
         self.keep_statistics(run).await?;
         self.give_space_back(run, begun.elapsed()).await
+    }
+
+    /// Empties the caches of what is to be deleted, and of all else where an operator asks for the run: records may have
+    /// been changed by hand.
+    fn forget_answers(&self, run: &Run) {
+        self.0.cache.forget_expired(run.started_at);
+        if run.trigger == Trigger::Request {
+            self.0.cache.clear();
+        }
     }
 
     /// Does `work` again and again, each time for as many rows at most as it is told, until fewer are left.
@@ -345,7 +360,7 @@ impl Cleanup {
     /// Does `work` in a transaction in which nobody else can take the clean-up over.
     async fn alone<T, W>(&self, holder: Uuid, work: W) -> Result<T, Failure>
     where
-        W: FnOnce(&mut Conn<'_>, Demand) -> Result<T, StoreError> + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, Demand) -> Result<T, StoreError> + Clone + Send + 'static,
         T: Send + 'static,
     {
         let transaction = self.0.store.write_in_background(move |conn, demand| {

@@ -72,6 +72,31 @@ pub struct NewRecord<'a> {
     pub expires_at: Timestamp,
 }
 
+/// A record that is claimed and completed at once.
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = table, treat_none_as_default_value = false)]
+pub struct AnsweredRecord<'a> {
+    /// The claim; completed already.
+    #[diesel(embed)]
+    pub claim: NewRecord<'a>,
+    /// The answer's status.
+    pub response_status: i16,
+    /// The answer's content type.
+    pub response_content_type: Option<&'a str>,
+    /// The answer's other headers, a JSON object of strings.
+    pub response_headers: Option<Json>,
+    /// How the body is held.
+    pub response_encoding: Option<BodyEncoding>,
+    /// The answer's body, as JSON.
+    pub response_body: Option<Json>,
+    /// What became of its events: a JSON array.
+    pub events: Option<&'a Json>,
+    /// Whose it turned out to be.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it made.
+    pub order_id: Option<Uuid>,
+}
+
 /// A record that takes the place of another: all of its columns but id and key, those of the answer emptied.
 #[derive(Debug, AsChangeset)]
 #[diesel(table_name = table, treat_none_as_null = true)]

@@ -2,12 +2,14 @@
 
 pub mod alerts;
 pub mod bookings;
+pub mod bulk;
 mod cached;
 pub mod cleanup;
 pub mod clients;
 pub mod deliveries;
 pub mod events;
 pub mod idempotency;
+pub mod installation;
 pub mod job_lease;
 pub mod ledger;
 mod load;
@@ -34,7 +36,7 @@ use diesel::{
     PgConnection, RunQueryDsl as _, SqliteConnection,
     result::{DatabaseErrorKind, Error as QueryError},
 };
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
 
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +52,16 @@ pub enum StoreError {
     Pool(#[from] diesel::r2d2::PoolError),
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date")]
-    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Migration(#[source] Box<dyn Error + Send + Sync>),
     /// A row holds what it should not.
     #[error("a stored value cannot be read")]
-    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unreadable(#[source] Box<dyn Error + Send + Sync>),
     /// The work was done, but the transaction around it could not be committed.
     #[error("the transaction could not be committed: {0}")]
     Commit(String),
+    /// The transaction that the work shared was lost with the database.
+    #[error("the transaction was lost: {0}")]
+    Lost(String),
     /// The work panicked; its message.
     #[error("the work panicked: {0}")]
     Panicked(String),
@@ -69,7 +74,9 @@ impl StoreError {
     /// Whether the database was away, rather than the query at fault: the same may succeed a little later.
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Pool(_) | Self::Commit(_) | Self::Closed => true,
+            Self::Connect(_) | Self::Pool(_) | Self::Commit(_) | Self::Lost(_) | Self::Closed => {
+                true
+            }
             Self::Query(QueryError::DatabaseError(kind, about)) => match kind {
                 DatabaseErrorKind::ClosedConnection
                 | DatabaseErrorKind::UnableToSendCommand
@@ -87,6 +94,15 @@ impl StoreError {
         matches!(self, Self::Commit(_) | Self::Closed)
     }
 
+    /// The same for another whose work shared the transaction.
+    pub fn for_another(&self) -> Self {
+        match self {
+            Self::Closed => Self::Closed,
+            error if error.may_be_done() => Self::Commit(describe(error)),
+            error => Self::Lost(describe(error)),
+        }
+    }
+
     /// Whether a value that must be unique belongs to another row.
     pub fn is_taken(&self) -> bool {
         matches!(
@@ -97,6 +113,20 @@ impl StoreError {
             ))
         )
     }
+}
+
+/// Whether nothing was wrong but that others ran at the same time: nothing is done, and the same, done again at once, will
+/// most likely succeed. The database's own error may be the cause of another.
+fn is_collision(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|cause| match cause.downcast_ref() {
+        Some(QueryError::DatabaseError(kind, about)) => {
+            matches!(kind, DatabaseErrorKind::SerializationFailure)
+                || about.message().contains("deadlock detected")
+                || about.message().contains("could not serialize access")
+        }
+        _ => false,
+    })
 }
 
 /// What Diesel has no kind for: the words of SQLite (`sqlite3_errstr`) and libpq for a database that is busy or away.
@@ -240,19 +270,20 @@ impl Store {
 
     /// Does `work` in a transaction: all of it is committed before this answers `Ok`, and nothing of it
     /// where it answers `Err`. Work given to SQLite shares a transaction with other work, each in a
-    /// savepoint of its own. Work that has begun is finished, even where nobody waits for it any more.
+    /// savepoint of its own; on PostgreSQL it is done again, a few times, where it collided with other work. Work that
+    /// has begun is finished, even where nobody waits for it any more.
     ///
     /// # Errors
     /// `work`'s own, or the store's where the database did not do it. A panic in `work` is an error like another.
     pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         match self {
             Self::Sqlite(sqlite) => sqlite.write(work).await,
-            Self::Postgres(postgres) => postgres.write(work).await,
+            Self::Postgres(postgres) => postgres.write(1, work).await,
         }
     }
 
@@ -265,14 +296,18 @@ impl Store {
     /// As [`Store::write`].
     pub async fn write_in_background<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         match self {
             Self::Sqlite(sqlite) => sqlite.write_in_background(work).await,
             // It locks rows there, and not the database.
-            Self::Postgres(postgres) => postgres.write(|conn| work(conn, Demand::Idle)).await,
+            Self::Postgres(postgres) => {
+                postgres
+                    .write(1, |conn: &mut Conn<'_>| work(conn, Demand::Idle))
+                    .await
+            }
         }
     }
 
@@ -388,5 +423,13 @@ where
             Ok(panic) => StoreError::Panicked(panic_message(&*panic)).into(),
             Err(_cancelled) => StoreError::Closed.into(),
         }),
+    }
+}
+
+/// An error with its cause, in one line.
+fn describe(error: &StoreError) -> String {
+    match Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

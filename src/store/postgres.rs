@@ -3,22 +3,23 @@
 use diesel::{
     PgConnection,
     connection::SimpleConnection,
-    r2d2::{ConnectionManager, CustomizeConnection, Pool},
+    r2d2::{ConnectionManager, CustomizeConnection, HandleError, Pool},
 };
 use prometheus::Histogram;
 use std::{
+    error::Error,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Semaphore;
 
 use super::{
     Conn, StoreError, StoreOptions, blocking,
     cached::Fixed,
-    guarded, in_transaction,
+    guarded, in_transaction, is_collision,
     load::{self, Load, PoolLoad},
     migrations,
 };
@@ -27,6 +28,8 @@ use super::{
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool<ConnectionManager<PgConnection>>,
+    /// How long a connection is waited for.
+    patience: Duration,
     // A permit before a thread: waiting requests cost a queue entry, not a blocked thread.
     permits: Arc<Semaphore>,
     /// How many wait for a permit.
@@ -36,16 +39,21 @@ pub struct Postgres {
 
 impl Postgres {
     pub(super) fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
-        migrations::postgres(url)?;
+        let url = with_defaults(url);
+        migrations::postgres(&url)?;
         let pool = Pool::builder()
             .max_size(options.connections)
-            .connection_timeout(options.timeout)
+            // How long is waited for one is said with each wait. This bounds the pause after a failure, which doubles
+            // with each, to a half of it.
+            .connection_timeout(2 * LONGEST_PAUSE)
+            .error_handler(Box::new(Failures::default()))
             .connection_customizer(Box::new(Session {
                 timeout: options.timeout,
             }))
-            .build(ConnectionManager::new(url))?;
+            .build_unchecked(ConnectionManager::new(url));
         Ok(Self {
             pool,
+            patience: options.timeout,
             permits: Arc::new(Semaphore::new(options.connections as usize)),
             waiting: Arc::default(),
             batch_sizes: load::batch_sizes(),
@@ -63,29 +71,25 @@ impl Postgres {
         self.batch_sizes.clone()
     }
 
-    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    /// Does the `work` of `count` requests.
+    pub(super) async fn write<T, E, F>(&self, count: usize, work: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
-        self.batch_sizes.observe(1.0);
+        self.batch_sizes.observe(count as f64);
         self.with(move |c| {
-            c.batch_execute("BEGIN").map_err(StoreError::from)?;
-            let outcome = guarded(work, &mut Conn::Postgres(c));
-            let ended = match outcome {
-                // COMMIT alone would not tell that a statement has failed and the transaction was lost with it.
-                Ok(_) => c.batch_execute("SAVEPOINT whole; COMMIT"),
-                Err(_) => c.batch_execute("ROLLBACK"),
-            };
-            match (outcome, ended) {
-                (Ok(value), Ok(())) => Ok(value),
-                (Ok(_), Err(error)) => {
-                    // Fails where the connection is gone, and the transaction with it.
-                    let _ = c.batch_execute("ROLLBACK");
-                    Err(StoreError::Commit(error.to_string()).into())
+            let mut attempt = 1;
+            loop {
+                match transaction(c, work.clone()) {
+                    Err(error) if attempt < ATTEMPTS && is_collision(&error) => {
+                        log::debug!("a transaction collided with another, and is tried again");
+                        std::thread::sleep(pause(attempt));
+                        attempt += 1;
+                    }
+                    settled => return settled,
                 }
-                (Err(error), _) => Err(error),
             }
         })
         .await
@@ -121,9 +125,9 @@ impl Postgres {
         let permit = self.permits.clone().acquire_owned().await;
         drop(waiting);
         let permit = permit.map_err(|_closed| StoreError::Closed)?;
-        let pool = self.pool.clone();
+        let (pool, patience) = (self.pool.clone(), self.patience);
         blocking(move || {
-            let mut conn = pool.get().map_err(StoreError::from)?;
+            let mut conn = pool.get_timeout(patience).map_err(StoreError::from)?;
             let outcome = work(&mut conn);
             // The connection is back in the pool before the permit is.
             drop(conn);
@@ -131,6 +135,83 @@ impl Postgres {
             outcome
         })
         .await
+    }
+}
+
+/// The longest pause between two attempts to connect: so soon is the pool back after the server.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The address with what it does not say for itself. Without these a server that vanished, instead of saying farewell, is
+/// waited for as long as the system's own patience goes, which is minutes to hours.
+fn with_defaults(url: &str) -> String {
+    const DEFAULTS: [(&str, &str); 6] = [
+        ("connect_timeout", "2"),
+        ("keepalives_idle", "2"),
+        ("keepalives_interval", "1"),
+        ("keepalives_count", "2"),
+        // In milliseconds.
+        ("tcp_user_timeout", "4000"),
+        ("application_name", "hookonce"),
+    ];
+    let mut url = url.to_owned();
+    for (name, value) in DEFAULTS {
+        if !url.contains(&format!("{name}=")) {
+            let joint = if url.contains('?') { '&' } else { '?' };
+            url += &format!("{joint}{name}={value}");
+        }
+    }
+    url
+}
+
+/// Tells of failures to connect, not of each.
+#[derive(Debug, Default)]
+struct Failures(Mutex<Option<Instant>>);
+
+impl HandleError<diesel::r2d2::Error> for Failures {
+    fn handle_error(&self, error: diesel::r2d2::Error) {
+        const EVERY: Duration = Duration::from_secs(10);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= EVERY) {
+            *last = Some(Instant::now());
+            log::warn!("PostgreSQL: {error}");
+        }
+    }
+}
+
+/// How often a transaction is tried that collides with others.
+const ATTEMPTS: u32 = 5;
+
+/// Longer each time, and of another length for each that collided.
+fn pause(attempt: u32) -> Duration {
+    let most = 10 << attempt;
+    Duration::from_millis(rand::random_range(most / 2..most))
+}
+
+/// Does `work` in a transaction, once.
+fn transaction<T, E, F>(c: &mut PgConnection, work: F) -> Result<T, E>
+where
+    F: FnOnce(&mut Conn<'_>) -> Result<T, E>,
+    E: From<StoreError>,
+{
+    c.batch_execute("BEGIN").map_err(StoreError::from)?;
+    let outcome = guarded(work, &mut Conn::Postgres(c));
+    let ended = match outcome {
+        // COMMIT alone would not tell that a statement has failed and the transaction was lost with it.
+        Ok(_) => c.batch_execute("SAVEPOINT whole; COMMIT"),
+        Err(_) => c.batch_execute("ROLLBACK"),
+    };
+    match (outcome, ended) {
+        (Ok(value), Ok(())) => Ok(value),
+        (Ok(_), Err(error)) => {
+            // Fails where the connection is gone, and the transaction with it.
+            let _ = c.batch_execute("ROLLBACK");
+            Err(match is_collision(&error) {
+                true => StoreError::from(error),
+                false => StoreError::Commit(error.to_string()),
+            }
+            .into())
+        }
+        (Err(error), _) => Err(error),
     }
 }
 
@@ -166,5 +247,19 @@ impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Session {
              SET TIME ZONE 'UTC';"
         ))
         .map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_address_says_for_itself_stands() {
+        let url = with_defaults("postgres://a,b:5433/shop?connect_timeout=7&sslmode=require");
+        assert!(url.starts_with("postgres://a,b:5433/shop?connect_timeout=7&sslmode=require&"));
+        assert_eq!(url.matches("connect_timeout=").count(), 1);
+        assert!(url.contains("&keepalives_idle=2&"), "{url}");
+        assert!(with_defaults("postgres://a").starts_with("postgres://a?connect_timeout=2&"));
     }
 }

@@ -318,6 +318,12 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    installation (id) {
+        id -> Text,
+    }
+}
+
 diesel::joinable!(webhook_event -> orders (order_id));
 diesel::allow_tables_to_appear_in_same_query!(webhook_event, orders);
 diesel::joinable!(api_tokens -> api_clients (client_id));

@@ -129,6 +129,16 @@ impl Timestamp {
         self.0.timestamp()
     }
 
+    /// Microseconds since 1970.
+    pub fn microseconds(self) -> i64 {
+        self.0.timestamp_micros()
+    }
+
+    /// The instant so many microseconds after the beginning of 1970. None: there is no such.
+    pub fn from_microseconds(microseconds: i64) -> Option<Self> {
+        DateTime::from_timestamp_micros(microseconds).map(Self)
+    }
+
     /// How long from this instant to `later`; zero where `later` is not later.
     pub fn until(self, later: Self) -> std::time::Duration {
         (later.0 - self.0).to_std().unwrap_or_default()

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use super::{State, problem::Problem};
+use crate::idempotency::cache::RedisState;
 
 /// Tell whether the process answers
 #[utoipa::path(
@@ -19,7 +20,7 @@ pub async fn live() -> HttpResponse {
 /// Tell whether webhooks can be taken
 ///
 /// The database answers, has this version's schema, takes writes, and has room on its disk. Else `detail` says what is
-/// the matter.
+/// the matter. Where Redis is away they can all the same, and the status is `degraded`.
 #[utoipa::path(
     get, path = "/health/ready", operation_id = "isReady", tag = "operations",
     responses((status = 200, description = "They can", body = ReadySchema)),
@@ -33,21 +34,27 @@ pub async fn ready(state: Data<State>) -> Result<HttpResponse, Problem> {
         return Err(Problem::not_ready(reasons.join("; "), causes.join("; ")));
     }
     let checks = findings.each();
-    let checks: BTreeMap<_, _> = checks.map(|(name, found)| (name, found.as_str())).into();
-    Ok(HttpResponse::Ok().json(json!({"status": "ok", "checks": checks})))
+    let mut checks: BTreeMap<_, _> = checks.map(|(name, found)| (name, found.as_str())).into();
+    let (status, redis) = match state.intake.cache().redis() {
+        RedisState::Unused => ("ok", "unknown"),
+        RedisState::Up => ("ok", "ok"),
+        RedisState::Away => ("degraded", "failed"),
+    };
+    checks.insert("redis", redis);
+    Ok(HttpResponse::Ok().json(json!({"status": status, "checks": checks})))
 }
 
-/// All is as it should be.
+/// Webhooks can be taken.
 #[derive(ToSchema)]
 #[schema(as = Ready)]
 #[allow(dead_code)] // Shows what `ready` writes.
 pub struct ReadySchema {
-    /// Always `ok`; errors have their status.
+    /// `ok`, or `degraded` where Redis is away; errors have their status.
     status: String,
     checks: ChecksSchema,
 }
 
-/// `ok` each, or `unknown` where it cannot be seen from here.
+/// `ok` each, or `unknown` where it cannot be seen from here or there is none; Redis may have `failed`.
 #[derive(ToSchema)]
 #[schema(as = ReadyChecks)]
 #[allow(dead_code)] // Shows what `ready` writes.
@@ -60,6 +67,8 @@ struct ChecksSchema {
     writer: String,
     /// There is room beside a SQLite file; `unknown` with PostgreSQL.
     disk: String,
+    /// It works; `unknown` where none is configured.
+    redis: String,
 }
 
 /// Show what is configured
@@ -74,6 +83,7 @@ pub async fn configured(state: Data<State>) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "success": true,
         "engine": state.store.engine(),
+        "redis": state.config.redis_url.is_some(),
         "providers": {
             "twilio": !config.twilio_auth_tokens.is_empty(),
             "whatsapp": !config.whatsapp_app_secrets.is_empty(),

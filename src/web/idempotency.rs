@@ -27,14 +27,15 @@ use tokio::time::Instant;
 use super::{body, key, origin, problem::Problem, reply, request_log::RequestNotes};
 use crate::{
     idempotency::{
-        Fingerprint, KeyedRequest, Lookups, ReplayTally, StoredReply, Terms, fingerprint,
+        Answered, Cache, Fingerprint, KeyedRequest, Lookups, ReplayTally, StoredReply, Terms,
+        fingerprint,
         two_phase::{Begun, Running, Settled, TwoPhase},
     },
     provider::twilio::form::Form,
     redaction::Redaction,
     store::{
         Store,
-        types::{Json, Timestamp, Uuid},
+        types::{Json, Timestamp},
     },
 };
 
@@ -245,6 +246,11 @@ impl Idempotency {
         self.with(|settings| settings.two_phase.lookups = lookups)
     }
 
+    /// What is asked for answers before the database. Nothing.
+    pub fn cache(self, cache: Cache) -> Self {
+        self.with(|settings| settings.two_phase.cache = cache)
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -382,10 +388,10 @@ impl Settings {
     {
         let running = match self.two_phase.begin(keyed).await {
             Ok(Begun::Ours(running)) => running,
-            Ok(Begun::Replay { record, reply }) => {
+            Ok(Begun::Replay(answered)) => {
                 let (request, _read) = request.into_parts();
-                RequestNotes::of(&request).reply(&reply, true);
-                return send(Some(request), self.replay(record, &reply));
+                RequestNotes::of(&request).reply(&answered.reply, true);
+                return send(Some(request), self.replay(&answered));
             }
             Err(error) => return Ok(request.error_response(Problem::from(error))),
         };
@@ -456,9 +462,9 @@ impl Settings {
                 notes.reply(&reply, false);
                 match running.complete(reply).await? {
                     Settled::Stored => Ok(first(response)),
-                    Settled::Overtaken { record, reply } => {
-                        notes.reply(&reply, true);
-                        self.replay(record, &reply)
+                    Settled::Overtaken(answered) => {
+                        notes.reply(&answered.reply, true);
+                        self.replay(&answered)
                     }
                 }
             }
@@ -473,11 +479,11 @@ impl Settings {
         }
     }
 
-    fn replay(&self, record: Uuid, reply: &StoredReply) -> Result<HttpResponse, Problem> {
+    fn replay(&self, answered: &Answered) -> Result<HttpResponse, Problem> {
         if let Some(replays) = &self.replays {
-            replays.note(record, Timestamp::now());
+            replays.note(answered.record, Timestamp::now());
         }
-        reply::stored(reply, true)
+        reply::stored(&answered.reply, true)
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     problem::{ErrorCode, Problem},
 };
 use crate::{
+    idempotency::{Cache, cache::RedisState},
     intake::Answer,
     jobs::watch::Found,
     provider::Provider,
@@ -50,17 +51,20 @@ struct Seen {
     queue: Gauge,
     connections: GaugeVec,
     connections_most: Gauge,
+    cache_bytes: Gauge,
+    redis_up: Gauge,
 }
 
 impl Metrics {
-    /// All at zero, with what the store and the traffic measure by themselves.
+    /// All at zero, with what the store, the traffic and the caches measure by themselves.
     ///
     /// # Errors
     /// Where two have one name.
-    pub fn new(store: &Store, traffic: &Traffic) -> Result<Self, prometheus::Error> {
+    pub fn new(store: &Store, traffic: &Traffic, cache: &Cache) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         registered(&registry, store.batch_sizes())?;
         registered(&registry, traffic.lookup_seconds())?;
+        registered(&registry, cache.lookups())?;
         let counters = |name: &str, about: &str, labels: &[&str]| {
             registered(
                 &registry,
@@ -216,6 +220,14 @@ impl Seen {
                 "hookonce_pool_connections_max",
                 "The most connections that the pool may have.",
             )?,
+            cache_bytes: gauge(
+                "hookonce_cache_size_bytes",
+                "What the answers in this process's memory take, about.",
+            )?,
+            redis_up: gauge(
+                "hookonce_redis_up",
+                "Whether Redis works: 1 or 0; 1 where there is none.",
+            )?,
         })
     }
 
@@ -227,6 +239,12 @@ impl Seen {
             connections("idle").set(pool.idle.into());
             self.connections_most.set(pool.most.into());
         }
+    }
+
+    fn show_cache(&self, cache: &Cache) {
+        self.cache_bytes.set(cache.bytes() as f64);
+        let is_away = cache.redis() == RedisState::Away;
+        self.redis_up.set(f64::from(!is_away));
     }
 
     fn show(&self, found: &Found) {
@@ -273,6 +291,7 @@ fn seconds(at: Timestamp) -> f64 {
 pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
     let metrics = &state.metrics;
     metrics.seen.show_load(state.store.load());
+    metrics.seen.show_cache(&state.intake.cache());
     if let Some(found) = state.board.read() {
         metrics.seen.show(&found);
     }

@@ -3,7 +3,7 @@
 use hookonce::{
     app,
     config::Config,
-    idempotency::{KeyedRequest, StoredReply, fingerprint},
+    idempotency::{Cache, KeyedRequest, StoredReply, fingerprint},
     intake::request::Done,
     store::{Conn, types::Timestamp},
 };
@@ -960,7 +960,7 @@ async fn each_kind_of_answer_is_replayed_for_as_long_as_its_own_setting_says(eng
         ("refunds", refund(&paid, "5.00")),
         ("bookings", booking()),
     ];
-    let intake = app::state(config(), service.app.store.clone())
+    let intake = app::state(config(), service.app.store.clone(), Cache::default())
         .expect("a state")
         .intake;
     for (kind, body) in requests {

@@ -106,7 +106,9 @@ async fn a_request_waits_for_one_job_in_the_background_at_most() {
     };
     let (begun, is_begun) = oneshot::channel();
     let (go_on, held) = mpsc::channel();
+    let ends = Arc::new(Mutex::new(Some((begun, held))));
     let first = store.write_in_background(move |_, _| {
+        let (begun, held) = ends.lock().expect("the ends").take().expect("once");
         begun.send(()).expect("somebody waits for this");
         held.recv_timeout(PATIENCE).expect("told to go on");
         Ok::<_, StoreError>(())

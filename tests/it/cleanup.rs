@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use hookonce::{
+    idempotency::Cache,
     jobs::cleanup::{Cleanup, Failure, Refused, Report, Settings},
     store::{
         cleanup::Trigger,
@@ -608,7 +609,12 @@ fn cleanup(app: &App, batch: u32) -> Cleanup {
         batch,
         event_retention: 30 * DAY,
     };
-    Cleanup::new(app.store.clone(), settings, Uuid::random())
+    Cleanup::new(
+        app.store.clone(),
+        settings,
+        Uuid::random(),
+        Cache::default(),
+    )
 }
 
 /// Cleans up what has expired by `now`.

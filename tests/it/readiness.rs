@@ -68,7 +68,7 @@ async fn it_is_ready_and_says_what_was_checked(engine: Engine) {
         Engine::Sqlite => "ok",
         Engine::Postgres => "unknown",
     };
-    let checks = json!({"database": "ok", "migrations": "ok", "writer": "ok", "disk": disk});
+    let checks = json!({"database": "ok", "migrations": "ok", "writer": "ok", "disk": disk, "redis": "unknown"});
     assert_eq!(ready.status, 200, "{ready:?}");
     assert_eq!(ready.json(), json!({"status": "ok", "checks": checks}));
 }

@@ -181,7 +181,7 @@ async fn a_closed_store_takes_no_more(engine: Engine) {
 async fn at_once<F, W>(database: &Database, work: F) -> usize
 where
     F: Fn() -> W,
-    W: FnOnce(&mut Conn<'_>) -> Result<bool, StoreError> + Send + 'static,
+    W: FnOnce(&mut Conn<'_>) -> Result<bool, StoreError> + Clone + Send + 'static,
 {
     let stores = [open(database).await, open(database).await];
     let all = (0..16).map(|n| stores[n % 2].write(work()));

@@ -16,7 +16,7 @@ use tokio::sync::{
 };
 
 use super::checkpoints::Log;
-use crate::store::{Conn, Demand, StoreError, cached::Fixed, guarded};
+use crate::store::{Conn, Demand, StoreError, cached::Fixed, describe, guarded};
 
 /// How long work in the background waits for its turn where requests never cease.
 const TURN: Duration = Duration::from_millis(100);
@@ -360,13 +360,5 @@ fn is_locked(error: &StoreError) -> bool {
             about.message() == "database is locked"
         }
         _ => false,
-    }
-}
-
-/// An error with its cause, for it must be told to several.
-pub(super) fn describe(error: &StoreError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

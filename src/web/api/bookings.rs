@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A booking to make.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewBooking)]
 pub struct BookingBody {

@@ -145,7 +145,10 @@ impl Call {
     where
         T: RequestBody,
         R: Serialize,
-        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Created<R>, CommerceError> + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Created<R>, CommerceError>
+            + Clone
+            + Send
+            + 'static,
     {
         let now = Timestamp::now();
         let deadline = self.deadline();
@@ -196,7 +199,7 @@ impl Call {
     where
         T: RequestBody,
         R: Serialize + Send + 'static,
-        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<R, CommerceError> + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<R, CommerceError> + Clone + Send + 'static,
     {
         let deadline = self.deadline();
         let body = self.body(payload, deadline).await?;

@@ -43,6 +43,7 @@ pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotenc
         .redaction(config.redact_fields.clone())
         .replay_tally(intake.replays())
         .lookups(intake.lookups())
+        .cache(intake.cache())
         .scope(key_scope)
 }
 

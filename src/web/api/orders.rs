@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// An order of products.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewOrder)]
 pub struct ItemsBody {
@@ -45,7 +45,7 @@ pub struct ItemsBody {
 }
 
 /// An order of work made to measure.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewCustomOrder)]
 pub struct WorkBody {
@@ -66,7 +66,7 @@ pub struct WorkBody {
 }
 
 /// Who orders.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewCustomer)]
 struct CustomerBody {
@@ -77,7 +77,7 @@ struct CustomerBody {
 }
 
 /// A product and how many of it.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewOrderItem)]
 struct ItemBody {
@@ -88,7 +88,7 @@ struct ItemBody {
 }
 
 /// Either kind of order.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = AnyNewOrder)]
 pub enum OrderBody {
@@ -156,7 +156,7 @@ impl From<CustomerBody> for Customer {
 }
 
 /// A step of an order.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OrderChange)]
 pub struct ChangeBody {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A payment to take.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewPayment)]
 pub struct PaymentBody {
@@ -150,7 +150,7 @@ pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
 }
 
 /// A refund to give.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewRefund)]
 pub struct RefundBody {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What a retailer is to be.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewRetailer)]
 pub struct RetailerBody {
@@ -262,7 +262,7 @@ pub async fn balance(call: Call) -> Result<HttpResponse, Problem> {
 }
 
 /// What a product is to be.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewProduct)]
 pub struct ProductBody {

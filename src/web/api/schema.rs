@@ -17,7 +17,7 @@ pub struct BadSchema {
 }
 
 /// A body that a request may have.
-pub trait RequestBody: DeserializeOwned + Send + 'static {
+pub trait RequestBody: DeserializeOwned + Clone + Send + 'static {
     /// The names of its schemas in the OpenAPI document.
     const SCHEMAS: &'static [&'static str];
 

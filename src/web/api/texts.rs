@@ -10,7 +10,7 @@ use utoipa::{
 use crate::commerce::money::Currency;
 
 /// a line of 1 to 200 characters, not blank
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(
     min_length = 1,
     max_length = 200,
@@ -20,17 +20,17 @@ pub struct Line(pub String);
 
 /// a text of 1 to 4,000 characters, none of them NUL
 // PostgreSQL has no texts with NUL.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(min_length = 1, max_length = 4000, pattern = r"^[^\x00]*$")]
 pub struct Text(pub String);
 
 /// a decimal amount that is not negative, as in 45.00
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(pattern = r"^[0-9]{1,15}(\.[0-9]{1,4})?$", example = "45.00")]
 pub struct AmountText(pub String);
 
 /// One of the currencies that things can be sold in.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct CurrencyCode(pub String);
 
 impl PartialSchema for CurrencyCode {
@@ -48,17 +48,17 @@ impl PartialSchema for CurrencyCode {
 impl ToSchema for CurrencyCode {}
 
 /// a phone number with its country, as in +14155550100
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(pattern = r"^\+[1-9][0-9]{6,14}$", example = "+14155550100")]
 pub struct Phone(pub String);
 
 /// a time of the day, as in 10:00
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[schema(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$", example = "10:00")]
 pub struct TimeOfDay(pub String);
 
 /// a whole number from 1 to 9,999
-#[derive(Debug, ToSchema)]
+#[derive(Clone, Debug, ToSchema)]
 #[schema(minimum = 1, maximum = 9999, example = 2)]
 pub struct Quantity(pub u32);
 

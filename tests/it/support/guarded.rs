@@ -5,6 +5,7 @@ use hookonce::{
     access::{self, Caller, Issued, Scope},
     app,
     config::Config,
+    idempotency::Cache,
     store::{
         Store,
         types::{Timestamp, Uuid},
@@ -41,7 +42,7 @@ impl Guarded {
         };
         change(&mut config);
         let store = app::open_store(&config).await.expect("a database");
-        let state = Arc::new(app::state(config, store.clone()).expect("a state"));
+        let state = Arc::new(app::state(config, store.clone(), Cache::default()).expect("a state"));
         let server = HttpServer::new(move || {
             App::new()
                 .wrap(from_fn(hookonce_web::limit_addresses))

@@ -1,0 +1,183 @@
+//! An answer's form in Redis.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::{borrow::Cow, collections::BTreeMap};
+
+use super::Wanted;
+use crate::{
+    idempotency::reply::{Answered, StoredReply},
+    store::types::{Timestamp, Uuid},
+};
+
+/// The form that is written. Another form gets another number, and is then unreadable to those who know this one alone.
+const VERSION: u32 = 1;
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// The form in Redis: JSON, which an operator can read. It names what it answers, so that nothing is believed for the
+/// place that it is found at.
+#[derive(Deserialize, Serialize)]
+struct Form<'a> {
+    version: u32,
+    scope: Cow<'a, str>,
+    key: Cow<'a, str>,
+    fingerprint: Cow<'a, str>,
+    record: uuid::Uuid,
+    /// Microseconds since 1970.
+    expires_at: i64,
+    status: i16,
+    content_type: Option<Cow<'a, str>>,
+    headers: Cow<'a, BTreeMap<String, String>>,
+    body: Body<'a>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Body<'a> {
+    Text(Cow<'a, str>),
+    Base64(String),
+}
+
+/// Writes an answer for Redis.
+pub(super) fn encode(wanted: Wanted<'_>, answered: &Answered) -> serde_json::Result<Vec<u8>> {
+    let reply = &answered.reply;
+    serde_json::to_vec(&Form {
+        version: VERSION,
+        scope: wanted.scope.into(),
+        key: wanted.key.as_str().into(),
+        fingerprint: wanted.fingerprint.as_str().into(),
+        record: answered.record.0,
+        expires_at: answered.expires_at.microseconds(),
+        status: reply.status,
+        content_type: reply.content_type.as_deref().map(Cow::Borrowed),
+        headers: Cow::Borrowed(&reply.headers),
+        body: match std::str::from_utf8(&reply.body) {
+            Ok(text) => Body::Text(text.into()),
+            Err(_binary) => Body::Base64(BASE64.encode(&reply.body)),
+        },
+    })
+}
+
+/// Reads what Redis holds. None: it is no answer of this version to this very request.
+pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
+    let Versioned { version } = serde_json::from_slice(bytes).ok()?;
+    if version != VERSION {
+        return None;
+    }
+    let form: Form<'_> = serde_json::from_slice(bytes).ok()?;
+    let is_wanted = form.scope == wanted.scope
+        && form.key == wanted.key.as_str()
+        && form.fingerprint == wanted.fingerprint.as_str();
+    if !is_wanted || !(100..=999).contains(&form.status) {
+        return None;
+    }
+    Some(Answered {
+        record: Uuid(form.record),
+        expires_at: Timestamp::from_microseconds(form.expires_at)?,
+        reply: StoredReply {
+            status: form.status,
+            content_type: form.content_type.map(Cow::into_owned),
+            headers: form.headers.into_owned(),
+            body: match form.body {
+                Body::Text(text) => Bytes::from(text.into_owned()),
+                Body::Base64(text) => BASE64.decode(text).ok()?.into(),
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::idempotency::{
+        fingerprint::{Fingerprint, fingerprint},
+        key::IdempotencyKey,
+    };
+
+    fn request(key: &str, body: &[u8]) -> (IdempotencyKey, Fingerprint) {
+        let fingerprint = fingerprint("POST", "/p", "", "text/plain", body);
+        (key.parse().unwrap(), fingerprint)
+    }
+
+    fn answered(body: &'static [u8]) -> Answered {
+        Answered {
+            record: Uuid::random(),
+            reply: StoredReply {
+                status: 201,
+                content_type: Some("application/json".to_owned()),
+                headers: BTreeMap::from([("Location".to_owned(), "/x".to_owned())]),
+                body: Bytes::from_static(body),
+            },
+            expires_at: Timestamp::now(),
+        }
+    }
+
+    #[test]
+    fn an_answer_comes_back_byte_for_byte() {
+        let (key, fingerprint) = request("k", b"1");
+        let wanted = Wanted {
+            scope: "s",
+            key: &key,
+            fingerprint: &fingerprint,
+        };
+        for body in [
+            &b""[..],
+            b"{ \"a\" : 1.0 }",
+            "\u{e9}\0\"\\".as_bytes(),
+            b"\x89\xff",
+        ] {
+            let answered = answered(body);
+            let bytes = encode(wanted, &answered).unwrap();
+            assert_eq!(decode(wanted, &bytes), Some(answered));
+        }
+    }
+
+    #[test]
+    fn what_answers_another_request_or_cannot_be_read_is_nothing() {
+        let (key, fingerprint) = request("k", b"1");
+        let wanted = Wanted {
+            scope: "s",
+            key: &key,
+            fingerprint: &fingerprint,
+        };
+        let written = encode(wanted, &answered(b"yes")).unwrap();
+        let text = String::from_utf8(written.clone()).unwrap();
+        let (other_key, other_fingerprint) = request("l", b"2");
+        for other in [
+            Wanted {
+                scope: "t",
+                ..wanted
+            },
+            Wanted {
+                key: &other_key,
+                ..wanted
+            },
+            Wanted {
+                fingerprint: &other_fingerprint,
+                ..wanted
+            },
+        ] {
+            assert_eq!(decode(other, &written), None);
+        }
+        let rubbish = [
+            String::new(),
+            "null".to_owned(),
+            "\0\u{1}".to_owned(),
+            "[".repeat(100_000),
+            text[..text.len() - 1].to_owned(),
+            text.replace("\"version\":1", "\"version\":2"),
+            text.replace("\"version\":1", "\"version\":\"1\""),
+            text.replace("\"status\":201", "\"status\":0"),
+            text.replace("\"status\":201", "\"status\":70000"),
+            text.replace("\"text\":", "\"base64\":").replace("yes", "~"),
+        ];
+        for rubbish in rubbish {
+            assert_eq!(decode(wanted, rubbish.as_bytes()), None, "{rubbish:.80}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The answers in this process's memory: those used last, as many as fit.
+
+use moka::{policy::EvictionPolicy, sync};
+
+use super::Wanted;
+use crate::idempotency::{key::IdempotencyKey, reply::Answered};
+
+/// What an entry takes beside its texts: the cache's own nodes, counted on a 64-bit machine.
+const OVERHEAD: usize = 400;
+
+/// Answers by scope and key.
+pub(super) struct Memory(sync::Cache<Box<str>, Entry>);
+
+#[derive(Clone)]
+struct Entry {
+    fingerprint: Box<str>,
+    answered: Answered,
+}
+
+impl Memory {
+    pub fn new(bytes: u64) -> Self {
+        let cache = sync::Cache::builder()
+            .max_capacity(bytes)
+            .weigher(|name: &Box<str>, entry: &Entry| weight(name, entry))
+            // A retry comes soon after its first time, and seldom long after: what is new is worth more than what was
+            // asked for often.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self(cache)
+    }
+
+    pub fn find(&self, wanted: Wanted<'_>) -> Option<Answered> {
+        let entry = self.0.get(&*name(wanted.scope, wanted.key))?;
+        (*entry.fingerprint == *wanted.fingerprint.as_str()).then_some(entry.answered)
+    }
+
+    pub fn keep(&self, wanted: Wanted<'_>, answered: Answered) {
+        let entry = Entry {
+            fingerprint: wanted.fingerprint.as_str().into(),
+            answered,
+        };
+        self.0.insert(name(wanted.scope, wanted.key), entry);
+    }
+
+    pub fn forget(&self, scope: &str, key: &IdempotencyKey) {
+        self.0.invalidate(&*name(scope, key));
+    }
+
+    pub fn clear(&self) {
+        self.0.invalidate_all();
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.0.weighted_size()
+    }
+}
+
+/// Scope and key in one: a key holds no line end, so that no two pairs have one name.
+fn name(scope: &str, key: &IdempotencyKey) -> Box<str> {
+    format!("{scope}\n{key}").into()
+}
+
+fn weight(name: &str, entry: &Entry) -> u32 {
+    let texts = name.len() + entry.fingerprint.len() + entry.answered.size();
+    u32::try_from(texts + OVERHEAD).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,204 @@
+//! Copies of answers, in front of the database: in the memory of this process, then in Redis where there is one. Only
+//! what is committed is ever put there, and whatever is missing there the database is asked for, so that nothing
+//! depends on it.
+
+mod breaker;
+mod entry;
+mod memory;
+mod redis;
+
+pub use self::redis::{InvalidRedisUrl, RedisUrl};
+
+use prometheus::{IntCounterVec, Opts};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Instant,
+};
+
+use self::{memory::Memory, redis::Redis};
+use super::{fingerprint::Fingerprint, key::IdempotencyKey, lookups::Lookups, reply::Answered};
+use crate::store::types::Timestamp;
+
+/// The answers that are kept in front of the database; none by default. Cheap to clone, all clones are one.
+#[derive(Clone, Default)]
+pub struct Cache(Option<Arc<Inner>>);
+
+struct Inner {
+    memory: Option<Memory>,
+    redis: Option<Redis>,
+    /// What expired by then is not answered from here any more, whatever the clock says since: a clean-up has taken its
+    /// record away.
+    forgotten_until: AtomicI64,
+    lookups: IntCounterVec,
+}
+
+/// What a look-up is for.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Who the key belongs to.
+    pub scope: &'a str,
+    /// The key.
+    pub key: &'a IdempotencyKey,
+    /// What the request says.
+    pub fingerprint: &'a Fingerprint,
+}
+
+/// How Redis is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisState {
+    /// There is none.
+    Unused,
+    /// It answers.
+    Up,
+    /// It does not, and is not asked.
+    Away,
+}
+
+impl Cache {
+    /// With `bytes` of this process's memory; 0 keeps nothing there.
+    pub fn new(bytes: u64) -> Self {
+        Self::over((bytes > 0).then(|| Memory::new(bytes)), None)
+    }
+
+    /// With a Redis behind the memory, whose keys begin with `installation`. It is connected to in the runtime that this
+    /// is called in, and not waited for.
+    pub fn with_redis(bytes: u64, url: &RedisUrl, installation: &str) -> Self {
+        let memory = (bytes > 0).then(|| Memory::new(bytes));
+        Self::over(memory, Some(Redis::new(url, installation)))
+    }
+
+    fn over(memory: Option<Memory>, redis: Option<Redis>) -> Self {
+        Self(Some(Arc::new(Inner {
+            memory,
+            redis,
+            forgotten_until: AtomicI64::new(i64::MIN),
+            lookups: lookups(),
+        })))
+    }
+
+    /// The answer that was given to a request, where it is known here and still stands at `now`. `lookups` is told how
+    /// long it took to find; what is not found here is looked up on.
+    pub async fn find(
+        &self,
+        wanted: Wanted<'_>,
+        lookups: &Lookups,
+        now: Timestamp,
+    ) -> Option<Answered> {
+        let begun = Instant::now();
+        let found = self.0.as_deref()?.find(wanted, now).await;
+        if found.is_some() {
+            lookups.took(begun.elapsed(), now);
+        }
+        found
+    }
+
+    /// Keeps an answer that is committed. Redis gets it a little later, if at all.
+    pub fn keep(&self, wanted: Wanted<'_>, answered: &Answered, now: Timestamp) {
+        let Some(inner) = self.0.as_deref() else {
+            return;
+        };
+        if !inner.stands(answered, now) {
+            return;
+        }
+        if let Some(redis) = &inner.redis {
+            redis.keep(wanted, answered, now.until(answered.expires_at));
+        }
+        if let Some(memory) = &inner.memory {
+            memory.keep(wanted, answered.clone());
+        }
+    }
+
+    /// Forgets what a key stood for, since it stands for another request now.
+    pub fn forget(&self, scope: &str, key: &IdempotencyKey) {
+        let Some(inner) = self.0.as_deref() else {
+            return;
+        };
+        if let Some(memory) = &inner.memory {
+            memory.forget(scope, key);
+        }
+        if let Some(redis) = &inner.redis {
+            redis.forget(scope, key);
+        }
+    }
+
+    /// Forgets whatever expired by `until`: its records are being deleted.
+    pub fn forget_expired(&self, until: Timestamp) {
+        if let Some(inner) = self.0.as_deref() {
+            let until = until.microseconds();
+            inner.forgotten_until.fetch_max(until, Ordering::Relaxed);
+        }
+    }
+
+    /// Empties this process's memory: somebody may have changed records by hand.
+    pub fn clear(&self) {
+        if let Some(memory) = self.0.as_deref().and_then(|inner| inner.memory.as_ref()) {
+            memory.clear();
+        }
+    }
+
+    /// How Redis is.
+    pub fn redis(&self) -> RedisState {
+        match self.0.as_deref().and_then(|inner| inner.redis.as_ref()) {
+            None => RedisState::Unused,
+            Some(redis) if redis.is_away() => RedisState::Away,
+            Some(_) => RedisState::Up,
+        }
+    }
+
+    /// How many bytes of memory it takes, about.
+    pub fn bytes(&self) -> u64 {
+        let memory = self.0.as_deref().and_then(|inner| inner.memory.as_ref());
+        memory.map_or(0, Memory::bytes)
+    }
+
+    /// How often it was looked into, and what came of it; for Prometheus.
+    pub fn lookups(&self) -> IntCounterVec {
+        self.0
+            .as_deref()
+            .map_or_else(lookups, |inner| inner.lookups.clone())
+    }
+}
+
+impl Inner {
+    async fn find(&self, wanted: Wanted<'_>, now: Timestamp) -> Option<Answered> {
+        if let Some(memory) = &self.memory {
+            let found = memory.find(wanted);
+            let found = found.filter(|answered| self.stands(answered, now));
+            self.count("memory", if found.is_some() { "hit" } else { "miss" });
+            if found.is_some() {
+                return found;
+            }
+        }
+        let looked = self.redis.as_ref()?.find(wanted).await;
+        let found = looked.found.filter(|answered| self.stands(answered, now));
+        let result = if found.is_some() {
+            "hit"
+        } else {
+            looked.otherwise
+        };
+        self.count("redis", result);
+        if let (Some(memory), Some(answered)) = (&self.memory, &found) {
+            memory.keep(wanted, answered.clone());
+        }
+        found
+    }
+
+    fn stands(&self, answered: &Answered, now: Timestamp) -> bool {
+        let expires_at = answered.expires_at;
+        let forgotten_until = self.forgotten_until.load(Ordering::Relaxed);
+        expires_at > now && expires_at.microseconds() > forgotten_until
+    }
+
+    fn count(&self, cache: &str, result: &str) {
+        self.lookups.with_label_values(&[cache, result]).inc();
+    }
+}
+
+fn lookups() -> IntCounterVec {
+    let about = "Look-ups of answers in the caches in front of the database, by cache and what came of them.";
+    let opts = Opts::new("hookonce_cache_lookups_total", about);
+    IntCounterVec::new(opts, &["cache", "result"]).expect("the options of a counter")
+}

@@ -1,0 +1,310 @@
+//! The answers in Redis, which instances share. It may be away, slow, full, emptied or filled with rubbish at any time:
+//! then the database is asked instead, and soon Redis is not asked at all until it works again.
+
+use redis::{
+    AsyncCommands as _, Client, IntoConnectionInfo as _, RedisError, SetExpiry, SetOptions,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use sha2::{Digest as _, Sha256};
+use std::{fmt, future::Future, str::FromStr, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+    task::AbortHandle,
+};
+
+use super::{
+    Wanted,
+    breaker::{Act, Breaker},
+    entry,
+};
+use crate::{
+    idempotency::{key::IdempotencyKey, reply::Answered},
+    secret::Secret,
+};
+
+/// How long a connection or an answer is waited for.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How long it is left alone before it is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How many writes are under way at once; what comes beyond them is not kept.
+const WRITES: usize = 256;
+/// The most that is read of a value: an answer is never so long, not even with each byte escaped.
+const LONGEST: isize = 8 * 1024 * 1024;
+/// Long enough for whoever looks at how far Redis works.
+const PROBE_TTL: Duration = Duration::from_secs(60);
+
+/// Where Redis is. Shows itself without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrl(Secret);
+
+/// Why a text is no address of a Redis.
+#[derive(Debug, thiserror::Error)]
+#[error("allowed are redis://…, or rediss://… with TLS, as in redis://:PASSWORD@HOST:6379/0")]
+pub struct InvalidRedisUrl;
+
+impl FromStr for RedisUrl {
+    type Err = InvalidRedisUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRedisUrl> {
+        let is_known = text.starts_with("redis://") || text.starts_with("rediss://");
+        // Its error may quote the text.
+        match text.into_connection_info() {
+            Ok(_) if is_known => Ok(Self(Secret::new(text))),
+            _ => Err(InvalidRedisUrl),
+        }
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.expose().into_connection_info() {
+            Ok(info) => write!(f, "redis://{}/{}", info.addr(), info.redis_settings().db()),
+            Err(_) => f.write_str("redis://…"),
+        }
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A Redis, and what is known of how it is.
+pub(super) struct Redis {
+    link: Arc<Link>,
+    runtime: Handle,
+    mending: AbortHandle,
+}
+
+/// What the tasks share.
+struct Link {
+    connection: ConnectionManager,
+    /// With which all keys begin.
+    prefix: String,
+    breaker: Breaker,
+    broke: Notify,
+    writes: Arc<Semaphore>,
+}
+
+/// What came of a look-up.
+pub(super) struct Looked {
+    pub found: Option<Answered>,
+    /// What it is counted as where nothing is found.
+    pub otherwise: &'static str,
+}
+
+impl Redis {
+    /// Connects in the runtime that this is called in, and does not wait for it.
+    pub fn new(url: &RedisUrl, installation: &str) -> Self {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE))
+            // Whoever asks next tries again.
+            .set_number_of_retries(0);
+        let connection = Client::open(url.0.expose())
+            .and_then(|client| ConnectionManager::new_lazy_with_config(client, config))
+            .expect("the address was checked when it was read");
+        let link = Arc::new(Link {
+            connection,
+            prefix: format!("hookonce:{installation}:"),
+            breaker: Breaker::open(),
+            broke: Notify::new(),
+            writes: Arc::new(Semaphore::new(WRITES)),
+        });
+        let runtime = Handle::current();
+        let mending = runtime.spawn(mend(link.clone()));
+        Self {
+            link,
+            runtime,
+            mending: mending.abort_handle(),
+        }
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.link.breaker.is_open()
+    }
+
+    pub async fn find(&self, wanted: Wanted<'_>) -> Looked {
+        let nothing = |otherwise| Looked {
+            found: None,
+            otherwise,
+        };
+        if self.is_away() {
+            return nothing("skipped");
+        }
+        let key = self.link.key(wanted.scope, wanted.key);
+        let mut connection = self.link.connection.clone();
+        // A part of it: whatever stands there, no more is read than an answer can have. Nothing, where there is none.
+        let reading = connection.getrange::<_, Vec<u8>>(&key, 0, LONGEST - 1);
+        match self.link.attempt(Act::Read, reading).await {
+            Some(Some(bytes)) if bytes.is_empty() => nothing("miss"),
+            Some(Some(bytes)) => Looked {
+                found: entry::decode(wanted, &bytes),
+                otherwise: "unreadable",
+            },
+            Some(None) => nothing("unreadable"),
+            None => nothing("failed"),
+        }
+    }
+
+    /// Puts an answer there, without anybody waiting for it.
+    pub fn keep(&self, wanted: Wanted<'_>, answered: &Answered, ttl: Duration) {
+        // Redis knows no shorter time, and no 0.
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let (Ok(value), 1..) = (entry::encode(wanted, answered), ttl) else {
+            return;
+        };
+        let options = SetOptions::default().with_expiration(SetExpiry::PX(ttl));
+        let key = self.link.key(wanted.scope, wanted.key);
+        self.in_background(move |mut connection| async move {
+            connection
+                .set_options::<_, _, ()>(key, value, options)
+                .await
+        });
+    }
+
+    /// Takes an answer away, without anybody waiting for it.
+    pub fn forget(&self, scope: &str, key: &IdempotencyKey) {
+        let key = self.link.key(scope, key);
+        self.in_background(move |mut connection| async move { connection.del::<_, ()>(key).await });
+    }
+
+    fn in_background<F, W>(&self, write: F)
+    where
+        F: FnOnce(ConnectionManager) -> W,
+        W: Future<Output = Result<(), RedisError>> + Send + 'static,
+    {
+        if self.is_away() {
+            return;
+        }
+        // Where Redis is slower than the answers come, the rest is not kept, rather than piled up.
+        let Ok(permit) = self.link.writes.clone().try_acquire_owned() else {
+            return;
+        };
+        let link = self.link.clone();
+        let writing = write(link.connection.clone());
+        self.runtime.spawn(async move {
+            link.attempt(Act::Write, writing).await;
+            drop(permit);
+        });
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.mending.abort();
+    }
+}
+
+impl Link {
+    /// A name of one length, in which nothing of a customer is to be read.
+    fn key(&self, scope: &str, key: &IdempotencyKey) -> String {
+        let mut hash = Sha256::new();
+        hash.update((scope.len() as u64).to_be_bytes());
+        hash.update(scope);
+        hash.update(key.as_str());
+        format!("{}{}", self.prefix, hex::encode(hash.finalize()))
+    }
+
+    /// Does something there in good time. None: it did not work; the inner None: something of another type stands there.
+    async fn attempt<T>(
+        &self,
+        act: Act,
+        doing: impl Future<Output = Result<T, RedisError>>,
+    ) -> Option<Option<T>> {
+        let cause = match tokio::time::timeout(PATIENCE, doing).await {
+            Ok(Ok(value)) => {
+                self.breaker.succeeded(act);
+                return Some(Some(value));
+            }
+            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => {
+                self.breaker.succeeded(act);
+                return Some(None);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => "it does not answer in time".to_owned(),
+        };
+        if self.breaker.failed(act) {
+            log_away(&cause);
+            self.broke.notify_one();
+        }
+        None
+    }
+
+    /// Whether it reads and writes.
+    async fn probe(&self) -> Result<(), String> {
+        let key = format!("{}probe", self.prefix);
+        let mut connection = self.connection.clone();
+        let probing = async {
+            let ttl = SetExpiry::PX(u64::try_from(PROBE_TTL.as_millis()).unwrap_or(u64::MAX));
+            let options = SetOptions::default().with_expiration(ttl);
+            () = connection.set_options(&key, 1, options).await?;
+            connection.exists::<_, bool>(&key).await
+        };
+        match tokio::time::timeout(2 * PATIENCE, probing).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_elapsed) => Err("it does not answer in time".to_owned()),
+        }
+    }
+}
+
+/// Tries again and again while the breaker is open, and closes it. No request waits for what does not work.
+async fn mend(link: Arc<Link>) {
+    let mut is_start = true;
+    loop {
+        let mut is_told = !is_start;
+        let mut failures = 0;
+        while let Err(cause) = link.probe().await {
+            // A connection that was lost is made anew by the first who finds that out.
+            failures += 1;
+            if !is_told && failures > 1 {
+                log_away(&cause);
+                is_told = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        link.breaker.close();
+        match is_told {
+            true => log::info!("Redis works again, and is asked for answers"),
+            false => log::info!("Redis is asked for answers"),
+        }
+        is_start = false;
+        link.broke.notified().await;
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn log_away(cause: &str) {
+    log::warn!("Redis does not work, and is left alone until it does: {cause}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url: RedisUrl = "rediss://shop:hunter2@cache.example:6380/3"
+            .parse()
+            .unwrap();
+        assert_eq!(url.to_string(), "redis://cache.example:6380/3");
+        assert_eq!(format!("{url:?}"), "redis://cache.example:6380/3");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            "redis",
+            "http://x",
+            "redis://",
+            "redis://h:port",
+            "memcached://h",
+        ] {
+            assert!(text.parse::<RedisUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Gathers deliveries that come at the same time, so that one transaction acts on many of them.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::{runtime::Handle, sync::oneshot};
+
+use super::{
+    IntakeError,
+    bulk::{self, Fate},
+    transaction::{Done, Transaction},
+};
+use crate::store::{Store, StoreError, bulk::Bulk};
+
+/// How many transactions are under way at once: while one waits for the disk, the next is gathered and the other runs.
+const WORKERS: usize = 2;
+
+/// Gathers deliveries. Whoever brings one while others are being acted on waits for the next transaction.
+pub(super) struct Gatherer {
+    store: Store,
+    bulk: Bulk,
+    /// The most deliveries in a transaction.
+    limit: usize,
+    queue: Mutex<Queue>,
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    working: usize,
+}
+
+struct Job {
+    transaction: Transaction,
+    answer: oneshot::Sender<Result<Done, IntakeError>>,
+}
+
+impl Gatherer {
+    /// Over a store where it pays to gather; none over another. Works in the runtime that this is called in, whoever
+    /// asks; none outside of one.
+    pub fn new(store: &Store, limit: usize) -> Option<Arc<Self>> {
+        Some(Arc::new(Self {
+            bulk: Bulk::of(store)?,
+            store: store.clone(),
+            limit: limit.max(1),
+            queue: Mutex::default(),
+            runtime: Handle::try_current().ok()?,
+        }))
+    }
+
+    /// Acts on a delivery, with others if there are any.
+    pub async fn run(self: &Arc<Self>, transaction: Transaction) -> Result<Done, IntakeError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue().waiting.push_back(Job {
+            transaction,
+            answer,
+        });
+        self.call_worker();
+        answered
+            .await
+            .unwrap_or_else(|_died| Err(StoreError::Closed.into()))
+    }
+
+    /// Sees to it that somebody works while there is work.
+    fn call_worker(self: &Arc<Self>) {
+        let mut queue = self.queue();
+        if queue.working < WORKERS && !queue.waiting.is_empty() {
+            queue.working += 1;
+            self.runtime.spawn(self.clone().work());
+        }
+    }
+
+    async fn work(self: Arc<Self>) {
+        loop {
+            let jobs = self.gather();
+            if jobs.is_empty() {
+                return;
+            }
+            self.call_worker();
+            self.act_on(jobs).await;
+        }
+    }
+
+    /// Takes what waits. Ends the work where nothing does.
+    fn gather(&self) -> Vec<Job> {
+        let mut queue = self.queue();
+        let mut jobs = Vec::new();
+        while jobs.len() < self.limit
+            && let Some(job) = queue.waiting.pop_front()
+        {
+            // Nobody waits any more, and nothing was begun: the sender will come again.
+            if !job.answer.is_closed() {
+                jobs.push(job);
+            }
+        }
+        if jobs.is_empty() {
+            queue.working -= 1;
+        }
+        jobs
+    }
+
+    async fn act_on(self: &Arc<Self>, jobs: Vec<Job>) {
+        let (transactions, answers): (Vec<_>, Vec<_>) = jobs
+            .into_iter()
+            .map(|job| (job.transaction, job.answer))
+            .unzip();
+        let transactions: Arc<[Transaction]> = transactions.into();
+        let shared = transactions.clone();
+        let acting = self
+            .bulk
+            .write(shared.len(), move |conn| bulk::run(conn, &shared));
+        match acting.await {
+            Ok(fates) => {
+                let each = transactions.iter().zip(answers).zip(fates);
+                for ((transaction, answer), fate) in each {
+                    match fate {
+                        Fate::Settled(outcome) => drop(answer.send(outcome)),
+                        Fate::Left => self.act_alone(transaction.clone(), answer),
+                    }
+                }
+            }
+            // Each would have to find out for itself, one after another.
+            Err(error) if error.is_unavailable() => {
+                for answer in answers {
+                    let _ = answer.send(Err(error.for_another().into()));
+                }
+            }
+            Err(error) => {
+                log::debug!("deliveries are acted on one by one: {error}");
+                for (transaction, answer) in transactions.iter().zip(answers) {
+                    self.act_alone(transaction.clone(), answer);
+                }
+            }
+        }
+    }
+
+    /// Acts on a delivery in a transaction of its own, without keeping the others waiting.
+    fn act_alone(
+        &self,
+        transaction: Transaction,
+        answer: oneshot::Sender<Result<Done, IntakeError>>,
+    ) {
+        let store = self.store.clone();
+        self.runtime.spawn(async move {
+            let outcome = store.write(move |conn| transaction.run(conn)).await;
+            // An error says that nobody waits any more.
+            let _ = answer.send(outcome);
+        });
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

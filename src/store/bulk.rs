@@ -1,0 +1,184 @@
+//! Statements that do for many deliveries at once what others do for one. On PostgreSQL each statement is a round trip,
+//! and costs more than the rows that it writes.
+
+use diesel::{PgConnection, prelude::*};
+use std::collections::HashSet;
+
+use super::{
+    Conn, Store, StoreError,
+    events::NewEvent,
+    idempotency::{AnsweredRecord, Record},
+    ledger::LedgerEntry,
+    orders::{Order, OrderItem, OrderSource},
+    postgres::Postgres,
+    retailers::Retailer,
+    schema::{ledger_entries, order_items, orders, retailers, webhook_event, webhook_idempotency},
+    types::Uuid,
+};
+
+/// The most rows of one statement: PostgreSQL takes 65,535 values.
+const ROWS: usize = 2_000;
+
+/// A database where it pays to do many at once.
+#[derive(Clone)]
+pub struct Bulk(Postgres);
+
+/// A connection of it.
+pub struct BulkConn<'a>(&'a mut PgConnection);
+
+impl Bulk {
+    /// None: there it does not pay.
+    pub fn of(store: &Store) -> Option<Self> {
+        match store {
+            Store::Sqlite(_) => None,
+            Store::Postgres(postgres) => Some(Self(postgres.clone())),
+        }
+    }
+
+    /// Does the `work` of `count` requests in one transaction, as [`Store::write`] does.
+    ///
+    /// # Errors
+    /// `work`'s own, or the store's where the database did not do it.
+    pub async fn write<T, F>(&self, count: usize, work: F) -> Result<T, StoreError>
+    where
+        F: FnOnce(&mut BulkConn<'_>) -> Result<T, StoreError> + Clone + Send + 'static,
+        T: Send + 'static,
+    {
+        let work = |conn: &mut Conn<'_>| match conn {
+            Conn::Postgres(c) => work(&mut BulkConn(c)),
+            // Cannot be: see `of`.
+            Conn::Sqlite(_) => Err(StoreError::Closed),
+        };
+        self.0.write(count, work).await
+    }
+}
+
+impl BulkConn<'_> {
+    /// For what is done one by one.
+    pub fn conn(&mut self) -> Conn<'_> {
+        Conn::Postgres(self.0)
+    }
+
+    /// The records of keys, each with its key.
+    pub fn records(
+        &mut self,
+        scope: &str,
+        keys: &[&str],
+    ) -> Result<Vec<(String, Record)>, StoreError> {
+        use webhook_idempotency as table;
+        Ok(table::table
+            .filter(table::scope.eq(scope))
+            .filter(table::idempotency_key.eq_any(keys))
+            .select((table::idempotency_key, Record::as_select()))
+            .load(self.0)?)
+    }
+
+    /// The retailers with one of these phone numbers.
+    pub fn retailers_by_phone(&mut self, phones: &[&str]) -> Result<Vec<Retailer>, StoreError> {
+        Ok(retailers::table
+            .filter(retailers::phone.eq_any(phones))
+            .select(Retailer::as_select())
+            .load(self.0)?)
+    }
+
+    /// The retailers whose number has one of these ids at Meta.
+    pub fn retailers_by_id(&mut self, ids: &[&str]) -> Result<Vec<Retailer>, StoreError> {
+        Ok(retailers::table
+            .filter(retailers::phone_number_id.eq_any(ids))
+            .select(Retailer::as_select())
+            .load(self.0)?)
+    }
+
+    /// Those of a source's messages that have made an order before.
+    pub fn ordered(
+        &mut self,
+        source: OrderSource,
+        messages: &[&str],
+    ) -> Result<HashSet<String>, StoreError> {
+        let known: Vec<Option<String>> = orders::table
+            .filter(orders::source.eq(source))
+            .filter(orders::message_id.eq_any(messages))
+            .select(orders::message_id)
+            .load(self.0)?;
+        Ok(known.into_iter().flatten().collect())
+    }
+
+    /// Claims and answers keys. Gives the ids of the records that are new; where a key has a record, nothing is done.
+    /// Waits for other transactions that are claiming the same: the records are to be in the order of their keys.
+    pub fn insert_records(
+        &mut self,
+        records: &[AnsweredRecord<'_>],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        use webhook_idempotency as table;
+        let mut new = HashSet::new();
+        for records in records.chunks(ROWS) {
+            let ids: Vec<Uuid> = diesel::insert_into(table::table)
+                .values(records)
+                .on_conflict((table::scope, table::idempotency_key))
+                .do_nothing()
+                .returning(table::id)
+                .load(self.0)?;
+            new.extend(ids);
+        }
+        Ok(new)
+    }
+
+    /// Takes records away again.
+    pub fn delete_records(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
+        use webhook_idempotency as table;
+        diesel::delete(table::table.filter(table::id.eq_any(ids))).execute(self.0)?;
+        Ok(())
+    }
+
+    /// Claims events, no two of one id. Gives provider and id of those that are new. Waits for other transactions that
+    /// are claiming the same: the events are to be in the order of their ids.
+    pub fn claim_events(
+        &mut self,
+        events: &[NewEvent<'_>],
+    ) -> Result<HashSet<(String, String)>, StoreError> {
+        use webhook_event as table;
+        let mut new = HashSet::new();
+        for events in events.chunks(ROWS) {
+            let ids: Vec<(String, String)> = diesel::insert_into(table::table)
+                .values(events)
+                .on_conflict((table::provider, table::event_id))
+                .do_nothing()
+                .returning((table::provider, table::event_id))
+                .load(self.0)?;
+            new.extend(ids);
+        }
+        Ok(new)
+    }
+
+    /// Adds orders. Gives how many: a number or a message that has one already gets no other.
+    pub fn insert_orders(&mut self, orders: &[&Order]) -> Result<usize, StoreError> {
+        let mut new = 0;
+        for orders in orders.chunks(ROWS) {
+            new += diesel::insert_into(orders::table)
+                .values(orders.to_vec())
+                .on_conflict_do_nothing()
+                .execute(self.0)?;
+        }
+        Ok(new)
+    }
+
+    /// Adds items of orders.
+    pub fn insert_items(&mut self, items: &[&OrderItem]) -> Result<(), StoreError> {
+        for items in items.chunks(ROWS) {
+            diesel::insert_into(order_items::table)
+                .values(items.to_vec())
+                .execute(self.0)?;
+        }
+        Ok(())
+    }
+
+    /// Enters amounts.
+    pub fn insert_entries(&mut self, entries: &[LedgerEntry<'_>]) -> Result<(), StoreError> {
+        for entries in entries.chunks(ROWS) {
+            diesel::insert_into(ledger_entries::table)
+                .values(entries)
+                .execute(self.0)?;
+        }
+        Ok(())
+    }
+}
