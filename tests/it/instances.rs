@@ -26,7 +26,7 @@ use crate::support::{
 const SECONDS: &str = "HOOKONCE_CHAOS_SECONDS";
 const USUAL_SECONDS: u64 = 20;
 const INSTANCES: usize = 3;
-const SENDERS: usize = 6;
+const SENDERS: usize = 8;
 /// `REQUEST_TIMEOUT` of these tests.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// For what waits for a machine that is busy with other things.
@@ -50,6 +50,7 @@ async fn whatever_fails_at_any_moment_three_instances_act_on_each_message_once_a
         disturb_instances(program, instances, load, random(2), end),
         disturb_servers(postgres, redis, load, random(3), end),
     );
+    stage.load.tally.note("the end of the chaos");
     stage.are_ready().await;
     stage.load.send_all_again(random(4)).await;
     stage.check();
@@ -151,7 +152,7 @@ impl Load {
             answers: Answers::default(),
             courier: Courier::new(),
             urls: instances.iter().map(url).collect(),
-            tally: Tally::default(),
+            tally: Tally::new(),
             database,
         }
     }
@@ -227,16 +228,27 @@ impl Load {
 }
 
 /// How often what was done.
-#[derive(Default)]
-struct Tally(Mutex<BTreeMap<&'static str, usize>>);
+struct Tally {
+    begun: Instant,
+    counts: Mutex<BTreeMap<&'static str, usize>>,
+}
 
 impl Tally {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// Shown where the test fails: then it matters what happened when.
     fn note(&self, what: &'static str) {
-        *self.0.lock().unwrap().entry(what).or_default() += 1;
+        println!("{:.3} s: {what}", self.begun.elapsed().as_secs_f64());
+        *self.counts.lock().unwrap().entry(what).or_default() += 1;
     }
 
     fn summary(&self) -> String {
-        let counts = self.0.lock().unwrap();
+        let counts = self.counts.lock().unwrap();
         let counts = counts
             .iter()
             .map(|(what, count)| format!("{what}: {count}"));
@@ -274,9 +286,10 @@ async fn disturb_instances(
             sleep(Duration::from_millis(random.random_range(0..80))).await;
             short_lived.kill();
         }
-        for victim in victims {
-            instances[victim] = start(program, load).await;
-            load.urls[victim].send_replace(instances[victim].url.clone());
+        let started = join_all(victims.iter().map(|_| start(program, load))).await;
+        for (victim, instance) in victims.into_iter().zip(started) {
+            load.urls[victim].send_replace(instance.url.clone());
+            instances[victim] = instance;
         }
     }
 }
@@ -351,6 +364,6 @@ async fn disturb_servers(
 
 /// Waits for the next moment. False where it is over.
 async fn pause(random: &mut StdRng, end: Instant) -> bool {
-    sleep(Duration::from_millis(random.random_range(100..1_000))).await;
+    sleep(Duration::from_millis(random.random_range(200..1_500))).await;
     Instant::now() < end
 }

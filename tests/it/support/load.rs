@@ -160,7 +160,9 @@ impl Courier {
     pub async fn deliver(&self, call: &Call, url: &watch::Sender<String>) -> Reply {
         let begun = Instant::now();
         loop {
-            let sent = self.try_once(call, &url.borrow().clone()).await;
+            // What is borrowed cannot be changed meanwhile.
+            let url = url.borrow().clone();
+            let sent = self.try_once(call, &url).await;
             match &sent {
                 Ok(reply) if reply.status == 200 => return reply.clone(),
                 // The killed process's transaction may still hold its locks, or the database be away.
