@@ -338,8 +338,12 @@ async fn disturb_servers(
                 postgres.start_again().await;
             }
             2 => {
-                load.tally.note("terminations of all connections");
-                postgres.terminate_connections();
+                load.tally
+                    .note("terminations of all connections, again and again");
+                for _ in 0..10 {
+                    postgres.terminate_connections();
+                    sleep(away / 30).await;
+                }
             }
             3 => {
                 load.tally.note("restarts of Redis");
