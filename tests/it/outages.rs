@@ -204,7 +204,8 @@ async fn is_done_again(failure: (&str, &str), call: Call) {
     assert_eq!(app.orders(), app.events());
     assert_eq!(app.ledger_entries(), app.events());
     assert_eq!(app.records(), 1);
-    assert_eq!(failures(&app.database), 2 + app.events(), "{failure:?}");
+    let tries = tries(&app.database);
+    assert!(tries >= 2 + app.events(), "{tries} tries do not tell");
 }
 
 #[actix_web::test]
@@ -255,7 +256,7 @@ fn fail_in_passing(database: &Database, (message, code): (&str, &str), tries: &s
 }
 
 /// How often an order was inserted, whatever came of it.
-fn failures(database: &Database) -> i64 {
+fn tries(database: &Database) -> i64 {
     database.count("SELECT last_value AS n FROM tries")
 }
 
