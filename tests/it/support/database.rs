@@ -6,6 +6,8 @@ use diesel::{
 };
 use hookonce::store::DatabaseUrl;
 
+use super::servers::PostgresServer;
+
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -24,8 +26,8 @@ enum Cleanup {
     Folder(
         #[expect(dead_code, reason = "removes the folder when it is dropped")] tempfile::TempDir,
     ),
-    /// Server and name.
-    Drop(String, String),
+    /// Server and name: none where the database goes with its server.
+    Drop(String, Option<String>),
 }
 
 impl Database {
@@ -45,9 +47,19 @@ impl Database {
                 admin(&server, &format!("CREATE DATABASE {name}"));
                 Self {
                     url: format!("{server}/{name}"),
-                    cleanup: Cleanup::Drop(server, name),
+                    cleanup: Cleanup::Drop(server, Some(name)),
                 }
             }
+        }
+    }
+
+    /// A database on a server that the test owns.
+    pub fn on(server: &PostgresServer) -> Self {
+        let name = "hookonce";
+        server.execute(&format!("CREATE DATABASE {name}"));
+        Self {
+            url: format!("{}/{name}", server.url()),
+            cleanup: Cleanup::Drop(server.url(), None),
         }
     }
 
@@ -162,7 +174,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if let Cleanup::Drop(server, name) = &self.cleanup {
+        if let Cleanup::Drop(server, Some(name)) = &self.cleanup {
             admin(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
         }
     }

@@ -23,6 +23,9 @@ use super::{
 /// What a command or a start may take on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a service says when it listens, before its address.
+const LISTENING: &str = "listening on http://";
+
 pub const CATALOGUE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/catalogue.csv");
 
 /// How the program is run. Of the tests' own environment it sees nothing but the path.
@@ -187,7 +190,21 @@ impl Program {
 impl Server {
     /// Waits until it says where it listens.
     pub async fn listening(&mut self) {
-        let line = self.logged("listening on http://").await;
+        let line = self.logged(LISTENING).await;
+        self.listens_at(&line);
+    }
+
+    /// Waits until it listens. False where it has ended before that.
+    pub async fn listens_or_ends(&mut self) -> bool {
+        let log = self.log.clone();
+        let Ok(line) = self.wrote_or_ended(&log, LISTENING).await else {
+            return false;
+        };
+        self.listens_at(&line);
+        true
+    }
+
+    fn listens_at(&mut self, line: &str) {
         let address = line.split("http://").nth(1).expect("an address");
         // In JSON a text ends with a quotation mark.
         let address = address.split('"').next().expect("an address");
@@ -207,6 +224,17 @@ impl Server {
     }
 
     async fn wrote(&mut self, file: &Path, words: &str) -> String {
+        let wrote = self.wrote_or_ended(file, words).await;
+        wrote.unwrap_or_else(|ended| {
+            let text = text(file);
+            panic!(
+                "it ended with {ended} and never said {words:?}:\n{text}\n{}",
+                self.log()
+            )
+        })
+    }
+
+    async fn wrote_or_ended(&mut self, file: &Path, words: &str) -> Result<String, ExitStatus> {
         let begun = Instant::now();
         loop {
             let ended = self.child.try_wait().expect("its state");
@@ -214,14 +242,13 @@ impl Server {
             // A line that is still being written has no end yet.
             let mut lines = text.split_inclusive('\n').filter(|l| l.ends_with('\n'));
             if let Some(line) = lines.find(|line| line.contains(words)) {
-                return line.trim_end().to_owned();
+                return Ok(line.trim_end().to_owned());
+            }
+            if let Some(status) = ended {
+                return Err(status);
             }
             let late = begun.elapsed() > PATIENCE;
-            assert!(
-                ended.is_none() && !late,
-                "it never said {words:?}; ended: {ended:?}:\n{text}\n{}",
-                self.log()
-            );
+            assert!(!late, "it never said {words:?}:\n{text}\n{}", self.log());
             sleep(Duration::from_millis(5)).await;
         }
     }
