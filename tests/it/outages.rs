@@ -136,6 +136,37 @@ async fn a_server_without_a_free_connection_is_told_and_found_again() {
     shop.are_done_once(&calls).await;
 }
 
+#[actix_web::test]
+async fn a_database_that_no_longer_answers_does_not_hold_up_a_stop() {
+    let server = PostgresServer::start().await;
+    ends_in_time(Shop::on(&server).await, async || server.freeze()).await;
+}
+
+#[actix_web::test]
+async fn a_database_that_is_gone_does_not_hold_up_a_stop() {
+    let mut server = PostgresServer::start().await;
+    let shop = Shop::on(&server).await;
+    ends_in_time(shop, async || server.stop_immediate().await).await;
+}
+
+/// Told to stop with requests under way that cannot be done.
+async fn ends_in_time(mut shop: Shop, breaking: impl AsyncFnOnce()) {
+    breaking().await;
+    let calls: Vec<_> = (0..12).map(|_| an_order()).collect();
+    let url = shop.service.url.clone();
+    let stopping = async {
+        sleep(TIMEOUT / 4).await;
+        shop.service.signal("TERM");
+        shop.service.exit(IN_TIME).await
+    };
+    let sending = join_all(calls.iter().map(|call| call.send(&shop.client, &url)));
+    let (status, replies) = tokio::join!(stopping, sending);
+    assert!(status.success(), "{status}");
+    for reply in replies.into_iter().flatten() {
+        assert_eq!(reply.status, 503, "{reply:?}");
+    }
+}
+
 /// Throws the service out and takes every connection that the server gives.
 fn take_all_connections(server: &PostgresServer) -> Vec<PgConnection> {
     let mut hog = vec![server.connect().expect("a connection")];
@@ -287,7 +318,7 @@ async fn under_load(breaking: impl AsyncFnOnce(&mut PostgresServer, &Shop)) {
 
 /// The service in a process of its own, on a server that is going to be broken, and what is sent to it.
 struct Shop {
-    _service: Server,
+    service: Server,
     database: Database,
     url: watch::Sender<String>,
     client: reqwest::Client,
@@ -306,7 +337,7 @@ impl Shop {
         let service = program.serve().await;
         Self {
             url: watch::Sender::new(service.url.clone()),
-            _service: service,
+            service,
             database,
             client: process::client(),
             deliveries: Mutex::new(Deliveries::new(load::seed())),
