@@ -143,7 +143,14 @@ pub fn run() -> ExitCode {
         .as_ref()
         .map_or(LogFormat::Text, |config| config.log_format);
     let ended = match config {
-        Ok(config) => actix_web::rt::System::new().block_on(execute(cli, config)),
+        Ok(config) => {
+            let system = actix_web::rt::System::new();
+            let ended = system.block_on(execute(cli, config));
+            // Whatever had to be waited for has been: its end would wait for threads that wait for a database which may
+            // never answer.
+            std::mem::forget(system);
+            ended
+        }
         Err(error) => Err(error.into()),
     };
     match ended {

@@ -8,6 +8,7 @@ mod api_isolation;
 mod api_races;
 mod background;
 mod bad_input;
+mod caches;
 mod cases;
 mod cleanup;
 mod cli;

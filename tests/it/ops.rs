@@ -30,7 +30,7 @@ type Served = BTreeMap<String, BTreeSet<String>>;
 
 /// Has the service serve each of its metrics, and reads them.
 async fn served() -> Served {
-    let service = Service::new(Engine::Sqlite).await;
+    let service = Service::with(Engine::Sqlite, |config| config.cache_bytes = 1_000_000).await;
     let order = Call::twilio_text(&new_sid(), "1 cola");
     for call in [&order, &order, &order.clone().without("X-Twilio-Signature")] {
         service.app.send(call).await;
