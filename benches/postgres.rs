@@ -165,10 +165,16 @@ fn texts(conn: &mut PgConnection, sql: &str) -> Vec<String> {
 /// The statements of one order, as the server does them where it acts on one alone, for pgbench: with the values of an
 /// order that is there, and ids of their own.
 fn script(conn: &mut PgConnection) -> String {
+    let order = texts(conn, "SELECT id::text AS t FROM orders LIMIT 1").concat();
+    let of_order = |table: &str| match table {
+        "orders" => format!("WHERE id = '{order}'"),
+        _ => format!("WHERE order_id = '{order}'"),
+    };
     let one = |conn: &mut PgConnection, column: &str, table: &str| {
+        let which = of_order(table);
         texts(
             conn,
-            &format!("SELECT {column}::text AS t FROM {table} LIMIT 1"),
+            &format!("SELECT {column}::text AS t FROM {table} {which}"),
         )
         .concat()
     };
@@ -215,10 +221,7 @@ fn script(conn: &mut PgConnection) -> String {
             .iter()
             .map(|column| format!("quote_nullable({column}::text)"));
         let quoted = quoted.collect::<Vec<_>>().join(" || E'\\x01' || ");
-        let which = match table {
-            "order_items" => "WHERE order_id = (SELECT id FROM orders LIMIT 1)",
-            _ => "ORDER BY ctid LIMIT 1",
-        };
+        let which = of_order(table);
         let rows = texts(conn, &format!("SELECT {quoted} AS t FROM {table} {which}"));
         let rows = rows.iter().map(|row| {
             let values = row.split('\u{1}').map(|value| {
