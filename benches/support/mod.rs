@@ -1,4 +1,5 @@
 //! What the benchmarks share: signed requests, many connections, and the real program.
+#![allow(dead_code)] // Each benchmark takes a part of it.
 
 use hookonce::{
     provider::twilio::{form::Form, signature},
@@ -8,11 +9,13 @@ use std::{
     fs::File,
     path::Path,
     process::{Child, Command},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::watch,
+    time::{Instant, sleep_until},
 };
 
 pub const CONNECTIONS: usize = 64;
@@ -54,30 +57,89 @@ pub async fn rate(
 }
 
 async fn send(mut stream: TcpStream, requests: Vec<Vec<u8>>, status: &str) {
-    let mut answer = vec![0; 16 * 1024];
     for request in requests {
-        stream.write_all(&request).await.expect("sent");
-        let mut length = 0;
-        while !is_whole(&answer[..length]) {
-            let read = stream.read(&mut answer[length..]).await.expect("answered");
-            assert!(read > 0, "the server hung up");
-            length += read;
-        }
-        let line = String::from_utf8_lossy(&answer[..length.min(64)]);
-        assert_eq!(line.split(' ').nth(1), Some(status), "{line}");
+        let answer = exchange(&mut stream, &request).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
     }
 }
 
-fn is_whole(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return false;
-    };
-    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+/// Sends requests at a steady pace while `work` goes on: so many a second over so many connections. Gives its outcome, and
+/// what each request waited for its answer from the moment at which it was due, sorted. Every answer must be 200.
+pub async fn waits<T>(
+    address: &str,
+    (a_second, connections): (u32, u32),
+    request: impl FnMut() -> Vec<u8> + Clone + Send + 'static,
+    work: impl Future<Output = T>,
+) -> (T, Vec<Duration>) {
+    let (end, ended) = watch::channel(());
+    let begun = Instant::now();
+    let every = Duration::from_secs(1) * connections / a_second;
+    let mut senders = Vec::new();
+    for connection in 0..connections {
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("nodelay");
+        let first = begun + every * connection / connections;
+        let (request, ended) = (request.clone(), ended.clone());
+        senders.push(tokio::spawn(pace(stream, request, first, every, ended)));
+    }
+    let outcome = work.await;
+    drop(end);
+    let mut waits = Vec::new();
+    for sender in senders {
+        waits.extend(sender.await.expect("every answer is 200"));
+    }
+    waits.sort_unstable();
+    (outcome, waits)
+}
+
+async fn pace(
+    mut stream: TcpStream,
+    mut request: impl FnMut() -> Vec<u8>,
+    first: Instant,
+    every: Duration,
+    end: watch::Receiver<()>,
+) -> Vec<Duration> {
+    let mut waits = Vec::new();
+    let mut due = first;
+    while end.has_changed().is_ok() {
+        sleep_until(due).await;
+        let answer = exchange(&mut stream, &request()).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        waits.push(due.elapsed());
+        due += every;
+    }
+    waits
+}
+
+/// What a share of all did not exceed.
+pub fn at(sorted: &[Duration], share: f64) -> Duration {
+    let last = sorted.len() - 1;
+    sorted[(last as f64 * share).round() as usize]
+}
+
+/// Sends a request and gives its whole answer.
+pub async fn exchange(stream: &mut TcpStream, request: &[u8]) -> String {
+    stream.write_all(request).await.expect("sent");
+    let (mut answer, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let read = stream.read(&mut buffer).await.expect("answered");
+        assert!(read > 0, "the server hung up");
+        answer.extend_from_slice(&buffer[..read]);
+        if let Some(answer) = whole(&answer) {
+            return answer;
+        }
+    }
+}
+
+fn whole(answer: &[u8]) -> Option<String> {
+    let answer = String::from_utf8_lossy(answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let head = head.to_ascii_lowercase();
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
         .unwrap_or(0);
-    answer.len() >= end + 4 + length
+    (body.len() >= length).then(|| answer.clone().into_owned())
 }
 
 /// A Twilio message that orders two products, with an id of its own.
@@ -111,6 +173,11 @@ impl Server {
     pub fn start(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         open_shop(folder.path(), variables);
+        Self::start_in(folder, variables)
+    }
+
+    /// The same, in a folder whose shop is open.
+    pub fn start_in(folder: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         // Logs as it does out of the box, into a file as under a service manager.
         let log = folder.path().join("log");
         let process = program(folder.path(), variables)
@@ -139,7 +206,8 @@ impl Drop for Server {
     }
 }
 
-fn program(folder: &Path, variables: &[(&str, &str)]) -> Command {
+/// The program in a folder.
+pub fn program(folder: &Path, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hookonce"));
     command
         .current_dir(folder)
@@ -152,7 +220,8 @@ fn program(folder: &Path, variables: &[(&str, &str)]) -> Command {
     command
 }
 
-fn open_shop(folder: &Path, variables: &[(&str, &str)]) {
+/// Adds the retailer that the requests are written to, unless a server before this one has.
+pub fn open_shop(folder: &Path, variables: &[(&str, &str)]) {
     let catalogue = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/catalogue.csv");
     let added = program(folder, variables)
         .args([
@@ -168,7 +237,6 @@ fn open_shop(folder: &Path, variables: &[(&str, &str)]) {
         .output()
         .expect("a retailer");
     if !added.status.success() {
-        // A server before this one has opened it.
         return;
     }
     let retailer: serde_json::Value = serde_json::from_slice(&added.stdout).expect("its JSON");

@@ -228,7 +228,8 @@ impl Conn<'_> {
 pub struct StoreOptions {
     /// Connections to PostgreSQL, or readers of SQLite.
     pub connections: u32,
-    /// The most writes that SQLite's writer gathers into one transaction; 1 gives each its own.
+    /// The most writes that SQLite's writer gathers into one transaction; 1 gives each its own. PostgreSQL's are gathered
+    /// by whoever writes: see [`bulk`].
     pub write_batch: usize,
     /// How long a statement, a lock or a free connection is waited for.
     pub timeout: Duration,

@@ -202,3 +202,52 @@ fn lookups() -> IntCounterVec {
     let opts = Opts::new("hookonce_cache_lookups_total", about);
     IntCounterVec::new(opts, &["cache", "result"]).expect("the options of a counter")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        idempotency::{fingerprint::fingerprint, reply::StoredReply},
+        store::types::Uuid,
+    };
+    use std::time::Duration;
+
+    fn answered(expires_at: Timestamp) -> Answered {
+        Answered {
+            record: Uuid::random(),
+            reply: StoredReply {
+                status: 200,
+                ..StoredReply::default()
+            },
+            expires_at,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_clean_up_takes_away_is_gone_however_the_clock_is_set_since() {
+        let cache = Cache::new(100_000);
+        let (key, fingerprint) = ("k".parse().unwrap(), fingerprint("POST", "/", "", "", b""));
+        let wanted = Wanted {
+            scope: "s",
+            key: &key,
+            fingerprint: &fingerprint,
+        };
+        let noon = Timestamp::beginning().after(Duration::from_secs(12 * 60 * 60));
+        let expires_at = noon.after(Duration::from_secs(10));
+        let find = async |now| cache.find(wanted, &Lookups::default(), now).await.is_some();
+        cache.keep(wanted, &answered(expires_at), noon);
+        assert!(find(noon).await);
+        assert!(!find(expires_at).await, "it stands until then");
+        cache.forget_expired(expires_at.before(Duration::from_micros(1)));
+        assert!(find(noon).await, "the clean-up left it");
+        cache.forget_expired(expires_at);
+        assert!(!find(noon).await, "the clean-up took it");
+        cache.keep(wanted, &answered(expires_at), noon);
+        assert!(!find(noon).await, "read before, and kept after it");
+        let later = answered(expires_at.after(Duration::from_micros(1)));
+        cache.keep(wanted, &later, noon);
+        assert!(find(noon).await, "made anew");
+        cache.forget("s", &key);
+        assert!(!find(noon).await);
+    }
+}
