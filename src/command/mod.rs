@@ -146,8 +146,8 @@ pub fn run() -> ExitCode {
         Ok(config) => {
             let system = actix_web::rt::System::new();
             let ended = system.block_on(execute(cli, config));
-            // Whatever had to be waited for has been: its end would wait for threads that wait for a database which may
-            // never answer.
+            // A service has waited for its work, as long as it may. The end of the system would wait on, for threads that
+            // wait for a database which may never answer.
             std::mem::forget(system);
             ended
         }

@@ -263,7 +263,12 @@ fn claim<'a>(
     candidates: &'a [Candidate<'a>],
 ) -> Result<Vec<Claimed<'a>>, StoreError> {
     let mut claimed = claim_keys(conn, candidates)?;
-    claimed.sort_by_key(|claimed| &claimed.candidate.event.id);
+    claimed.sort_by_key(|claimed| {
+        let Candidate {
+            transaction, event, ..
+        } = claimed.candidate;
+        (&event.id, transaction.provider().as_str())
+    });
     let rows: Vec<_> = claimed
         .iter()
         .map(

@@ -4,17 +4,23 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+};
 
 use super::{
     IntakeError,
     bulk::{self, Fate},
     transaction::{Done, Transaction},
+    with_causes,
 };
 use crate::store::{Store, StoreError, bulk::Bulk};
 
 /// How many transactions are under way at once: while one waits for the disk, the next is gathered and the other runs.
 const WORKERS: usize = 2;
+/// How many of those that are left are acted on at once: they may have to wait for what others hold, and the rest must not.
+const ALONE: usize = 4;
 
 /// Gathers deliveries. Whoever brings one while others are being acted on waits for the next transaction.
 pub(super) struct Gatherer {
@@ -23,6 +29,7 @@ pub(super) struct Gatherer {
     /// The most deliveries in a transaction.
     limit: usize,
     queue: Mutex<Queue>,
+    alone: Arc<Semaphore>,
     runtime: Handle,
 }
 
@@ -38,16 +45,25 @@ struct Job {
 }
 
 impl Gatherer {
-    /// Over a store where it pays to gather; none over another. Works in the runtime that this is called in, whoever
-    /// asks; none outside of one.
+    /// Over a store where it pays to gather; none over another, nor where each is to have its own transaction. Works in
+    /// the runtime that this is called in, whoever asks; none outside of one.
     pub fn new(store: &Store, limit: usize) -> Option<Arc<Self>> {
+        if limit <= 1 {
+            return None;
+        }
         Some(Arc::new(Self {
             bulk: Bulk::of(store)?,
             store: store.clone(),
-            limit: limit.max(1),
+            limit,
             queue: Mutex::default(),
+            alone: Arc::new(Semaphore::new(ALONE)),
             runtime: Handle::try_current().ok()?,
         }))
+    }
+
+    /// How many deliveries wait.
+    pub fn waiting(&self) -> usize {
+        self.queue().waiting.len()
     }
 
     /// Acts on a delivery, with others if there are any.
@@ -79,7 +95,9 @@ impl Gatherer {
                 return;
             }
             self.call_worker();
-            self.act_on(jobs).await;
+            // In a task of its own, where a panic ends: whoever waits for it is told, and the work goes on.
+            let acting = self.runtime.spawn(self.clone().act_on(jobs));
+            let _ = acting.await;
         }
     }
 
@@ -101,7 +119,7 @@ impl Gatherer {
         jobs
     }
 
-    async fn act_on(self: &Arc<Self>, jobs: Vec<Job>) {
+    async fn act_on(self: Arc<Self>, jobs: Vec<Job>) {
         let (transactions, answers): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .map(|job| (job.transaction, job.answer))
@@ -122,13 +140,17 @@ impl Gatherer {
                 }
             }
             // Each would have to find out for itself, one after another.
-            Err(error) if error.is_unavailable() => {
+            Err(error) if error.is_unavailable() && !error.is_blocked() => {
                 for answer in answers {
                     let _ = answer.send(Err(error.for_another().into()));
                 }
             }
+            // One of them is not as it can be, or must wait for somebody: the others need not.
             Err(error) => {
-                log::debug!("deliveries are acted on one by one: {error}");
+                log::warn!(
+                    "deliveries are acted on one by one: {}",
+                    with_causes(&error)
+                );
                 for (transaction, answer) in transactions.iter().zip(answers) {
                     self.act_alone(transaction.clone(), answer);
                 }
@@ -142,11 +164,18 @@ impl Gatherer {
         transaction: Transaction,
         answer: oneshot::Sender<Result<Done, IntakeError>>,
     ) {
-        let store = self.store.clone();
+        let (store, alone) = (self.store.clone(), self.alone.clone());
         self.runtime.spawn(async move {
-            let outcome = store.write(move |conn| transaction.run(conn)).await;
-            // An error says that nobody waits any more.
-            let _ = answer.send(outcome);
+            let acting = async {
+                let _permit = alone.acquire().await;
+                store.write(move |conn| transaction.run(conn)).await
+            };
+            let mut answer = answer;
+            tokio::select! {
+                // Nobody waits any more. What has begun is finished all the same.
+                () = answer.closed() => {}
+                outcome = acting => drop(answer.send(outcome)),
+            }
         });
     }
 

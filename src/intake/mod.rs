@@ -193,6 +193,13 @@ impl Intake {
         self.cache.clone()
     }
 
+    /// How many deliveries wait for the transaction that takes them along.
+    pub fn waiting(&self) -> usize {
+        self.gatherer
+            .as_ref()
+            .map_or(0, |gatherer| gatherer.waiting())
+    }
+
     /// Acts on a delivery that came at `now`, or gives the answer that it got before. Waits until `deadline` for
     /// another with the same key.
     ///

@@ -16,6 +16,10 @@ use super::{
     types::Uuid,
 };
 
+/// Long enough for another transaction of the kind. What holds a lock for longer holds up those alone who need it: they
+/// are not to keep the rest waiting.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = 300";
+
 /// The most rows of one statement: PostgreSQL takes 65,535 values.
 const ROWS: usize = 2_000;
 
@@ -35,7 +39,8 @@ impl Bulk {
         }
     }
 
-    /// Does the `work` of `count` requests in one transaction, as [`Store::write`] does.
+    /// Does the `work` of `count` requests in one transaction, as [`Store::write`] does, but for its short patience with
+    /// the locks of others: see [`StoreError::is_blocked`].
     ///
     /// # Errors
     /// `work`'s own, or the store's where the database did not do it.
@@ -49,7 +54,7 @@ impl Bulk {
             // Cannot be: see `of`.
             Conn::Sqlite(_) => Err(StoreError::Closed),
         };
-        self.0.write(count, work).await
+        self.0.write(count, BEGIN, work).await
     }
 }
 

@@ -94,6 +94,16 @@ impl StoreError {
         matches!(self, Self::Commit(_) | Self::Closed)
     }
 
+    /// Whether it waited for a lock that others held for too long.
+    pub fn is_blocked(&self) -> bool {
+        match self {
+            Self::Query(QueryError::DatabaseError(_, about)) => {
+                about.message().contains("due to lock timeout")
+            }
+            _ => false,
+        }
+    }
+
     /// The same for another whose work shared the transaction.
     pub fn for_another(&self) -> Self {
         match self {
@@ -168,6 +178,9 @@ pub enum Conn<'a> {
     /// PostgreSQL's.
     Postgres(&'a mut PgConnection),
 }
+
+/// Begins a transaction of PostgreSQL's.
+const BEGIN: &str = "BEGIN";
 
 /// Whether others write too, and would have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,7 +297,7 @@ impl Store {
     {
         match self {
             Self::Sqlite(sqlite) => sqlite.write(work).await,
-            Self::Postgres(postgres) => postgres.write(1, work).await,
+            Self::Postgres(postgres) => postgres.write(1, BEGIN, work).await,
         }
     }
 
@@ -306,7 +319,7 @@ impl Store {
             // It locks rows there, and not the database.
             Self::Postgres(postgres) => {
                 postgres
-                    .write(1, |conn: &mut Conn<'_>| work(conn, Demand::Idle))
+                    .write(1, BEGIN, |conn: &mut Conn<'_>| work(conn, Demand::Idle))
                     .await
             }
         }
@@ -374,8 +387,9 @@ impl Store {
 
     /// Finishes the work that was taken, then takes no more.
     pub async fn close(&self) {
-        if let Self::Sqlite(sqlite) = self {
-            sqlite.close().await;
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(postgres) => postgres.close().await,
         }
     }
 }

@@ -4,6 +4,7 @@ use diesel::{
     PgConnection,
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, HandleError, Pool},
+    result::{DatabaseErrorKind, Error as QueryError},
 };
 use prometheus::Histogram;
 use std::{
@@ -71,19 +72,26 @@ impl Postgres {
         self.batch_sizes.clone()
     }
 
-    /// Does the `work` of `count` requests.
-    pub(super) async fn write<T, E, F>(&self, count: usize, work: F) -> Result<T, E>
+    /// Does the `work` of `count` requests in a transaction that begins so.
+    pub(super) async fn write<T, E, F>(
+        &self,
+        count: usize,
+        begin: &'static str,
+        work: F,
+    ) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {
         self.batch_sizes.observe(count as f64);
+        let deadline = Instant::now() + self.patience;
         self.with(move |c| {
             let mut attempt = 1;
             loop {
-                match transaction(c, work.clone()) {
-                    Err(error) if attempt < ATTEMPTS && is_collision(&error) => {
+                let is_last = attempt == ATTEMPTS || Instant::now() >= deadline;
+                match transaction(c, begin, work.clone()) {
+                    Err(error) if !is_last && is_collision(&error) => {
                         log::debug!("a transaction collided with another, and is tried again");
                         std::thread::sleep(pause(attempt));
                         attempt += 1;
@@ -113,6 +121,12 @@ impl Postgres {
     {
         const BEGIN: Fixed = Fixed("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
         self.read(|conn| in_transaction(conn, BEGIN, work)).await
+    }
+
+    /// Waits for the work that has begun, then lets none begin.
+    pub(super) async fn close(&self) {
+        let _all = self.permits.acquire_many(self.pool.max_size()).await;
+        self.permits.close();
     }
 
     async fn with<T, E, F>(&self, work: F) -> Result<T, E>
@@ -153,14 +167,27 @@ fn with_defaults(url: &str) -> String {
         ("tcp_user_timeout", "4000"),
         ("application_name", "hookonce"),
     ];
-    let mut url = url.to_owned();
+    // A password may hold what looks like a parameter.
+    let after_password = url.rfind('@').map_or(0, |at| at + 1);
+    let (address, parameters) = match url[after_password..].find('?') {
+        Some(at) => url.split_at(after_password + at),
+        None => (url, ""),
+    };
+    let mut all: Vec<String> = parameters
+        .split(['?', '&'])
+        .filter(|parameter| !parameter.is_empty())
+        .map(str::to_owned)
+        .collect();
     for (name, value) in DEFAULTS {
-        if !url.contains(&format!("{name}=")) {
-            let joint = if url.contains('?') { '&' } else { '?' };
-            url += &format!("{joint}{name}={value}");
+        let is_there = |parameter: &String| {
+            let (there, _) = parameter.split_once('=').unwrap_or((parameter, ""));
+            there == name
+        };
+        if !all.iter().any(is_there) {
+            all.push(format!("{name}={value}"));
         }
     }
-    url
+    format!("{address}?{}", all.join("&"))
 }
 
 /// Tells of failures to connect, not of each.
@@ -187,13 +214,17 @@ fn pause(attempt: u32) -> Duration {
     Duration::from_millis(rand::random_range(most / 2..most))
 }
 
-/// Does `work` in a transaction, once.
-fn transaction<T, E, F>(c: &mut PgConnection, work: F) -> Result<T, E>
+/// Does `work` in a transaction that begins so, once.
+fn transaction<T, E, F>(c: &mut PgConnection, begin: &str, work: F) -> Result<T, E>
 where
     F: FnOnce(&mut Conn<'_>) -> Result<T, E>,
     E: From<StoreError>,
 {
-    c.batch_execute("BEGIN").map_err(StoreError::from)?;
+    if let Err(error) = c.batch_execute(begin) {
+        // The first of its statements may have worked.
+        let _ = c.batch_execute("ROLLBACK");
+        return Err(StoreError::from(error).into());
+    }
     let outcome = guarded(work, &mut Conn::Postgres(c));
     let ended = match outcome {
         // COMMIT alone would not tell that a statement has failed and the transaction was lost with it.
@@ -205,7 +236,7 @@ where
         (Ok(_), Err(error)) => {
             // Fails where the connection is gone, and the transaction with it.
             let _ = c.batch_execute("ROLLBACK");
-            Err(match is_collision(&error) {
+            Err(match is_refusal(&error) {
                 true => StoreError::from(error),
                 false => StoreError::Commit(error.to_string()),
             }
@@ -213,6 +244,21 @@ where
         }
         (Err(error), _) => Err(error),
     }
+}
+
+/// Whether the server said no to a commit, so that it is known not to be done.
+fn is_refusal(error: &QueryError) -> bool {
+    use DatabaseErrorKind::{
+        CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation,
+    };
+    let of_constraint = matches!(
+        error,
+        QueryError::DatabaseError(
+            CheckViolation | ForeignKeyViolation | NotNullViolation | UniqueViolation,
+            _
+        )
+    );
+    of_constraint || is_collision(error)
 }
 
 /// Counts itself while it lives: who waits may be dropped.
@@ -261,5 +307,10 @@ mod tests {
         assert_eq!(url.matches("connect_timeout=").count(), 1);
         assert!(url.contains("&keepalives_idle=2&"), "{url}");
         assert!(with_defaults("postgres://a").starts_with("postgres://a?connect_timeout=2&"));
+        assert!(with_defaults("postgres://a/b?").starts_with("postgres://a/b?connect_timeout=2&"));
+        let password = with_defaults("postgres://u:w?keepalives_idle=9&@a/b");
+        assert!(password.starts_with(
+            "postgres://u:w?keepalives_idle=9&@a/b?connect_timeout=2&keepalives_idle=2&"
+        ));
     }
 }

@@ -231,8 +231,8 @@ impl Seen {
         })
     }
 
-    fn show_load(&self, load: Load) {
-        self.queue.set(load.queue as f64);
+    fn show_load(&self, load: Load, gathering: usize) {
+        self.queue.set((load.queue + gathering) as f64);
         if let Some(pool) = load.pool {
             let connections = |state| self.connections.with_label_values(&[state]);
             connections("in_use").set(pool.in_use.into());
@@ -290,7 +290,9 @@ fn seconds(at: Timestamp) -> f64 {
 )]
 pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
     let metrics = &state.metrics;
-    metrics.seen.show_load(state.store.load());
+    metrics
+        .seen
+        .show_load(state.store.load(), state.intake.waiting());
     metrics.seen.show_cache(&state.intake.cache());
     if let Some(found) = state.board.read() {
         metrics.seen.show(&found);

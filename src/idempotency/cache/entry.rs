@@ -73,7 +73,11 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
     let is_wanted = form.scope == wanted.scope
         && form.key == wanted.key.as_str()
         && form.fingerprint == wanted.fingerprint.as_str();
-    if !is_wanted || !(100..=999).contains(&form.status) {
+    let mut headers = form.headers.iter();
+    let is_http = (200..=599).contains(&form.status)
+        && form.content_type.as_deref().is_none_or(is_header_text)
+        && headers.all(|(name, value)| is_token(name) && is_header_text(value));
+    if !is_wanted || !is_http {
         return None;
     }
     Some(Answered {
@@ -89,6 +93,19 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
             },
         },
     })
+}
+
+/// What the name of a header may be.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// What the value of a header may hold.
+fn is_header_text(text: &str) -> bool {
+    text.bytes().all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
 }
 
 #[cfg(test)]
@@ -174,6 +191,8 @@ mod tests {
             text.replace("\"version\":1", "\"version\":\"1\""),
             text.replace("\"status\":201", "\"status\":0"),
             text.replace("\"status\":201", "\"status\":70000"),
+            text.replace("Location", "Lo cation"),
+            text.replace("/x", "/x\\r\\nSet-Cookie: y"),
             text.replace("\"text\":", "\"base64\":").replace("yes", "~"),
         ];
         for rubbish in rubbish {

@@ -1,8 +1,11 @@
 //! The answers in Redis, which instances share. It may be away, slow, full, emptied or filled with rubbish at any time:
 //! then the database is asked instead, and soon Redis is not asked at all until it works again.
 
+#[cfg(target_os = "linux")]
+use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncCommands as _, Client, IntoConnectionInfo as _, RedisError, SetExpiry, SetOptions,
+    AsyncCommands as _, Client, ConnectionInfo, IntoConnectionInfo as _, RedisError, SetExpiry,
+    SetOptions,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use sha2::{Digest as _, Sha256};
@@ -11,6 +14,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, Semaphore},
     task::AbortHandle,
+    time::Instant,
 };
 
 use super::{
@@ -25,8 +29,14 @@ use crate::{
 
 /// How long a connection or an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long it is left alone before it is tried again.
+/// How long it is left alone before it is tried again. Doubles where it breaks again soon after it was taken to work.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+/// For so long it must work to be as good as new.
+const SOON: Duration = Duration::from_secs(60);
+/// After how long without a sign of the other end a connection is lost, which the system would hold on to for minutes.
+#[cfg(target_os = "linux")]
+const LOST_AFTER: Duration = Duration::from_secs(2);
 /// How many writes are under way at once; what comes beyond them is not kept.
 const WRITES: usize = 256;
 /// The most that is read of a value: an answer is never so long, not even with each byte escaped.
@@ -103,7 +113,8 @@ impl Redis {
             .set_response_timeout(Some(PATIENCE))
             // Whoever asks next tries again.
             .set_number_of_retries(0);
-        let connection = Client::open(url.0.expose())
+        let connection = connection_info(url)
+            .and_then(Client::open)
             .and_then(|client| ConnectionManager::new_lazy_with_config(client, config))
             .expect("the address was checked when it was read");
         let link = Arc::new(Link {
@@ -135,34 +146,36 @@ impl Redis {
             return nothing("skipped");
         }
         let key = self.link.key(wanted.scope, wanted.key);
-        let mut connection = self.link.connection.clone();
-        // A part of it: whatever stands there, no more is read than an answer can have. Nothing, where there is none.
-        let reading = connection.getrange::<_, Vec<u8>>(&key, 0, LONGEST - 1);
-        match self.link.attempt(Act::Read, reading).await {
-            Some(Some(bytes)) if bytes.is_empty() => nothing("miss"),
-            Some(Some(bytes)) => Looked {
+        let link = self.link.clone();
+        // In a runtime that serves no requests: one who keeps its thread busy would make others believe that Redis is
+        // slow.
+        let reading = self.runtime.spawn(async move {
+            let mut connection = link.connection.clone();
+            let reading = read(&mut connection, &key);
+            link.attempt(Act::Read, reading).await
+        });
+        match reading.await {
+            Ok(Some(Some(bytes))) if bytes.is_empty() => nothing("miss"),
+            Ok(Some(Some(bytes))) => Looked {
                 found: entry::decode(wanted, &bytes),
                 otherwise: "unreadable",
             },
-            Some(None) => nothing("unreadable"),
-            None => nothing("failed"),
+            Ok(Some(None)) => nothing("unreadable"),
+            Ok(None) | Err(_) => nothing("failed"),
         }
     }
 
     /// Puts an answer there, without anybody waiting for it.
     pub fn keep(&self, wanted: Wanted<'_>, answered: &Answered, ttl: Duration) {
-        // Redis knows no shorter time, and no 0.
-        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        let (Ok(value), 1..) = (entry::encode(wanted, answered), ttl) else {
+        if self.is_away() {
             return;
-        };
-        let options = SetOptions::default().with_expiration(SetExpiry::PX(ttl));
+        }
         let key = self.link.key(wanted.scope, wanted.key);
-        self.in_background(move |mut connection| async move {
-            connection
-                .set_options::<_, _, ()>(key, value, options)
-                .await
-        });
+        if let Ok(value) = entry::encode(wanted, answered) {
+            self.in_background(move |mut connection| async move {
+                write(&mut connection, &key, value, ttl).await
+            });
+        }
     }
 
     /// Takes an answer away, without anybody waiting for it.
@@ -190,6 +203,13 @@ impl Redis {
             drop(permit);
         });
     }
+}
+
+fn connection_info(url: &RedisUrl) -> Result<ConnectionInfo, RedisError> {
+    let info = url.0.expose().into_connection_info()?;
+    #[cfg(target_os = "linux")]
+    let info = info.set_tcp_settings(TcpSettings::default().set_user_timeout(LOST_AFTER));
+    Ok(info)
 }
 
 impl Drop for Redis {
@@ -233,29 +253,45 @@ impl Link {
         None
     }
 
-    /// Whether it reads and writes.
+    /// Whether all that requests ask of it works.
     async fn probe(&self) -> Result<(), String> {
         let key = format!("{}probe", self.prefix);
         let mut connection = self.connection.clone();
         let probing = async {
-            let ttl = SetExpiry::PX(u64::try_from(PROBE_TTL.as_millis()).unwrap_or(u64::MAX));
-            let options = SetOptions::default().with_expiration(ttl);
-            () = connection.set_options(&key, 1, options).await?;
-            connection.exists::<_, bool>(&key).await
+            write(&mut connection, &key, b"probe".to_vec(), PROBE_TTL).await?;
+            read(&mut connection, &key).await?;
+            connection.del(&key).await
         };
-        match tokio::time::timeout(2 * PATIENCE, probing).await {
-            Ok(Ok(_)) => Ok(()),
+        match tokio::time::timeout(3 * PATIENCE, probing).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_elapsed) => Err("it does not answer in time".to_owned()),
         }
     }
 }
 
+/// A part of what stands there: whatever that is, no more is read than an answer can have. Nothing, where there is none.
+async fn read(connection: &mut ConnectionManager, key: &str) -> Result<Vec<u8>, RedisError> {
+    connection.getrange(key, 0, LONGEST - 1).await
+}
+
+async fn write(
+    connection: &mut ConnectionManager,
+    key: &str,
+    value: Vec<u8>,
+    ttl: Duration,
+) -> Result<(), RedisError> {
+    // Redis knows no shorter time, and no 0.
+    let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+    let options = SetOptions::default().with_expiration(SetExpiry::PX(ttl));
+    connection.set_options(key, value, options).await
+}
+
 /// Tries again and again while the breaker is open, and closes it. No request waits for what does not work.
 async fn mend(link: Arc<Link>) {
-    let mut is_start = true;
+    let mut pause = PAUSE;
+    let mut is_told = false;
     loop {
-        let mut is_told = !is_start;
         let mut failures = 0;
         while let Err(cause) = link.probe().await {
             // A connection that was lost is made anew by the first who finds that out.
@@ -264,16 +300,22 @@ async fn mend(link: Arc<Link>) {
                 log_away(&cause);
                 is_told = true;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
         link.breaker.close();
         match is_told {
             true => log::info!("Redis works again, and is asked for answers"),
             false => log::info!("Redis is asked for answers"),
         }
-        is_start = false;
+        let closed_at = Instant::now();
+        // Whoever broke it has told so.
         link.broke.notified().await;
-        tokio::time::sleep(PAUSE).await;
+        is_told = true;
+        pause = match closed_at.elapsed() < SOON {
+            true => (2 * pause).min(LONGEST_PAUSE),
+            false => PAUSE,
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
