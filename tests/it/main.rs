@@ -18,6 +18,7 @@ mod deliveries;
 mod demo;
 mod events;
 mod explain;
+mod gathering;
 mod instances;
 mod logs;
 mod middleware;

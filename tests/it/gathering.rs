@@ -1,0 +1,191 @@
+//! Deliveries that come at the same time share a transaction on PostgreSQL. Nobody must be able to tell.
+
+use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
+use futures_util::future::join_all;
+use serde_json::json;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::{Instant, timeout};
+
+use crate::support::{
+    app::App,
+    database::Engine,
+    requests::{Call, Reply, SHOP_PHONE, told, whatsapp_text},
+};
+
+/// Those that are sent at once.
+const MANY: usize = 40;
+
+fn text(n: usize, text: &str) -> Call {
+    Call::twilio_text(&format!("SM{n:032x}"), text)
+}
+
+fn orders(from: usize) -> Vec<Call> {
+    let order = |n| text(from + n, "2 pizza and 1 cola");
+    (0..MANY).map(order).collect()
+}
+
+async fn send_all(app: &App, calls: &[Call]) -> Vec<Reply> {
+    join_all(calls.iter().map(|call| app.send(call))).await
+}
+
+/// How many transactions of deliveries there were, and of how many.
+async fn batches(app: &App) -> (f64, f64) {
+    let metrics = app.get("/metrics").await.body;
+    let of = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim().parse().expect("a number")
+    };
+    (
+        of("hookonce_writer_batch_size_count"),
+        of("hookonce_writer_batch_size_sum"),
+    )
+}
+
+#[actix_web::test]
+async fn deliveries_that_come_at_once_share_transactions() {
+    let app = App::new(Engine::Postgres).await;
+    // The catalogue is read with the first.
+    app.send(&text(1_000, "1 cola")).await;
+    let before = batches(&app).await;
+    for reply in send_all(&app, &orders(0)).await {
+        assert_eq!(told(&reply), (200, Some("false")));
+    }
+    let after = batches(&app).await;
+    let (transactions, deliveries) = (after.0 - before.0, after.1 - before.1);
+    assert!(deliveries >= MANY as f64, "{deliveries} deliveries");
+    assert!(
+        transactions < deliveries / 2.0,
+        "{transactions} of {deliveries}"
+    );
+    assert_eq!(app.orders(), MANY as i64 + 1);
+    assert_eq!(app.ledger_entries(), app.orders());
+}
+
+/// All that may come, and some of it twice.
+fn all_sorts() -> Vec<Call> {
+    let mut calls = Vec::new();
+    for n in 0..6 {
+        let order = text(n, "2 pizza and 1 cola");
+        calls.push(order.clone());
+        calls.push(order);
+        calls.push(text(100 + n, "hello, are you open?"));
+        calls.push(text(200 + n, "3 unicorns"));
+        calls.push(text(300 + n, "1 cola").key(&format!("of-the-header-{n}")));
+        // The same message under another key.
+        calls.push(text(n, "2 pizza and 1 cola").key(&format!("another-{n}")));
+        // The same key for another message.
+        calls.push(text(400 + n, "1 pizza").key("one-for-all"));
+        let sid = format!("SM{:032x}", 500 + n % 2);
+        calls.push(Call::twilio_at(
+            "/webhooks/twilio/status",
+            &[
+                ("MessageSid", &sid),
+                ("MessageStatus", ["sent", "delivered", "read"][n / 2]),
+                ("From", &format!("whatsapp:{SHOP_PHONE}")),
+            ],
+        ));
+        let one = whatsapp_text(&format!("wamid.{n}"), "1 cola");
+        let next = whatsapp_text(&format!("wamid.{}", n + 1), "1 cola");
+        calls.push(Call::whatsapp_messages(json!([one])));
+        calls.push(Call::whatsapp_messages(json!([one, next])));
+    }
+    calls
+}
+
+/// What is left of it, without what is random or depends on who came first.
+fn left(app: &App) -> BTreeSet<String> {
+    let rows = |sql: &str| app.database.texts(sql).into_iter().flatten();
+    let events = rows(
+        "SELECT concat_ws(' ', e.provider, e.event_id, e.outcome, e.retailer_id IS NULL, o.total_minor) AS t
+         FROM webhook_event e LEFT JOIN orders o ON o.id = e.order_id WHERE e.event_id NOT LIKE '%19_'",
+    );
+    let orders = rows(
+        "SELECT concat_ws(' ', 'order', o.source, o.message_id, o.total_minor, o.customer_phone, l.amount_minor,
+             (SELECT string_agg(concat(i.quantity, 'x', i.sku), ',' ORDER BY i.position) FROM order_items i
+              WHERE i.order_id = o.id)) AS t
+         FROM orders o JOIN ledger_entries l ON l.order_id = o.id WHERE o.message_id NOT LIKE '%19_'",
+    );
+    let records = rows(
+        "SELECT concat_ws(' ', 'record', scope, idempotency_key, status, response_status, response_content_type,
+             length(response_body::text) > 0, events IS NULL, method, path) AS t FROM webhook_idempotency",
+    );
+    let statuses =
+        rows("SELECT concat_ws(' ', 'status', message_id, status, rank) AS t FROM message_status");
+    events
+        .chain(orders)
+        .chain(records)
+        .chain(statuses)
+        .collect()
+}
+
+#[actix_web::test]
+async fn what_comes_of_deliveries_is_the_same_together_and_alone() {
+    let together = App::new(Engine::Postgres).await;
+    let alone = App::with(Engine::Postgres, |config| config.write_batch = 1).await;
+    let calls = all_sorts();
+    for round in 0..2 {
+        for app in [&together, &alone] {
+            let replies = send_all(app, &calls).await;
+            for (call, reply) in calls.iter().zip(replies) {
+                let refused = reply.status == 409;
+                assert!(reply.status < 300 || refused, "{call:?}: {reply:?}");
+            }
+        }
+        let expected = left(&alone);
+        assert!(expected.len() > 60, "{expected:#?}");
+        assert_eq!(left(&together), expected, "round {round}");
+    }
+    assert_eq!(together.orders(), alone.orders());
+}
+
+#[actix_web::test]
+async fn one_that_fails_costs_the_others_nothing() {
+    let app = App::new(Engine::Postgres).await;
+    app.database.trigger(
+        "INSERT ON orders",
+        "IF NEW.message_id LIKE '%00007' THEN RAISE EXCEPTION 'not this one'; END IF",
+    );
+    for (n, reply) in send_all(&app, &orders(0)).await.into_iter().enumerate() {
+        let expected = if n == 7 { 500 } else { 200 };
+        assert_eq!(reply.status, expected, "{n}: {reply:?}");
+    }
+    assert_eq!(app.orders(), MANY as i64 - 1);
+    assert_eq!(app.events(), MANY as i64 - 1);
+    app.database.mend("orders");
+    assert_eq!(told(&app.send(&orders(0)[7]).await), (200, Some("false")));
+}
+
+#[actix_web::test]
+async fn one_that_waits_for_somebody_keeps_no_other_waiting() {
+    let app = App::new(Engine::Postgres).await;
+    app.send(&text(1_000, "1 cola")).await;
+    let mut somebody = PgConnection::establish(&app.database.url).expect("the database");
+    let stuck = text(7, "2 pizza and 1 cola");
+    somebody
+        .batch_execute(&format!(
+            "BEGIN; INSERT INTO webhook_event (provider, event_id, kind, digest, delivery_fingerprint, outcome, payload,
+                 created_at) VALUES ('twilio', 'SM{:032x}', 'text', '', '', 'ignored', '{{}}', now())",
+            7
+        ))
+        .expect("an event that nobody else can claim");
+    let waiting = app.send(&stuck);
+    let others = async {
+        let begun = Instant::now();
+        for from in [100, 200, 300] {
+            for reply in send_all(&app, &orders(from)).await {
+                assert_eq!(told(&reply), (200, Some("false")));
+            }
+        }
+        let took = begun.elapsed();
+        somebody.batch_execute("ROLLBACK").expect("the end of it");
+        took
+    };
+    let both = async { tokio::join!(waiting, others) };
+    let (stuck, took) = timeout(Duration::from_secs(30), both)
+        .await
+        .expect("in time");
+    assert_eq!(told(&stuck), (200, Some("false")));
+    // REQUEST_TIMEOUT is 10 s, and each of the three would have waited for it.
+    assert!(took < Duration::from_secs(8), "the others took {took:?}");
+    assert_eq!(app.orders(), 3 * MANY as i64 + 2);
+}
