@@ -90,7 +90,7 @@ impl Database {
 
     fn admin(&self, sql: &str) {
         let conn = PgConnection::establish(&format!("{}/postgres", self.server));
-        conn.and_then(|mut conn| Ok(conn.batch_execute(sql)))
+        conn.map(|mut conn| conn.batch_execute(sql))
             .expect("PostgreSQL")
             .expect("a statement of an administrator");
     }

@@ -28,13 +28,8 @@ use crate::{
     },
 };
 
-/// What became of a delivery.
-pub(super) enum Fate {
-    /// It is settled.
-    Settled(Result<Done, IntakeError>),
-    /// It is not plain, and nothing was done.
-    Left,
-}
+/// What became of a delivery. None: it is not plain, and nothing was done.
+pub(super) type Fate = Option<Result<Done, IntakeError>>;
 
 /// The one event of a delivery that may be plain.
 pub(super) fn only_event(transaction: &Transaction) -> Option<&Event> {
@@ -69,7 +64,7 @@ pub(super) fn run(
     conn: &mut BulkConn<'_>,
     transactions: &[Transaction],
 ) -> Result<Vec<Fate>, StoreError> {
-    let mut fates: Vec<Fate> = transactions.iter().map(|_| Fate::Left).collect();
+    let mut fates: Vec<Fate> = transactions.iter().map(|_| None).collect();
     let new = look_up(conn, transactions, &mut fates)?;
     let candidates = candidates(conn, transactions, new)?;
     let claimed = claim(conn, &candidates)?;
@@ -79,7 +74,7 @@ pub(super) fn run(
     } in claimed
     {
         let answer = candidate.settled.answer.clone();
-        fates[candidate.at] = Fate::Settled(Ok(Done::Answered { answer, kept }));
+        fates[candidate.at] = Some(Ok(Done::Answered { answer, kept }));
     }
     Ok(fates)
 }
@@ -102,9 +97,7 @@ fn look_up(
             .as_ref()
             .map(|request| (&*request.scope, request.key.as_str()));
         if let Some(record) = name.and_then(|name| known.get(&name)) {
-            if let Some(outcome) = replay(transaction, record)? {
-                fates[at] = Fate::Settled(outcome);
-            }
+            fates[at] = replay(transaction, record)?;
         } else if name.is_none_or(|name| seen.insert(name))
             && seen.insert((transaction.provider().as_str(), &event.id))
         {
@@ -115,10 +108,7 @@ fn look_up(
 }
 
 /// What the record of its key says to a delivery. None: nothing that settles it.
-fn replay(
-    transaction: &Transaction,
-    record: &Record,
-) -> Result<Option<Result<Done, IntakeError>>, StoreError> {
+fn replay(transaction: &Transaction, record: &Record) -> Result<Fate, StoreError> {
     let Some(request) = &transaction.request else {
         return Ok(None);
     };

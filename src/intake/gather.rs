@@ -10,8 +10,7 @@ use tokio::{
 };
 
 use super::{
-    IntakeError,
-    bulk::{self, Fate},
+    IntakeError, bulk,
     transaction::{Done, Transaction},
     with_causes,
 };
@@ -134,8 +133,8 @@ impl Gatherer {
                 let each = transactions.iter().zip(answers).zip(fates);
                 for ((transaction, answer), fate) in each {
                     match fate {
-                        Fate::Settled(outcome) => drop(answer.send(outcome)),
-                        Fate::Left => self.act_alone(transaction.clone(), answer),
+                        Some(outcome) => drop(answer.send(outcome)),
+                        None => self.act_alone(transaction.clone(), answer),
                     }
                 }
             }

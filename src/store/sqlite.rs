@@ -23,7 +23,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::{
     checkpoints::{LIMIT, Log},
-    writer::{Job, Message, Pending, Writer},
+    job::{Job, Message, Pending},
+    writer::Writer,
 };
 use super::{
     Conn, Demand, StoreError, StoreOptions, blocking,
@@ -34,6 +35,7 @@ use super::{
 };
 
 mod checkpoints;
+mod job;
 mod writer;
 
 /// How many jobs may wait for the writer; more wait in their own requests.

@@ -19,9 +19,9 @@ struct Entry {
 
 impl Memory {
     pub fn new(bytes: u64) -> Self {
-        let cache = sync::Cache::builder()
+        let cache = sync::Cache::<Box<str>, Entry>::builder()
             .max_capacity(bytes)
-            .weigher(|name: &Box<str>, entry: &Entry| weight(name, entry))
+            .weigher(|name, entry| weight(name, entry))
             // A retry comes soon after its first time, and seldom long after: what is new is worth more than what was
             // asked for often.
             .eviction_policy(EvictionPolicy::lru())

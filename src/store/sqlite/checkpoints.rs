@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-use super::{StoreOptions, busy_timeout, spawn, writer::Message};
+use super::{StoreOptions, busy_timeout, job::Message, spawn};
 use crate::store::StoreError;
 
 /// The pages at which SQLite has the writer move the whole log, however long that takes: 128 MiB.

@@ -10,92 +10,18 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::{
-    mpsc::{self, error::TryRecvError},
-    oneshot,
-};
+use tokio::sync::mpsc::{self, error::TryRecvError};
 
-use super::checkpoints::Log;
-use crate::store::{Conn, Demand, StoreError, cached::Fixed, describe, guarded};
+use super::{
+    checkpoints::Log,
+    job::{Job, Message},
+};
+use crate::store::{Demand, StoreError, cached::Fixed, describe};
 
 /// How long work in the background waits for its turn where requests never cease.
 const TURN: Duration = Duration::from_millis(100);
 /// For how long after somebody else wrote it is taken that they will again.
 const BUSY: Duration = Duration::from_millis(250);
-
-/// What the writer is told.
-pub(super) enum Message {
-    /// To do this.
-    Job(Box<dyn Job>),
-    /// To do this when no request waits.
-    Background(Box<dyn Job>),
-    /// That there is room in the log, perhaps.
-    LogMoved,
-    /// To do what it was told before, and end.
-    Stop,
-}
-
-/// A write that waits for the writer, whatever it gives back.
-pub(super) trait Job: Send {
-    /// Whether nobody waits for it any more.
-    fn is_abandoned(&self) -> bool;
-    /// Does the work in a savepoint. An error says that the transaction around it is lost.
-    fn run(&mut self, conn: &mut SqliteConnection, demand: Demand) -> Result<(), StoreError>;
-    /// Tells whoever asked, now that it is known whether the transaction was committed.
-    fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
-}
-
-pub(super) struct Pending<T, E, F> {
-    work: Option<F>,
-    outcome: Option<Result<T, E>>,
-    reply: oneshot::Sender<Result<T, E>>,
-}
-
-impl<T, E, F> Pending<T, E, F> {
-    pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
-        Self {
-            work: Some(work),
-            outcome: None,
-            reply,
-        }
-    }
-}
-
-impl<T, E, F> Job for Pending<T, E, F>
-where
-    F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send,
-    T: Send,
-    E: From<StoreError> + Send,
-{
-    fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
-    }
-
-    fn run(&mut self, conn: &mut SqliteConnection, demand: Demand) -> Result<(), StoreError> {
-        let Some(work) = self.work.take() else {
-            return Ok(());
-        };
-        Fixed("SAVEPOINT job").execute(conn)?;
-        let outcome = guarded(|conn| work(conn, demand), &mut Conn::Sqlite(conn));
-        if outcome.is_err() {
-            Fixed("ROLLBACK TO job").execute(conn)?;
-        }
-        Fixed("RELEASE job").execute(conn)?;
-        self.outcome = Some(outcome);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
-        let answer = match (self.outcome, committed) {
-            (Some(Err(error)), _) => Err(error),
-            (Some(Ok(value)), Ok(())) => Ok(value),
-            (_, Err(error)) => Err(StoreError::Commit(describe(error)).into()),
-            (None, Ok(())) => Err(StoreError::Closed.into()),
-        };
-        // An error says that nobody waits any more.
-        let _ = self.reply.send(answer);
-    }
-}
 
 pub(super) struct Writer {
     conn: SqliteConnection,
