@@ -163,15 +163,14 @@ fn candidates<'a>(
     new: Vec<usize>,
 ) -> Result<Vec<Candidate<'a>>, StoreError> {
     let events = new.iter().filter_map(|&at| only_event(&transactions[at]));
-    let retailers = retailers(conn, events)?;
+    let retailers = Retailers::of(conn, events)?;
     let mut candidates = Vec::with_capacity(new.len());
     for at in new {
         let transaction = &transactions[at];
         let Some(event) = only_event(transaction) else {
             continue;
         };
-        let retailer = plan::recipient(event).and_then(|address| retailers.get(address));
-        let plan = transaction.plan(&mut conn.conn(), 0, event, retailer)?;
+        let plan = transaction.plan(&mut conn.conn(), 0, event, retailers.find(event))?;
         let told = Told::planned(event, plan.clone(), false);
         // Its own transaction will tell what is wrong.
         if let Ok(settled) = transaction.settle(vec![told.clone()]) {
@@ -193,33 +192,56 @@ fn candidates<'a>(
     Ok(candidates)
 }
 
-/// The retailers that the events are written to, by the number or the id that they are written to.
-fn retailers<'a>(
-    conn: &mut BulkConn<'_>,
-    events: impl Iterator<Item = &'a Event>,
-) -> Result<HashMap<String, Retailer>, StoreError> {
-    let (mut phones, mut ids) = (HashSet::new(), HashSet::new());
-    for event in events {
-        match &event.content {
-            Content::Text { to, .. } | Content::Cart { to, .. } => match to {
+/// The retailers that events are written to.
+struct Retailers {
+    by_phone: HashMap<String, Retailer>,
+    by_phone_number_id: HashMap<String, Retailer>,
+}
+
+impl Retailers {
+    fn of<'a>(
+        conn: &mut BulkConn<'_>,
+        events: impl Iterator<Item = &'a Event>,
+    ) -> Result<Self, StoreError> {
+        let (mut phones, mut ids) = (HashSet::new(), HashSet::new());
+        for address in events.filter_map(address) {
+            match address {
                 Address::Phone(phone) => phones.insert(phone.as_str()),
                 Address::PhoneNumberId(id) => ids.insert(id.as_str()),
-            },
-            Content::Status(_) | Content::Other => false,
+            };
+        }
+        let by_phone = match phones.is_empty() {
+            true => Vec::new(),
+            false => conn.retailers_by_phone(&Vec::from_iter(phones))?,
         };
+        let by_id = match ids.is_empty() {
+            true => Vec::new(),
+            false => conn.retailers_by_id(&Vec::from_iter(ids))?,
+        };
+        let with_id = |retailer: Retailer| Some((retailer.phone_number_id.clone()?, retailer));
+        Ok(Self {
+            by_phone: by_phone
+                .into_iter()
+                .map(|retailer| (retailer.phone.clone(), retailer))
+                .collect(),
+            by_phone_number_id: by_id.into_iter().filter_map(with_id).collect(),
+        })
     }
-    let mut found = HashMap::new();
-    if !phones.is_empty() {
-        let phones: Vec<_> = phones.into_iter().collect();
-        let retailers = conn.retailers_by_phone(&phones)?;
-        found.extend(retailers.into_iter().map(|r| (r.phone.clone(), r)));
+
+    fn find(&self, event: &Event) -> Option<&Retailer> {
+        match address(event)? {
+            Address::Phone(phone) => self.by_phone.get(phone),
+            Address::PhoneNumberId(id) => self.by_phone_number_id.get(id),
+        }
     }
-    if !ids.is_empty() {
-        let ids: Vec<_> = ids.into_iter().collect();
-        let retailers = conn.retailers_by_id(&ids)?.into_iter();
-        found.extend(retailers.filter_map(|r| Some((r.phone_number_id.clone()?, r))));
+}
+
+/// Where a customer wrote to.
+fn address(event: &Event) -> Option<&Address> {
+    match &event.content {
+        Content::Text { to, .. } | Content::Cart { to, .. } => Some(to),
+        Content::Status(_) | Content::Other => None,
     }
-    Ok(found)
 }
 
 /// Leaves messages that made an order before their events were forgotten, though today they would make none.

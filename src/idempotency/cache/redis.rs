@@ -68,8 +68,15 @@ impl FromStr for RedisUrl {
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.expose().into_connection_info() {
-            Ok(info) => write!(f, "redis://{}/{}", info.addr(), info.redis_settings().db()),
+        let text = self.0.expose();
+        let (scheme, _) = text.split_once("://").unwrap_or_default();
+        match text.into_connection_info() {
+            Ok(info) => write!(
+                f,
+                "{scheme}://{}/{}",
+                info.addr(),
+                info.redis_settings().db()
+            ),
             Err(_) => f.write_str("redis://…"),
         }
     }
@@ -332,8 +339,8 @@ mod tests {
         let url: RedisUrl = "rediss://shop:hunter2@cache.example:6380/3"
             .parse()
             .unwrap();
-        assert_eq!(url.to_string(), "redis://cache.example:6380/3");
-        assert_eq!(format!("{url:?}"), "redis://cache.example:6380/3");
+        assert_eq!(url.to_string(), "rediss://cache.example:6380/3");
+        assert_eq!(format!("{url:?}"), "rediss://cache.example:6380/3");
     }
 
     #[test]

@@ -41,8 +41,9 @@ pub fn config() -> Config {
         whatsapp_verify_token: Some(Secret::new(VERIFY_TOKEN)),
         // All tests send from one address.
         rate_limit: false,
-        // Tests that clean up do it themselves.
+        // Tests that clean up do it themselves, whatever the hour.
         cleanup_on_start: false,
+        cleanup_schedule: "0 0 1 1 *".parse().expect("a schedule"),
         ..Config::default()
     }
 }
