@@ -596,7 +596,7 @@ async fn the_clean_up_takes_a_snapshot_and_adds_up_all_that_it_deletes(engine: E
         assert_eq!(number(&cleanup["last_deleted"]), round);
         assert_eq!(number(&cleanup["deleted_total"]), deleted);
         assert_eq!(cleanup["last_error"], Value::Null);
-        assert_eq!(cleanup["schedule"], "0 * * * *");
+        assert_eq!(cleanup["schedule"], "0 0 1 1 *");
         assert!(
             cleanup["last_run_at"].as_str() < cleanup["next_run_at"].as_str(),
             "{cleanup}"
