@@ -29,6 +29,7 @@
 
 pub mod access;
 pub mod app;
+mod causes;
 pub mod command;
 pub mod commerce;
 pub mod config;

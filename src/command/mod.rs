@@ -19,6 +19,7 @@ use std::{error::Error, fmt, process::ExitCode};
 
 use crate::{
     app::StartError,
+    causes::with_causes,
     commerce::error::CommerceError,
     config::{Config, ConfigError},
     logging::{self, LogFormat},
@@ -94,13 +95,7 @@ impl fmt::Display for CommandError {
     /// The error with what caused it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Usage(error) | Self::Failed(error)) = self;
-        write!(f, "{error}")?;
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        f.write_str(&with_causes(&**error))
     }
 }
 

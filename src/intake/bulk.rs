@@ -56,14 +56,26 @@ struct Claimed<'a> {
     kept: Option<Answered>,
 }
 
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Setback {
+    /// A number is taken, or a message has made an order that its event does not know of: which, each transaction of its
+    /// own finds out.
+    #[error("an order was there before")]
+    Ordered,
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Acts on what is plain of the deliveries. Gives the fate of each.
 ///
 /// # Errors
-/// Where the database did not do it, or something was not as it can be: then nothing of it is kept.
+/// Where nothing of it is kept: see [`Setback`].
 pub(super) fn run(
     conn: &mut BulkConn<'_>,
     transactions: &[Transaction],
-) -> Result<Vec<Fate>, StoreError> {
+) -> Result<Vec<Fate>, Setback> {
     let mut fates: Vec<Fate> = transactions.iter().map(|_| None).collect();
     let new = look_up(conn, transactions, &mut fates)?;
     let candidates = candidates(conn, transactions, new)?;
@@ -79,12 +91,13 @@ pub(super) fn run(
     Ok(fates)
 }
 
-/// Settles those whose key is known. Gives the places of the others that may be plain, no two with one key or event.
-fn look_up(
+/// Settles those whose key is known. Gives the others that may be plain, each with its place and its event, no two with
+/// one key or event.
+fn look_up<'a>(
     conn: &mut BulkConn<'_>,
-    transactions: &[Transaction],
+    transactions: &'a [Transaction],
     fates: &mut [Fate],
-) -> Result<Vec<usize>, StoreError> {
+) -> Result<Vec<(usize, &'a Event)>, StoreError> {
     let known = known_records(conn, transactions)?;
     let mut seen = HashSet::new();
     let mut new = Vec::new();
@@ -101,7 +114,7 @@ fn look_up(
         } else if name.is_none_or(|name| seen.insert(name))
             && seen.insert((transaction.provider().as_str(), &event.id))
         {
-            new.push(at);
+            new.push((at, event));
         }
     }
     Ok(new)
@@ -160,16 +173,12 @@ fn known_records<'a>(
 fn candidates<'a>(
     conn: &mut BulkConn<'_>,
     transactions: &'a [Transaction],
-    new: Vec<usize>,
+    new: Vec<(usize, &'a Event)>,
 ) -> Result<Vec<Candidate<'a>>, StoreError> {
-    let events = new.iter().filter_map(|&at| only_event(&transactions[at]));
-    let retailers = Retailers::of(conn, events)?;
+    let retailers = Retailers::of(conn, new.iter().map(|(_, event)| *event))?;
     let mut candidates = Vec::with_capacity(new.len());
-    for at in new {
+    for (at, event) in new {
         let transaction = &transactions[at];
-        let Some(event) = only_event(transaction) else {
-            continue;
-        };
         let plan = transaction.plan(&mut conn.conn(), 0, event, retailers.find(event))?;
         let told = Told::planned(event, plan.clone(), false);
         // Its own transaction will tell what is wrong.
@@ -204,7 +213,7 @@ impl Retailers {
         events: impl Iterator<Item = &'a Event>,
     ) -> Result<Self, StoreError> {
         let (mut phones, mut ids) = (HashSet::new(), HashSet::new());
-        for address in events.filter_map(address) {
+        for address in events.filter_map(plan::address) {
             match address {
                 Address::Phone(phone) => phones.insert(phone.as_str()),
                 Address::PhoneNumberId(id) => ids.insert(id.as_str()),
@@ -229,18 +238,10 @@ impl Retailers {
     }
 
     fn find(&self, event: &Event) -> Option<&Retailer> {
-        match address(event)? {
+        match plan::address(event)? {
             Address::Phone(phone) => self.by_phone.get(phone),
             Address::PhoneNumberId(id) => self.by_phone_number_id.get(id),
         }
-    }
-}
-
-/// Where a customer wrote to.
-fn address(event: &Event) -> Option<&Address> {
-    match &event.content {
-        Content::Text { to, .. } | Content::Cart { to, .. } => Some(to),
-        Content::Status(_) | Content::Other => None,
     }
 }
 
@@ -336,15 +337,14 @@ fn claim_keys<'a>(
 }
 
 /// Does what was planned.
-fn carry_out(conn: &mut BulkConn<'_>, claimed: &[Claimed<'_>]) -> Result<(), StoreError> {
+fn carry_out(conn: &mut BulkConn<'_>, claimed: &[Claimed<'_>]) -> Result<(), Setback> {
     let placed: Vec<_> = claimed
         .iter()
         .filter_map(|claimed| claimed.candidate.plan.order.as_ref())
         .collect();
     let orders: Vec<_> = placed.iter().map(|placed| &placed.order).collect();
     if conn.insert_orders(&orders)? < orders.len() {
-        // A number is taken, or a message has made an order before: each transaction of its own finds out.
-        return Err(StoreError::Unreadable("an order was there before".into()));
+        return Err(Setback::Ordered);
     }
     let items: Vec<_> = placed.iter().flat_map(|placed| &placed.items).collect();
     conn.insert_items(&items)?;

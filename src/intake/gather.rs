@@ -10,16 +10,21 @@ use tokio::{
 };
 
 use super::{
-    IntakeError, bulk,
+    IntakeError,
+    bulk::{self, Setback},
     transaction::{Done, Transaction},
-    with_causes,
 };
-use crate::store::{Store, StoreError, bulk::Bulk};
+use crate::{
+    causes::with_causes,
+    store::{Store, StoreError, bulk::Bulk},
+};
 
 /// How many transactions are under way at once: while one waits for the disk, the next is gathered and the other runs.
 const WORKERS: usize = 2;
-/// How many of those that are left are acted on at once: they may have to wait for what others hold, and the rest must not.
+/// How many that are not plain are acted on at once, each in a transaction of its own.
 const ALONE: usize = 4;
+/// How many of them may wait for what others hold for longer than a moment: the rest must not wait behind them.
+const BLOCKED: usize = 2;
 
 /// Gathers deliveries. Whoever brings one while others are being acted on waits for the next transaction.
 pub(super) struct Gatherer {
@@ -28,7 +33,8 @@ pub(super) struct Gatherer {
     /// The most deliveries in a transaction.
     limit: usize,
     queue: Mutex<Queue>,
-    alone: Arc<Semaphore>,
+    alone: Semaphore,
+    blocked: Semaphore,
     runtime: Handle,
 }
 
@@ -55,7 +61,8 @@ impl Gatherer {
             store: store.clone(),
             limit,
             queue: Mutex::default(),
-            alone: Arc::new(Semaphore::new(ALONE)),
+            alone: Semaphore::new(ALONE),
+            blocked: Semaphore::new(BLOCKED),
             runtime: Handle::try_current().ok()?,
         }))
     }
@@ -65,14 +72,18 @@ impl Gatherer {
         self.queue().waiting.len()
     }
 
-    /// Acts on a delivery, with others if there are any.
+    /// Acts on a delivery, with others if it may be plain and there are any.
     pub async fn run(self: &Arc<Self>, transaction: Transaction) -> Result<Done, IntakeError> {
         let (answer, answered) = oneshot::channel();
-        self.queue().waiting.push_back(Job {
-            transaction,
-            answer,
-        });
-        self.call_worker();
+        if bulk::only_event(&transaction).is_some() {
+            self.queue().waiting.push_back(Job {
+                transaction,
+                answer,
+            });
+            self.call_worker();
+        } else {
+            self.act_alone(transaction, answer);
+        }
         answered
             .await
             .unwrap_or_else(|_died| Err(StoreError::Closed.into()))
@@ -139,7 +150,7 @@ impl Gatherer {
                 }
             }
             // Each would have to find out for itself, one after another.
-            Err(error) if error.is_unavailable() && !error.is_blocked() => {
+            Err(Setback::Store(error)) if error.is_unavailable() && !error.is_blocked() => {
                 for answer in answers {
                     let _ = answer.send(Err(error.for_another().into()));
                 }
@@ -157,25 +168,37 @@ impl Gatherer {
         }
     }
 
-    /// Acts on a delivery in a transaction of its own, without keeping the others waiting.
+    /// Acts on a delivery in a transaction of its own, for as long as somebody waits for it. What has begun is finished
+    /// all the same.
     fn act_alone(
-        &self,
+        self: &Arc<Self>,
         transaction: Transaction,
-        answer: oneshot::Sender<Result<Done, IntakeError>>,
+        mut answer: oneshot::Sender<Result<Done, IntakeError>>,
     ) {
-        let (store, alone) = (self.store.clone(), self.alone.clone());
+        let this = self.clone();
         self.runtime.spawn(async move {
-            let acting = async {
-                let _permit = alone.acquire().await;
-                store.write(move |conn| transaction.run(conn)).await
+            let outcome = tokio::select! {
+                () = answer.closed() => return,
+                outcome = this.alone(transaction) => outcome,
             };
-            let mut answer = answer;
-            tokio::select! {
-                // Nobody waits any more. What has begun is finished all the same.
-                () = answer.closed() => {}
-                outcome = acting => drop(answer.send(outcome)),
-            }
+            // An error says that nobody waits any more.
+            let _ = answer.send(outcome);
         });
+    }
+
+    async fn alone(&self, transaction: Transaction) -> Result<Done, IntakeError> {
+        let again = transaction.clone();
+        let permit = self.alone.acquire().await;
+        let acting = self
+            .bulk
+            .write(1, move |conn| transaction.run(&mut conn.conn()));
+        match acting.await {
+            Err(IntakeError::Store(error)) if error.is_blocked() => {}
+            settled => return settled,
+        }
+        drop(permit);
+        let _permit = self.blocked.acquire().await;
+        self.store.write(move |conn| again.run(conn)).await
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -17,6 +17,7 @@ use self::{
     transaction::{Done, Transaction},
 };
 use crate::{
+    causes::with_causes,
     commerce::shop::Shops,
     idempotency::{
         self, Answered, Cache, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
@@ -278,10 +279,8 @@ impl Intake {
             }
         };
         let done = match &self.gatherer {
-            Some(gatherer) if bulk::only_event(&transaction).is_some() => {
-                gatherer.run(transaction).await?
-            }
-            _ => self.store.write(move |conn| transaction.run(conn)).await?,
+            Some(gatherer) => gatherer.run(transaction).await?,
+            None => self.store.write(move |conn| transaction.run(conn)).await?,
         };
         match done {
             Done::Answered { answer, kept } => {
@@ -407,13 +406,4 @@ fn scope(provider: Provider) -> &'static str {
         Provider::Twilio => "webhook:twilio",
         Provider::WhatsApp => "webhook:whatsapp",
     }
-}
-
-/// An error and what caused it, in one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

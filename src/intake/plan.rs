@@ -52,13 +52,18 @@ pub(super) fn foresee(delivery: &Delivery, shops: &Shops, now: Timestamp) -> Vec
     delivery.events.iter().map(foresee).collect()
 }
 
+/// Where a customer wrote to.
+pub(super) fn address(event: &Event) -> Option<&Address> {
+    match &event.content {
+        Content::Text { to, .. } | Content::Cart { to, .. } => Some(to),
+        Content::Status(_) | Content::Other => None,
+    }
+}
+
 /// The number or the id that a customer wrote to.
 pub(super) fn recipient(event: &Event) -> Option<&str> {
-    match &event.content {
-        Content::Text { to, .. } | Content::Cart { to, .. } => match to {
-            Address::Phone(text) | Address::PhoneNumberId(text) => Some(text),
-        },
-        Content::Status(_) | Content::Other => None,
+    match address(event)? {
+        Address::Phone(text) | Address::PhoneNumberId(text) => Some(text),
     }
 }
 

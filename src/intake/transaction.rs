@@ -9,9 +9,9 @@ use std::{
 use super::{
     Answer, EventReport, Inbound, IntakeError, Reply,
     plan::{self, Foreseen, Plan},
-    with_causes,
 };
 use crate::{
+    causes::with_causes,
     commerce::{
         ordering::{self, Placement},
         reply,
@@ -68,7 +68,7 @@ pub(super) enum Done {
 /// What became of an event, with all that an answer may need.
 #[derive(Clone)]
 pub(super) struct Told {
-    pub report: EventReport,
+    report: EventReport,
     reply: Option<String>,
     retailer_id: Option<Uuid>,
 }
@@ -463,11 +463,9 @@ fn tell_repeats(told: &mut [(usize, Told)]) {
 
 /// The retailer that an event was written to.
 fn find_retailer(conn: &mut Conn<'_>, event: &Event) -> Result<Option<Retailer>, StoreError> {
-    match &event.content {
-        Content::Text { to, .. } | Content::Cart { to, .. } => match to {
-            Address::Phone(phone) => retailers::by_phone(conn, phone),
-            Address::PhoneNumberId(id) => retailers::by_phone_number_id(conn, id),
-        },
-        Content::Status(_) | Content::Other => Ok(None),
+    match plan::address(event) {
+        Some(Address::Phone(phone)) => retailers::by_phone(conn, phone),
+        Some(Address::PhoneNumberId(id)) => retailers::by_phone_number_id(conn, id),
+        None => Ok(None),
     }
 }

@@ -5,7 +5,7 @@
 //! transaction of each batch: a run that was taken for dead, and comes back, can do nothing more. Whoever sees the lease
 //! run out goes on where the dead left off; nothing has to be made good, for every batch is whole.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     sync::{RwLock, watch},
@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    causes::with_causes,
     idempotency::Cache,
     store::{
         Conn, Demand, Store, StoreError, alerts,
@@ -475,15 +476,4 @@ fn log_end(run: &Run, failure: Option<&Failure>) {
         Some(Failure::Stopped) => log::info!("cleanup stopped: {did}"),
         Some(failure) => log::error!("cleanup failed: {}: {did}", with_causes(failure)),
     }
-}
-
-/// An error with all that caused it.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -2,7 +2,7 @@
 //! and costs more than the rows that it writes.
 
 use diesel::{PgConnection, prelude::*};
-use std::collections::HashSet;
+use std::{collections::HashSet, error::Error};
 
 use super::{
     Conn, Store, StoreError,
@@ -44,15 +44,16 @@ impl Bulk {
     ///
     /// # Errors
     /// `work`'s own, or the store's where the database did not do it.
-    pub async fn write<T, F>(&self, count: usize, work: F) -> Result<T, StoreError>
+    pub async fn write<T, E, F>(&self, count: usize, work: F) -> Result<T, E>
     where
-        F: FnOnce(&mut BulkConn<'_>) -> Result<T, StoreError> + Clone + Send + 'static,
+        F: FnOnce(&mut BulkConn<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         let work = |conn: &mut Conn<'_>| match conn {
             Conn::Postgres(c) => work(&mut BulkConn(c)),
             // Cannot be: see `of`.
-            Conn::Sqlite(_) => Err(StoreError::Closed),
+            Conn::Sqlite(_) => Err(StoreError::Closed.into()),
         };
         self.0.write(count, BEGIN, work).await
     }

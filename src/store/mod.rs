@@ -38,6 +38,8 @@ use diesel::{
 };
 use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
 
+use crate::causes::with_causes;
+
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -108,8 +110,8 @@ impl StoreError {
     pub fn for_another(&self) -> Self {
         match self {
             Self::Closed => Self::Closed,
-            error if error.may_be_done() => Self::Commit(describe(error)),
-            error => Self::Lost(describe(error)),
+            error if error.may_be_done() => Self::Commit(with_causes(error)),
+            error => Self::Lost(with_causes(error)),
         }
     }
 
@@ -178,9 +180,6 @@ pub enum Conn<'a> {
     /// PostgreSQL's.
     Postgres(&'a mut PgConnection),
 }
-
-/// Begins a transaction of PostgreSQL's.
-const BEGIN: &str = "BEGIN";
 
 /// Whether others write too, and would have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -297,7 +296,7 @@ impl Store {
     {
         match self {
             Self::Sqlite(sqlite) => sqlite.write(work).await,
-            Self::Postgres(postgres) => postgres.write(1, BEGIN, work).await,
+            Self::Postgres(postgres) => postgres.write(1, postgres::BEGIN, work).await,
         }
     }
 
@@ -319,7 +318,9 @@ impl Store {
             // It locks rows there, and not the database.
             Self::Postgres(postgres) => {
                 postgres
-                    .write(1, BEGIN, |conn: &mut Conn<'_>| work(conn, Demand::Idle))
+                    .write(1, postgres::BEGIN, |conn: &mut Conn<'_>| {
+                        work(conn, Demand::Idle)
+                    })
                     .await
             }
         }
@@ -438,13 +439,5 @@ where
             Ok(panic) => StoreError::Panicked(panic_message(&*panic)).into(),
             Err(_cancelled) => StoreError::Closed.into(),
         }),
-    }
-}
-
-/// An error with its cause, in one line.
-fn describe(error: &StoreError) -> String {
-    match Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

@@ -167,10 +167,14 @@ fn with_defaults(url: &str) -> String {
         ("tcp_user_timeout", "4000"),
         ("application_name", "hookonce"),
     ];
-    // A password may hold what looks like a parameter.
-    let after_password = url.rfind('@').map_or(0, |at| at + 1);
-    let (address, parameters) = match url[after_password..].find('?') {
-        Some(at) => url.split_at(after_password + at),
+    // A password may hold what looks like a parameter. As libpq has it, it ends at the first @ before any slash.
+    let begin = url.find("://").map_or(0, |at| at + "://".len());
+    let password_end = url[begin..]
+        .find(['@', '/'])
+        .filter(|&at| url[begin + at..].starts_with('@'));
+    let begin = begin + password_end.unwrap_or(0);
+    let (address, parameters) = match url[begin..].find('?') {
+        Some(at) => url.split_at(begin + at),
         None => (url, ""),
     };
     let mut all: Vec<String> = parameters
@@ -204,6 +208,9 @@ impl HandleError<diesel::r2d2::Error> for Failures {
         }
     }
 }
+
+/// Begins a transaction.
+pub(super) const BEGIN: &str = "BEGIN";
 
 /// How often a transaction is tried that collides with others.
 const ATTEMPTS: u32 = 5;
@@ -308,6 +315,11 @@ mod tests {
         assert!(url.contains("&keepalives_idle=2&"), "{url}");
         assert!(with_defaults("postgres://a").starts_with("postgres://a?connect_timeout=2&"));
         assert!(with_defaults("postgres://a/b?").starts_with("postgres://a/b?connect_timeout=2&"));
+        let user = with_defaults("postgres://h/b?user=shop@h&sslmode=require");
+        assert!(
+            user.starts_with("postgres://h/b?user=shop@h&sslmode=require&connect_timeout=2&"),
+            "{user}"
+        );
         let password = with_defaults("postgres://u:w?keepalives_idle=9&@a/b");
         assert!(password.starts_with(
             "postgres://u:w?keepalives_idle=9&@a/b?connect_timeout=2&keepalives_idle=2&"

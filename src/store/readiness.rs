@@ -12,6 +12,7 @@ use std::{
 use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
 
 use super::{Conn, Store, StoreError, migrations, totals};
+use crate::causes::with_causes;
 
 /// How long the schema is taken for what it was when it was last looked at.
 const SCHEMA_MEMORY: Duration = Duration::from_secs(5);
@@ -191,11 +192,9 @@ impl Finding {
     }
 
     fn caused(reason: &'static str, error: &dyn std::error::Error) -> Self {
-        let causes = std::iter::successors(Some(error), |error| error.source());
-        let causes: Vec<_> = causes.map(ToString::to_string).collect();
         Self::Flaw(Flaw {
             reason,
-            cause: Some(causes.join(": ")),
+            cause: Some(with_causes(error)),
         })
     }
 }

@@ -316,7 +316,7 @@ async fn without_redis_requests_go_on_and_it_is_used_again_when_it_is_back(engin
     }
     until_ready(&server.url, "degraded", "failed").await;
     redis.start_again().await;
-    // It has forgotten its password, and minds whoever gives one no more than it has to.
+    // What a command has set is gone with the process.
     redis.command(&["CONFIG", "SET", "requirepass", "hunter2"]);
     until_ready(&server.url, "ok", "ok").await;
     until("Redis answers", async || {

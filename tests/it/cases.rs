@@ -977,7 +977,7 @@ async fn case_zombie(engine: Engine) {
         statuses(&database) == ["in_progress"]
     })
     .await;
-    first.signal("STOP");
+    first.freeze().await;
     let done = take_over(&second, &charge("K")).await;
     let before = snapshot(&database);
     first.signal("CONT");
@@ -1030,7 +1030,7 @@ async fn case_zombie_side_effect(engine: Engine) {
     let lock = database.lock();
     let late = send(client.clone());
     waits_for_the_lock(&database, engine).await;
-    first.signal("STOP");
+    first.freeze().await;
     lock.release();
     let done = send(client.at(&second.url));
     if engine == Engine::Sqlite {

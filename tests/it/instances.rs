@@ -325,15 +325,14 @@ async fn disturb_servers(
     while pause(&mut random, end).await {
         let away = Duration::from_millis(random.random_range(0..1_000));
         match random.random_range(0..6) {
-            0 => {
-                load.tally.note("restarts of PostgreSQL");
-                postgres.stop_fast().await;
-                sleep(away).await;
-                postgres.start_again().await;
-            }
-            1 => {
-                load.tally.note("crashes of PostgreSQL");
-                postgres.stop_immediate().await;
+            how @ (0 | 1) => {
+                if how == 0 {
+                    load.tally.note("restarts of PostgreSQL");
+                    postgres.stop_fast().await;
+                } else {
+                    load.tally.note("crashes of PostgreSQL");
+                    postgres.stop_immediate().await;
+                }
                 sleep(away).await;
                 postgres.start_again().await;
             }

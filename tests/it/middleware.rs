@@ -1125,7 +1125,7 @@ async fn a_process_that_was_stopped_and_wakes_changes_nothing(engine: Engine) {
         statuses(&database) == ["in_progress"]
     })
     .await;
-    first.signal("STOP");
+    first.freeze().await;
     let done = take_over(&second, &charge("K")).await;
     let before = snapshot(&database);
     first.signal("CONT");

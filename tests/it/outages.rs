@@ -38,35 +38,25 @@ const SENDERS: usize = 8;
 
 #[actix_web::test]
 async fn a_restart_under_load_loses_nothing_and_needs_no_restart_of_the_service() {
-    under_load(async |server, shop| {
-        server.stop_fast().await;
-        shop.tells_that_the_database_is_away().await;
-        sleep(Duration::from_secs(1)).await;
-        server.start_again().await;
-        shop.recovers_within(RECOVERY).await;
-    })
-    .await;
+    goes_and_comes_back(PostgresServer::stop_fast, Duration::from_secs(1)).await;
 }
 
 #[actix_web::test]
 async fn a_crash_under_load_loses_nothing_and_needs_no_restart_of_the_service() {
-    under_load(async |server, shop| {
-        server.stop_immediate().await;
-        shop.tells_that_the_database_is_away().await;
-        sleep(Duration::from_secs(1)).await;
-        server.start_again().await;
-        shop.recovers_within(RECOVERY).await;
-    })
-    .await;
+    goes_and_comes_back(PostgresServer::stop_immediate, Duration::from_secs(1)).await;
 }
 
-/// Longer than a request waits, and than whatever doubles its pauses should have come to.
 #[actix_web::test]
 async fn however_long_the_database_was_away_the_service_is_back_soon() {
+    // Longer than a request waits, and than whatever doubles its pauses should have come to.
+    goes_and_comes_back(PostgresServer::stop_immediate, Duration::from_secs(12)).await;
+}
+
+async fn goes_and_comes_back(stop: impl AsyncFn(&mut PostgresServer), away: Duration) {
     under_load(async |server, shop| {
-        server.stop_immediate().await;
+        stop(server).await;
         shop.tells_that_the_database_is_away().await;
-        sleep(Duration::from_secs(12)).await;
+        sleep(away).await;
         server.start_again().await;
         shop.recovers_within(RECOVERY).await;
     })

@@ -2,8 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, str::FromStr as _};
 
 use super::Wanted;
 use crate::{
@@ -73,11 +74,7 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
     let is_wanted = form.scope == wanted.scope
         && form.key == wanted.key.as_str()
         && form.fingerprint == wanted.fingerprint.as_str();
-    let mut headers = form.headers.iter();
-    let is_http = (200..=599).contains(&form.status)
-        && form.content_type.as_deref().is_none_or(is_header_text)
-        && headers.all(|(name, value)| is_token(name) && is_header_text(value));
-    if !is_wanted || !is_http {
+    if !is_wanted || !can_be_sent(&form) {
         return None;
     }
     Some(Answered {
@@ -95,17 +92,13 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
     })
 }
 
-/// What the name of a header may be.
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-/// What the value of a header may hold.
-fn is_header_text(text: &str) -> bool {
-    text.bytes().all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
+/// Whether what is written there makes a response: the database's own records always do.
+fn can_be_sent(form: &Form<'_>) -> bool {
+    let is_value = |text: &str| HeaderValue::from_str(text).is_ok();
+    let mut headers = form.headers.iter();
+    StatusCode::from_u16(form.status.cast_unsigned()).is_ok()
+        && form.content_type.as_deref().is_none_or(is_value)
+        && headers.all(|(name, value)| HeaderName::from_str(name).is_ok() && is_value(value))
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use diesel::{RunQueryDsl as _, SqliteConnection};
 use tokio::sync::oneshot;
 
-use crate::store::{Conn, Demand, StoreError, cached::Fixed, describe, guarded};
+use crate::{
+    causes::with_causes,
+    store::{Conn, Demand, StoreError, cached::Fixed, guarded},
+};
 
 /// What the writer is told.
 pub(super) enum Message {
@@ -71,7 +74,7 @@ where
         let answer = match (self.outcome, committed) {
             (Some(Err(error)), _) => Err(error),
             (Some(Ok(value)), Ok(())) => Ok(value),
-            (_, Err(error)) => Err(StoreError::Commit(describe(error)).into()),
+            (_, Err(error)) => Err(StoreError::Commit(with_causes(error)).into()),
             (None, Ok(())) => Err(StoreError::Closed.into()),
         };
         // An error says that nobody waits any more.

@@ -16,7 +16,10 @@ use super::{
     checkpoints::Log,
     job::{Job, Message},
 };
-use crate::store::{Demand, StoreError, cached::Fixed, describe};
+use crate::{
+    causes::with_causes,
+    store::{Demand, StoreError, cached::Fixed},
+};
 
 /// How long work in the background waits for its turn where requests never cease.
 const TURN: Duration = Duration::from_millis(100);
@@ -90,7 +93,7 @@ impl Writer {
             if let Some(log) = &mut self.log
                 && let Err(error) = log.grew(&mut self.conn, in_background)
             {
-                log::warn!("SQLite's log cannot be measured: {}", describe(&error));
+                log::warn!("SQLite's log cannot be measured: {}", with_causes(&error));
             }
         }
     }
@@ -144,7 +147,7 @@ impl Writer {
         match log.is_too_long(&mut self.conn) {
             Ok(is_too_long) => !is_too_long,
             Err(error) => {
-                log::warn!("SQLite's log cannot be measured: {}", describe(&error));
+                log::warn!("SQLite's log cannot be measured: {}", with_causes(&error));
                 true
             }
         }
@@ -228,7 +231,7 @@ impl Writer {
             log::error!(
                 "SQLite lost a transaction of {} writes: {}",
                 jobs.len(),
-                describe(error)
+                with_causes(error)
             );
             // Fails where SQLite has rolled back by itself.
             let _ = self.execute("ROLLBACK");

@@ -18,6 +18,7 @@ use super::{
     requests::{
         PUBLIC_URL, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, TWILIO_TOKEN, VERIFY_TOKEN, WHATSAPP_SECRET,
     },
+    wait::until,
 };
 
 /// What a command or a start may take on a machine that is busy with other things.
@@ -276,6 +277,26 @@ impl Server {
             .status()
             .expect("kill");
         assert!(status.success(), "kill -{name}: {status}");
+    }
+
+    /// Holds it up, every thread of it, until it is sent CONT.
+    pub async fn freeze(&self) {
+        self.signal("STOP");
+        // The signal is there before all threads have stopped.
+        let tasks = format!("/proc/{}/task", self.child.id());
+        until("all of its threads have stopped", async || {
+            let mut tasks = fs::read_dir(&tasks).expect("its threads");
+            tasks.all(|task| {
+                let stat = fs::read_to_string(task.expect("a thread").path().join("stat"));
+                // The name before the state is in brackets. A thread that has ended since has no state.
+                stat.is_ok_and(|stat| {
+                    stat.rsplit(") ")
+                        .next()
+                        .is_some_and(|rest| rest.starts_with('T'))
+                })
+            })
+        })
+        .await;
     }
 
     /// Waits until it has ended by itself, at most for `bound`.
