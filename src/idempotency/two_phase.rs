@@ -230,6 +230,7 @@ impl Running {
     pub async fn complete(self, reply: StoredReply) -> Result<Settled, TwoPhaseError> {
         const PAUSE: Duration = Duration::from_millis(200);
         let deadline = Instant::now() + self.driver.timeout;
+        let now = Timestamp::now();
         let claim = loop {
             match self.store_reply(&reply, deadline).await {
                 Ok(claim) => break claim,
@@ -244,11 +245,11 @@ impl Running {
         };
         match claim {
             Claim::Ours(owned) => {
-                self.keep(&owned.answered(reply));
+                self.keep(&owned.answered(reply), now);
                 Ok(Settled::Stored)
             }
             Claim::Replay(answered) => {
-                self.keep(&answered);
+                self.keep(&answered, now);
                 Ok(Settled::Overtaken(answered))
             }
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
@@ -256,9 +257,9 @@ impl Running {
         }
     }
 
-    fn keep(&self, answered: &Answered) {
+    fn keep(&self, answered: &Answered, now: Timestamp) {
         let (cache, wanted) = (&self.driver.cache, self.request.wanted());
-        cache.keep(wanted, answered, Timestamp::now());
+        cache.keep(wanted, answered, now);
     }
 
     /// Stores the answer, or says who has the key now.

@@ -254,12 +254,12 @@ impl Cleanup {
         self.give_space_back(run, begun.elapsed()).await
     }
 
-    /// Empties the caches of what is to be deleted, and of all else where an operator asks for the run: records may have
-    /// been changed by hand.
+    /// Has the caches forget what is to be deleted, and all else where an operator asks for the run: records may have been
+    /// changed by hand.
     fn forget_answers(&self, run: &Run) {
         self.0.cache.forget_expired(run.started_at);
         if run.trigger == Trigger::Request {
-            self.0.cache.clear();
+            self.0.cache.distrust(Timestamp::now());
         }
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, str::FromStr as _};
 
-use super::Wanted;
+use super::{Kept, Wanted};
 use crate::{
     idempotency::reply::{Answered, StoredReply},
     store::types::{Timestamp, Uuid},
@@ -29,8 +29,9 @@ struct Form<'a> {
     key: Cow<'a, str>,
     fingerprint: Cow<'a, str>,
     record: uuid::Uuid,
-    /// Microseconds since 1970.
+    /// Microseconds since 1970, as `kept_at`.
     expires_at: i64,
+    kept_at: i64,
     status: i16,
     content_type: Option<Cow<'a, str>>,
     headers: Cow<'a, BTreeMap<String, String>>,
@@ -45,7 +46,8 @@ enum Body<'a> {
 }
 
 /// Writes an answer for Redis.
-pub(super) fn encode(wanted: Wanted<'_>, answered: &Answered) -> serde_json::Result<Vec<u8>> {
+pub(super) fn encode(wanted: Wanted<'_>, kept: &Kept) -> serde_json::Result<Vec<u8>> {
+    let answered = &kept.answered;
     let reply = &answered.reply;
     serde_json::to_vec(&Form {
         version: VERSION,
@@ -54,6 +56,7 @@ pub(super) fn encode(wanted: Wanted<'_>, answered: &Answered) -> serde_json::Res
         fingerprint: wanted.fingerprint.as_str().into(),
         record: answered.record.0,
         expires_at: answered.expires_at.microseconds(),
+        kept_at: kept.at.microseconds(),
         status: reply.status,
         content_type: reply.content_type.as_deref().map(Cow::Borrowed),
         headers: Cow::Borrowed(&reply.headers),
@@ -65,7 +68,7 @@ pub(super) fn encode(wanted: Wanted<'_>, answered: &Answered) -> serde_json::Res
 }
 
 /// Reads what Redis holds. None: it is no answer of this version to this very request.
-pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
+pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Kept> {
     let Versioned { version } = serde_json::from_slice(bytes).ok()?;
     if version != VERSION {
         return None;
@@ -77,7 +80,7 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
     if !is_wanted || !can_be_sent(&form) {
         return None;
     }
-    Some(Answered {
+    let answered = Answered {
         record: Uuid(form.record),
         expires_at: Timestamp::from_microseconds(form.expires_at)?,
         reply: StoredReply {
@@ -89,6 +92,10 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Answered> {
                 Body::Base64(text) => BASE64.decode(text).ok()?.into(),
             },
         },
+    };
+    Some(Kept {
+        answered,
+        at: Timestamp::from_microseconds(form.kept_at)?,
     })
 }
 
@@ -114,8 +121,8 @@ mod tests {
         (key.parse().unwrap(), fingerprint)
     }
 
-    fn answered(body: &'static [u8]) -> Answered {
-        Answered {
+    fn kept(body: &'static [u8]) -> Kept {
+        let answered = Answered {
             record: Uuid::random(),
             reply: StoredReply {
                 status: 201,
@@ -124,6 +131,10 @@ mod tests {
                 body: Bytes::from_static(body),
             },
             expires_at: Timestamp::now(),
+        };
+        Kept {
+            answered,
+            at: Timestamp::now(),
         }
     }
 
@@ -141,9 +152,9 @@ mod tests {
             "\u{e9}\0\"\\".as_bytes(),
             b"\x89\xff",
         ] {
-            let answered = answered(body);
-            let bytes = encode(wanted, &answered).unwrap();
-            assert_eq!(decode(wanted, &bytes), Some(answered));
+            let kept = kept(body);
+            let bytes = encode(wanted, &kept).unwrap();
+            assert_eq!(decode(wanted, &bytes), Some(kept));
         }
     }
 
@@ -155,7 +166,7 @@ mod tests {
             key: &key,
             fingerprint: &fingerprint,
         };
-        let written = encode(wanted, &answered(b"yes")).unwrap();
+        let written = encode(wanted, &kept(b"yes")).unwrap();
         let text = String::from_utf8(written.clone()).unwrap();
         let (other_key, other_fingerprint) = request("l", b"2");
         for other in [

@@ -2,8 +2,8 @@
 
 use moka::{policy::EvictionPolicy, sync};
 
-use super::Wanted;
-use crate::idempotency::{key::IdempotencyKey, reply::Answered};
+use super::{Kept, Wanted};
+use crate::idempotency::key::IdempotencyKey;
 
 /// What an entry takes beside its texts: the cache's own nodes and the allocator's rounding, by what a process with
 /// 400,000 of them takes on a 64-bit machine.
@@ -15,7 +15,7 @@ pub(super) struct Memory(sync::Cache<Box<str>, Entry>);
 #[derive(Clone)]
 struct Entry {
     fingerprint: Box<str>,
-    answered: Answered,
+    kept: Kept,
 }
 
 impl Memory {
@@ -30,25 +30,21 @@ impl Memory {
         Self(cache)
     }
 
-    pub fn find(&self, wanted: Wanted<'_>) -> Option<Answered> {
+    pub fn find(&self, wanted: Wanted<'_>) -> Option<Kept> {
         let entry = self.0.get(&*name(wanted.scope, wanted.key))?;
-        (*entry.fingerprint == *wanted.fingerprint.as_str()).then_some(entry.answered)
+        (*entry.fingerprint == *wanted.fingerprint.as_str()).then_some(entry.kept)
     }
 
-    pub fn keep(&self, wanted: Wanted<'_>, answered: Answered) {
+    pub fn keep(&self, wanted: Wanted<'_>, kept: Kept) {
         let entry = Entry {
             fingerprint: wanted.fingerprint.as_str().into(),
-            answered,
+            kept,
         };
         self.0.insert(name(wanted.scope, wanted.key), entry);
     }
 
     pub fn forget(&self, scope: &str, key: &IdempotencyKey) {
         self.0.invalidate(&*name(scope, key));
-    }
-
-    pub fn clear(&self) {
-        self.0.invalidate_all();
     }
 
     pub fn bytes(&self) -> u64 {
@@ -62,6 +58,6 @@ fn name(scope: &str, key: &IdempotencyKey) -> Box<str> {
 }
 
 fn weight(name: &str, entry: &Entry) -> u32 {
-    let texts = name.len() + entry.fingerprint.len() + entry.answered.size();
+    let texts = name.len() + entry.fingerprint.len() + entry.kept.answered.size();
     u32::try_from(texts + OVERHEAD).unwrap_or(u32::MAX)
 }

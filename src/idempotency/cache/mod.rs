@@ -32,7 +32,16 @@ struct Inner {
     /// What expired by then is not answered from here any more, whatever the clock says since: a clean-up has taken its
     /// record away.
     forgotten_until: AtomicI64,
+    /// What was kept by then is not believed any more: an operator has said that records may have been changed by hand.
+    distrusted_until: AtomicI64,
     lookups: IntCounterVec,
+}
+
+/// An answer, and when it was known to be that of the database.
+#[derive(Clone, Debug, PartialEq)]
+struct Kept {
+    answered: Answered,
+    at: Timestamp,
 }
 
 /// What a look-up is for.
@@ -75,6 +84,7 @@ impl Cache {
             memory,
             redis,
             forgotten_until: AtomicI64::new(i64::MIN),
+            distrusted_until: AtomicI64::new(i64::MIN),
             lookups: lookups(),
         })))
     }
@@ -95,19 +105,24 @@ impl Cache {
         found
     }
 
-    /// Keeps an answer that is committed. Redis gets it a little later, if at all.
-    pub fn keep(&self, wanted: Wanted<'_>, answered: &Answered, now: Timestamp) {
+    /// Keeps an answer that is committed; `asked_at` is a time before the database said so. Redis gets it a little later, if
+    /// at all.
+    pub fn keep(&self, wanted: Wanted<'_>, answered: &Answered, asked_at: Timestamp) {
         let Some(inner) = self.0.as_deref() else {
             return;
         };
-        if !inner.stands(answered, now) {
+        let kept = Kept {
+            answered: answered.clone(),
+            at: asked_at,
+        };
+        if !inner.stands(&kept, asked_at) {
             return;
         }
         if let Some(redis) = &inner.redis {
-            redis.keep(wanted, answered, now.until(answered.expires_at));
+            redis.keep(wanted, &kept);
         }
         if let Some(memory) = &inner.memory {
-            memory.keep(wanted, answered.clone());
+            memory.keep(wanted, kept);
         }
     }
 
@@ -132,10 +147,11 @@ impl Cache {
         }
     }
 
-    /// Empties this process's memory: somebody may have changed records by hand.
-    pub fn clear(&self) {
-        if let Some(memory) = self.0.as_deref().and_then(|inner| inner.memory.as_ref()) {
-            memory.clear();
+    /// Believes nothing that is kept by `now`, neither here nor in Redis: somebody may have changed records by hand.
+    pub fn distrust(&self, now: Timestamp) {
+        if let Some(inner) = self.0.as_deref() {
+            let now = now.microseconds();
+            inner.distrusted_until.fetch_max(now, Ordering::Relaxed);
         }
     }
 
@@ -165,35 +181,41 @@ impl Cache {
 impl Inner {
     async fn find(&self, wanted: Wanted<'_>, now: Timestamp) -> Option<Answered> {
         if let Some(memory) = &self.memory {
-            let found = memory.find(wanted);
-            let found = found.filter(|answered| self.stands(answered, now));
-            self.count("memory", if found.is_some() { "hit" } else { "miss" });
-            if found.is_some() {
-                return found;
+            let found = memory.find(wanted).ok_or("miss");
+            if let Some(kept) = self.judge("memory", found, now) {
+                return Some(kept.answered);
             }
         }
-        let looked = self.redis.as_ref()?.find(wanted).await;
-        let found = looked.found.filter(|answered| self.stands(answered, now));
-        let result = if found.is_some() {
-            "hit"
-        } else {
-            looked.otherwise
-        };
-        self.count("redis", result);
-        if let (Some(memory), Some(answered)) = (&self.memory, &found) {
-            memory.keep(wanted, answered.clone());
+        let found = self.redis.as_ref()?.find(wanted).await;
+        let kept = self.judge("redis", found, now)?;
+        if let Some(memory) = &self.memory {
+            memory.keep(wanted, kept.clone());
         }
-        found
+        Some(kept.answered)
     }
 
-    fn stands(&self, answered: &Answered, now: Timestamp) -> bool {
-        let expires_at = answered.expires_at;
-        let forgotten_until = self.forgotten_until.load(Ordering::Relaxed);
-        expires_at > now && expires_at.microseconds() > forgotten_until
-    }
-
-    fn count(&self, cache: &str, result: &str) {
+    /// What was found, if it still stands; counted, either way.
+    fn judge(
+        &self,
+        cache: &str,
+        found: Result<Kept, &'static str>,
+        now: Timestamp,
+    ) -> Option<Kept> {
+        let standing = |kept: Kept| self.stands(&kept, now).then_some(kept).ok_or("stale");
+        let judged = found.and_then(standing);
+        let result = judged.as_ref().err().unwrap_or(&"hit");
         self.lookups.with_label_values(&[cache, result]).inc();
+        judged.ok()
+    }
+
+    fn stands(&self, kept: &Kept, now: Timestamp) -> bool {
+        let expires_at = kept.answered.expires_at;
+        let is_past = |time: Timestamp, bound: &AtomicI64| {
+            time.microseconds() <= bound.load(Ordering::Relaxed)
+        };
+        expires_at > now
+            && !is_past(expires_at, &self.forgotten_until)
+            && !is_past(kept.at, &self.distrusted_until)
     }
 }
 
@@ -249,5 +271,33 @@ mod tests {
         assert!(find(noon).await, "made anew");
         cache.forget("s", &key);
         assert!(!find(noon).await);
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_distrusts_is_asked_for_anew() {
+        let cache = Cache::new(100_000);
+        let (key, fingerprint) = ("k".parse().unwrap(), fingerprint("POST", "/", "", "", b""));
+        let wanted = Wanted {
+            scope: "s",
+            key: &key,
+            fingerprint: &fingerprint,
+        };
+        let noon = Timestamp::beginning().after(Duration::from_secs(12 * 60 * 60));
+        let later = noon.after(Duration::from_micros(1));
+        let answered = answered(noon.after(Duration::from_secs(10)));
+        let find = async || {
+            cache
+                .find(wanted, &Lookups::default(), later)
+                .await
+                .is_some()
+        };
+        cache.keep(wanted, &answered, noon);
+        assert!(find().await);
+        cache.distrust(noon);
+        assert!(!find().await);
+        cache.keep(wanted, &answered, noon);
+        assert!(!find().await, "read before, and kept after it");
+        cache.keep(wanted, &answered, later);
+        assert!(find().await, "read since");
     }
 }

@@ -18,14 +18,11 @@ use tokio::{
 };
 
 use super::{
-    Wanted,
+    Kept, Wanted,
     breaker::{Act, Breaker},
     entry,
 };
-use crate::{
-    idempotency::{key::IdempotencyKey, reply::Answered},
-    secret::Secret,
-};
+use crate::{idempotency::key::IdempotencyKey, secret::Secret, store::types::Timestamp};
 
 /// How long a connection or an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -105,13 +102,6 @@ struct Link {
     writes: Arc<Semaphore>,
 }
 
-/// What came of a look-up.
-pub(super) struct Looked {
-    pub found: Option<Answered>,
-    /// What it is counted as where nothing is found.
-    pub otherwise: &'static str,
-}
-
 impl Redis {
     /// Connects in the runtime that this is called in, and does not wait for it.
     pub fn new(url: &RedisUrl, installation: &str) -> Self {
@@ -144,13 +134,10 @@ impl Redis {
         self.link.breaker.is_open()
     }
 
-    pub async fn find(&self, wanted: Wanted<'_>) -> Looked {
-        let nothing = |otherwise| Looked {
-            found: None,
-            otherwise,
-        };
+    /// The answer that is there; else what that is counted as.
+    pub async fn find(&self, wanted: Wanted<'_>) -> Result<Kept, &'static str> {
         if self.is_away() {
-            return nothing("skipped");
+            return Err("skipped");
         }
         let key = self.link.key(wanted.scope, wanted.key);
         let link = self.link.clone();
@@ -162,23 +149,21 @@ impl Redis {
             link.attempt(Act::Read, reading).await
         });
         match reading.await {
-            Ok(Some(Some(bytes))) if bytes.is_empty() => nothing("miss"),
-            Ok(Some(Some(bytes))) => Looked {
-                found: entry::decode(wanted, &bytes),
-                otherwise: "unreadable",
-            },
-            Ok(Some(None)) => nothing("unreadable"),
-            Ok(None) | Err(_) => nothing("failed"),
+            Ok(Some(Some(bytes))) if bytes.is_empty() => Err("miss"),
+            Ok(Some(Some(bytes))) => entry::decode(wanted, &bytes).ok_or("unreadable"),
+            Ok(Some(None)) => Err("unreadable"),
+            Ok(None) | Err(_) => Err("failed"),
         }
     }
 
-    /// Puts an answer there, without anybody waiting for it.
-    pub fn keep(&self, wanted: Wanted<'_>, answered: &Answered, ttl: Duration) {
+    /// Puts an answer there for as long as it stands, without anybody waiting for it.
+    pub fn keep(&self, wanted: Wanted<'_>, kept: &Kept) {
         if self.is_away() {
             return;
         }
         let key = self.link.key(wanted.scope, wanted.key);
-        if let Ok(value) = entry::encode(wanted, answered) {
+        let ttl = Timestamp::now().until(kept.answered.expires_at);
+        if let Ok(value) = entry::encode(wanted, kept) {
             self.in_background(move |mut connection| async move {
                 write(&mut connection, &key, value, ttl).await
             });
