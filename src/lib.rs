@@ -24,7 +24,7 @@
 //! | [`statistics`] | what an operator looks at: counts, sizes, latencies, alerts |
 //! | [`access`] | who may use the API: clients, tokens, scopes |
 //! | [`store`] | both databases through one Diesel code |
-//! | [`config`], [`schedule`], [`secret`], [`redaction`] | what everything is built from |
+//! | [`config`], [`schedule`], [`secret`], [`redaction`], [`json`] | what everything is built from |
 //! | [`logging`] | the form of the log's lines |
 
 pub mod access;
@@ -36,6 +36,7 @@ pub mod config;
 pub mod idempotency;
 pub mod intake;
 pub mod jobs;
+pub mod json;
 pub mod logging;
 pub mod provider;
 pub mod redaction;

@@ -1,7 +1,8 @@
 //! Keeps the values of members with certain names out of what is stored for the operator. Knows no database.
 
-use serde_json::Value;
 use std::{borrow::Cow, collections::BTreeSet, str::FromStr, sync::Arc};
+
+use crate::json::Value;
 
 /// The names of members whose values are not to be read by anybody. Cheap to clone; by default there are none.
 ///
@@ -45,7 +46,7 @@ impl Redaction {
         let mut found = false;
         match value {
             Value::Object(members) => {
-                for (name, value) in members.iter_mut() {
+                for (name, value) in members {
                     found |= self.mask_member(name, value, texts);
                 }
             }
@@ -79,7 +80,7 @@ impl Redaction {
             *text = Self::MASK.to_owned();
             return true;
         }
-        let Ok(mut document) = serde_json::from_str(text) else {
+        let Ok(mut document) = text.parse() else {
             return false;
         };
         let found = self.mask(&mut document, texts + 1);
@@ -114,9 +115,25 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn masked(names: &str, document: Value) -> Value {
+    fn masked(names: &str, document: serde_json::Value) -> serde_json::Value {
+        serde_json::from_str(&masked_text(names, &document.to_string())).unwrap()
+    }
+
+    fn masked_text(names: &str, document: &str) -> String {
         let redaction: Redaction = names.parse().unwrap();
-        redaction.of(&document).into_owned()
+        redaction.of(&document.parse().unwrap()).to_string()
+    }
+
+    #[test]
+    fn what_is_not_masked_stays_as_written() {
+        let kept = r#"{"n":1.10,"id":12345678901234567890123,"huge":1e400,"name":"[redacted]","name":"[redacted]"}"#;
+        let document = kept
+            .replacen("\"[redacted]\"", "1", 1)
+            .replacen("[redacted]", "Ana", 1);
+        assert_eq!(masked_text("name", &document), kept);
+        let in_text = r#"{"a":"{\"b\":1.10,\"name\":1}"}"#;
+        let expected = r#"{"a":"{\"b\":1.10,\"name\":\"[redacted]\"}"}"#;
+        assert_eq!(masked_text("name", in_text), expected);
     }
 
     #[test]
@@ -151,7 +168,7 @@ mod tests {
             "Text": "name: Ana",
         });
         let expected = json!({
-            "ChannelMetadata": "{\"data\":{\"n\":[1.0],\"name\":\"[redacted]\"}}",
+            "ChannelMetadata": "{\"data\":{\"name\":\"[redacted]\",\"n\":[1.0]}}",
             "Listed": "[{\"x\":\"[{\\\"name\\\":\\\"[redacted]\\\"}]\"}]",
             "Other": "{ \"n\" : 1 }",
             "Broken": "{\"name\": ",
@@ -179,7 +196,7 @@ mod tests {
         for names in ["", " ", ",", " , ,"] {
             let redaction: Redaction = names.parse().unwrap();
             assert_eq!(redaction, Redaction::default());
-            assert!(matches!(redaction.of(&json!({"": 1})), Cow::Borrowed(_)));
+            assert!(matches!(redaction.of(&Value::Null), Cow::Borrowed(_)));
         }
     }
 

@@ -146,7 +146,7 @@ pub fn store(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     for product in imported {
-        let aliases = serde_json::Value::from(product.aliases.clone());
+        let aliases = product.aliases.iter().map(String::as_str).collect();
         products::upsert(
             conn,
             &Product {

@@ -217,7 +217,7 @@ pub fn change_product(
 }
 
 fn aliases(new: &NewProduct) -> Json {
-    Json::of(&serde_json::json!(new.aliases))
+    Json::of(&new.aliases.iter().map(String::as_str).collect())
 }
 
 fn price(new: &NewProduct, retailer: &Retailer) -> Result<i64, CommerceError> {

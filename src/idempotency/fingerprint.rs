@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::json::Value;
+
 /// SHA-256 in lower-case hex.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(String);
@@ -28,7 +30,7 @@ pub fn fingerprint(
         .ends_with("json")
         .then(|| canonical_json(body))
         .flatten();
-    let body = canonical.as_deref().unwrap_or(body);
+    let body = canonical.as_ref().map_or(body, String::as_bytes);
     Fingerprint(digest([
         method.as_bytes(),
         path.as_bytes(),
@@ -49,11 +51,8 @@ pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
 }
 
 /// The document with its members sorted, without white space, its numbers as written. None where it is no JSON.
-fn canonical_json(body: &[u8]) -> Option<Vec<u8>> {
-    let mut value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    // Sorted already, unless the program around the library asks serde_json to keep the order.
-    value.sort_all_objects();
-    serde_json::to_vec(&value).ok()
+fn canonical_json(body: &[u8]) -> Option<String> {
+    Some(Value::parse(body).ok()?.canonical())
 }
 
 #[cfg(test)]
@@ -84,6 +83,20 @@ mod tests {
             of("application/json", "[9007199254740993]"),
             of("application/json", "[9007199254740992]")
         );
+    }
+
+    #[test]
+    fn members_of_one_name_are_told_apart_and_no_name_is_taken_for_more_than_a_name() {
+        let json = |body| of("application/json", body);
+        assert_ne!(json(r#"{"a":1,"a":2}"#), json(r#"{"a":9,"a":2}"#));
+        assert_ne!(json(r#"{"a":1,"a":2}"#), json(r#"{"a":2}"#));
+        assert_ne!(json(r#"{"a":1,"a":2}"#), json(r#"{"a":2,"a":1}"#));
+        assert_eq!(
+            json(r#"{"a":1,"b":3,"a":2}"#),
+            json(r#"{"b":3,"a":1,"a":2}"#)
+        );
+        assert_ne!(json(r#"{"$serde_json::private::Number":"1"}"#), json("1"));
+        assert_ne!(json("1e5"), json("1e+5"));
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use serde_json::Value;
 use std::collections::BTreeMap;
 
-use crate::store::{
-    StoreError,
-    idempotency::{BodyEncoding, Record},
-    types::{Json, Timestamp, Uuid},
+use crate::{
+    json::Value,
+    store::{
+        StoreError,
+        idempotency::{BodyEncoding, Record},
+        types::{Json, Timestamp, Uuid},
+    },
 };
 
 /// An answer as it is kept.
@@ -67,7 +69,9 @@ impl StoredReply {
 
     /// The other headers as the JSON that is kept. None where there is none.
     pub(super) fn headers_to_json(&self) -> Option<Json> {
-        (!self.headers.is_empty()).then(|| Json::of(&serde_json::json!(self.headers)))
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        (!self.headers.is_empty()).then(|| Json::of(&Value::Object(headers.collect())))
     }
 
     /// The answer that a record keeps.

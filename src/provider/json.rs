@@ -1,9 +1,9 @@
 //! Parses JSON as providers send it.
 
-use serde_json::Value;
 use std::borrow::Cow;
 
 use super::Malformed;
+use crate::json::Value;
 
 /// Parses a document. Half of a surrogate pair, as left by whoever cuts a text within an emoji, becomes U+FFFD instead
 /// of costing the whole document.
@@ -11,9 +11,9 @@ use super::Malformed;
 /// # Errors
 /// Where it is no JSON.
 pub(super) fn parse(body: &[u8]) -> Result<Value, Malformed> {
-    serde_json::from_slice(body)
+    Value::parse(body)
         .or_else(|error| match mend_surrogates(body) {
-            Cow::Owned(mended) => serde_json::from_slice(&mended),
+            Cow::Owned(mended) => Value::parse(&mended),
             Cow::Borrowed(_) => Err(error),
         })
         .map_err(|error| Malformed(format!("not JSON: {error}")))

@@ -6,9 +6,9 @@ pub mod signature;
 pub mod twilio;
 pub mod whatsapp;
 
-use serde_json::Value;
-
 pub use signature::SignatureError;
+
+use crate::json::Value;
 
 /// Who sent a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -204,9 +204,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 
 /// SHA-256 of a document, whatever the order of its members.
 fn digest(value: &Value) -> String {
-    let mut value = value.clone();
-    value.sort_all_objects();
-    sha256_hex(value.to_string().as_bytes())
+    sha256_hex(value.clone().canonical().as_bytes())
 }
 
 /// A text member without NUL, which PostgreSQL cannot keep.
@@ -226,7 +224,7 @@ fn usable_id(id: &str) -> bool {
 /// A number or a text, as written.
 fn as_written(value: Option<&Value>) -> Option<String> {
     match value? {
-        Value::Number(number) => Some(number.to_string()),
+        Value::Number(number) => Some(number.as_str().to_owned()),
         Value::String(text) => Some(without_nul(text)),
         _ => None,
     }

@@ -12,6 +12,8 @@ use diesel::{
 };
 use std::io::Write as _;
 
+use crate::json;
+
 /// A UUID: `UUID` in PostgreSQL, hyphenated `TEXT` in SQLite.
 #[derive(SqlType, QueryId)]
 #[diesel(
@@ -192,7 +194,7 @@ pub struct Json(String);
 
 impl Json {
     /// The text of `value`, written without white space.
-    pub fn of(value: &serde_json::Value) -> Self {
+    pub fn of(value: &json::Value) -> Self {
         Self(value.to_string())
     }
 
@@ -207,9 +209,9 @@ impl Json {
     /// Takes a text that is a JSON document already.
     ///
     /// # Errors
-    /// Where it is none, or nested more than 128 deep: PostgreSQL refuses what is nested too deeply.
-    pub fn parse(text: String) -> Result<Self, serde_json::Error> {
-        serde_json::from_str::<serde_json::Value>(&text)?;
+    /// Where it is none, or nested deeper than [`json::MAX_DEPTH`]: PostgreSQL refuses what is nested too deeply.
+    pub fn parse(text: String) -> Result<Self, json::Invalid> {
+        json::check(text.as_bytes())?;
         Ok(Self(text))
     }
 

@@ -15,7 +15,6 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 use ipnet::IpNet;
-use serde_json::Value;
 use std::{
     future::{Ready, ready},
     rc::Rc,
@@ -31,6 +30,7 @@ use crate::{
         fingerprint,
         two_phase::{Begun, Running, Settled, TwoPhase},
     },
+    json::Value,
     provider::twilio::form::Form,
     redaction::Redaction,
     store::{
@@ -521,7 +521,7 @@ fn to_keep(body: &[u8], content_type: &str, redaction: &Redaction) -> Option<Jso
     {
         return Some(as_written);
     }
-    let json = serde_json::from_str(text).ok();
+    let json = text.parse().ok();
     Some(match json.or_else(|| form(body, content_type)) {
         Some(document) => Json::of(&redaction.of(&document)),
         None if redaction.is_empty() => Json::of(&text.into()),

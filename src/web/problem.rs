@@ -238,6 +238,15 @@ impl Problem {
         }
     }
 
+    /// A member comes twice in its object, and nobody can tell which is meant. `pointer` is where.
+    pub fn duplicate_member(pointer: String) -> Self {
+        let error = FieldError::new(pointer, "duplicate_member", "comes more than once");
+        Self {
+            errors: vec![error.clone()],
+            ..Self::new(ErrorCode::BodyMalformed, error.to_string())
+        }
+    }
+
     /// The sender has had its share, and may come again after a while.
     pub fn rate_limited(retry_after: Duration) -> Self {
         Self {

@@ -23,6 +23,7 @@ mod instances;
 mod logs;
 mod middleware;
 mod migrations;
+mod numbers;
 mod openapi;
 mod ops;
 mod outages;

@@ -73,7 +73,7 @@ async fn a_form_is_stored_masked_and_acted_on_as_it_was_sent(engine: Engine) {
         "MessageType": "text",
         "ProfileName": "[redacted]",
         "ChannelMetadata":
-            r#"{"data":{"context":{"ProfileName":"[redacted]","WaId":"1415"}},"type":"whatsapp"}"#,
+            r#"{"type":"whatsapp","data":{"context":{"ProfileName":"[redacted]","WaId":"1415"}}}"#,
     });
     assert_eq!(requests(&app.database), vec![masked.clone()]);
     assert_eq!(payloads(&app.database), [masked]);

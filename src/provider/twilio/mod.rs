@@ -7,12 +7,11 @@ pub mod renew;
 pub mod signature;
 pub mod twiml;
 
-use serde_json::Value;
-
 use super::{
     Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
     cart_lines, digest, json, sha256_hex, usable_id, without_nul,
 };
+use crate::json::Value;
 use form::Form;
 
 /// Members of an inbound message that hold JSON in a text; any of them may carry a cart.
@@ -90,10 +89,13 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
 
 fn message_digest(params: &Value) -> String {
     let mut params = params.clone();
-    if let Some(object) = params.as_object_mut() {
-        object.retain(|name, _| !FALLBACK_PARAMETERS.contains(&name.as_str()));
+    if let Value::Object(members) = &mut params {
+        members.retain(|(name, _)| !FALLBACK_PARAMETERS.contains(&name.as_str()));
         // The signature does not tell in which order the values of one parameter came.
-        for values in object.values_mut().filter_map(Value::as_array_mut) {
+        for values in members
+            .iter_mut()
+            .filter_map(|(_, value)| value.as_array_mut())
+        {
             values.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
         }
     }
@@ -146,7 +148,7 @@ fn has_attachment(params: &Value) -> bool {
 /// The cart of a catalogue. Twilio documents no fields for it; this takes Meta's own object wherever it is passed on.
 fn cart(params: &Value) -> Option<Vec<super::CartLine>> {
     JSON_MEMBERS.iter().find_map(|member| {
-        let document: Value = serde_json::from_str(param(params, member)?).ok()?;
+        let document: Value = param(params, member)?.parse().ok()?;
         let order = document.get("order").unwrap_or(&document);
         order.get("product_items").map(cart_lines)
     })

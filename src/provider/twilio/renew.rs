@@ -1,9 +1,7 @@
 //! Gives a body other message ids, so that it tells new events.
 
-use serde_json::Value;
-
 use super::form::Form;
-use crate::provider::Malformed;
+use crate::{json::Value, provider::Malformed};
 
 /// The form with a new id, the same under each of the id's names.
 ///
@@ -33,16 +31,16 @@ pub fn form(body: &[u8]) -> Result<Vec<u8>, Malformed> {
 /// # Errors
 /// Where it is no JSON.
 pub fn json(body: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let mut value: Value =
-        serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    let mut value = Value::parse(body).map_err(|error| Malformed(error.to_string()))?;
     let id = || Value::from(uuid::Uuid::new_v4().to_string());
     match &mut value {
         Value::Array(items) => items
             .iter_mut()
             .filter_map(|item| item.get_mut("id"))
             .for_each(|old| *old = id()),
-        Value::Object(object) => {
-            object.insert("id".to_owned(), id());
+        Value::Object(members) => {
+            members.retain(|(name, _)| name != "id");
+            members.push(("id".to_owned(), id()));
         }
         _ => {}
     }

@@ -2,6 +2,7 @@
 
 use super::signature::{PREFIX, fitting};
 use crate::{
+    json::Value,
     provider::{
         Provider,
         diagnosis::{Diagnosis, Fit, SignatureForm},
@@ -81,7 +82,7 @@ fn variants(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             escaped(text, true).into_bytes(),
         ));
     }
-    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) {
+    if let Ok(value) = Value::parse(body) {
         variants.push(("the body as compact JSON", value.to_string().into_bytes()));
     }
     variants.retain(|(_, variant)| variant != body);

@@ -5,13 +5,13 @@ pub mod diagnosis;
 pub mod renew;
 pub mod signature;
 
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 use super::{
     Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
     as_written, cart_lines, digest, json, sha256_hex, text, usable_id, without_nul,
 };
+use crate::json::Value;
 
 /// The `object` of a delivery that is about WhatsApp.
 const OBJECT: &str = "whatsapp_business_account";
@@ -61,7 +61,8 @@ fn change_events(entry: &Value, change: &Value) -> Vec<Event> {
     if events.is_empty() {
         let kind = text(change, "field").unwrap_or_else(|| "change".to_owned());
         // Whose account and when belong to it: the same change may come again another day.
-        let told = serde_json::json!({"id": entry["id"], "time": entry["time"], "change": change});
+        let [id, time, change] = [&entry["id"], &entry["time"], change].map(Value::clone);
+        let told = Value::object([("id", id), ("time", time), ("change", change)]);
         vec![other(&kind, &told)]
     } else {
         events
@@ -194,7 +195,7 @@ mod tests {
         assert!(!is_of_one_number(&[&[Some("1")], &[None, Some("2")]]));
     }
 
-    fn batch(value: Value) -> Delivery {
+    fn batch(value: serde_json::Value) -> Delivery {
         let body = json!({"object": OBJECT, "entry": [{"changes": [{"field": "messages", "value": value}]}]});
         parse(body.to_string().as_bytes()).unwrap()
     }

@@ -1,17 +1,15 @@
 //! Gives a delivery other message ids, so that it tells new events.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use serde_json::Value;
 
-use crate::provider::Malformed;
+use crate::{json::Value, provider::Malformed};
 
 /// The delivery with a new id for each of its messages and statuses.
 ///
 /// # Errors
 /// Where it is no JSON.
 pub fn json(body: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let mut value: Value =
-        serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    let mut value = Value::parse(body).map_err(|error| Malformed(error.to_string()))?;
     for change in list(&mut value, "entry").flat_map(|entry| list(entry, "changes")) {
         let Some(value) = change.get_mut("value") else {
             continue;

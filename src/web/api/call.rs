@@ -8,7 +8,6 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
-use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -23,6 +22,7 @@ use crate::{
     config::Config,
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint},
     intake::request::{Done, Undone},
+    json::Value,
     store::{
         Conn, StoreError,
         types::{Json, Timestamp, Uuid},
@@ -321,7 +321,7 @@ impl Call {
             Ok(Read {
                 fingerprint: fingerprint(&body),
                 text: Json::of(&state.config.redact_fields.of(&document)),
-                wanted: state.schemas.read(document),
+                wanted: state.schemas.read(document, &body),
             })
         })
         .await
@@ -384,10 +384,15 @@ fn no_json() -> Problem {
 }
 
 fn parse(body: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
+    let document = Value::parse(body).map_err(|error| {
         let message = format!("the body is not JSON: {error}");
         Problem::new(ErrorCode::BodyMalformed, message)
-    })
+    })?;
+    // Nobody could tell which of the two is meant, and whoever looked at the body before us may have taken the other.
+    match document.duplicate() {
+        Some(pointer) => Err(Problem::duplicate_member(pointer)),
+        None => Ok(document),
+    }
 }
 
 /// The answer to what was made.

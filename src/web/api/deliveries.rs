@@ -3,13 +3,12 @@
 use actix_web::HttpResponse;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     call::Call,
-    envelope::{Envelope, Page},
+    envelope::{Envelope, Page, with_document},
     orders::OrderResource,
     parameters::{self, Cursor as _, Parameters, Part},
 };
@@ -17,6 +16,7 @@ use crate::{
     access::Token,
     idempotency::{IdempotencyKey, StoredReply},
     intake::deliveries::{self, Received},
+    json::Value,
     store::{
         StoreError,
         deliveries::{Delivery, DeliveryFilter, Sender},
@@ -184,7 +184,7 @@ struct RequestResource {
     path: String,
     /// As JSON, with what REDACT_FIELDS names masked: a form is an object, any other text a string. Null where there was none.
     #[schema(required)]
-    body: Option<Value>,
+    body: Option<serde_json::Value>,
 }
 
 /// What was answered.
@@ -216,6 +216,7 @@ enum BodyEncoding {
 }
 
 impl FullResource {
+    /// Without the request's body, which is put in as it is stored.
     fn of(received: Received) -> Result<Self, StoreError> {
         let delivery = received.delivery;
         let events = events(&delivery)?;
@@ -224,7 +225,7 @@ impl FullResource {
             request: RequestResource {
                 method: delivery.method.clone(),
                 path: delivery.path.clone(),
-                body: received.body.as_ref().map(read).transpose()?,
+                body: None,
             },
             reply: received.reply.map(ReplyResource::of),
             events,
@@ -345,8 +346,18 @@ fn key(text: &str) -> Result<String, String> {
 )]
 pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
-    call.read("Delivery", move |conn, at| {
-        Ok(FullResource::of(deliveries::find(conn, id, at.reach)?)?)
-    })
-    .await
+    let looking = call.look_up(move |conn, at| {
+        let mut received = deliveries::find(conn, id, at.reach)?;
+        let body = received.body.take();
+        let body = body.map_or(Ok(Value::Null), |json| json.as_str().parse());
+        let body = body.map_err(|error| StoreError::Unreadable(error.into()))?;
+        Ok((FullResource::of(received)?, body))
+    });
+    let (data, body) = looking.await?;
+    let answer = Envelope {
+        success: true,
+        message: "Delivery",
+        data,
+    };
+    with_document(&answer, &["data", "request", "body"], body)
 }

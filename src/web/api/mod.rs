@@ -5,6 +5,7 @@ pub mod bookings;
 mod call;
 pub mod deliveries;
 mod envelope;
+mod instance;
 mod money;
 pub mod orders;
 mod parameters;

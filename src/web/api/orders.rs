@@ -2,12 +2,11 @@
 
 use actix_web::{HttpResponse, web::Payload};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     call::{Call, Created, Kind},
-    envelope::{Envelope, Page},
+    envelope::{Envelope, Page, with_document},
     money::{Money, decimal},
     parameters::{self, Parameters, Part},
     schema::RequestBody,
@@ -20,6 +19,7 @@ use crate::{
         orders::{self, Content, NewOrder},
     },
     idempotency::{self, IdempotencyKey, Standing},
+    json::Value,
     store::{
         StoreError,
         orders::{OrderFilter, OrderItem, OrderSource, OrderStatus},
@@ -506,7 +506,7 @@ struct ResultResource {
     status: i16,
     /// The body, where it was JSON.
     #[schema(required, value_type = Option<Object>)]
-    body: Option<Value>,
+    body: Option<serde_json::Value>,
 }
 
 /// Ask after a key
@@ -525,6 +525,7 @@ pub async fn key_status(call: Call) -> Result<HttpResponse, Problem> {
     let wanted = key.clone();
     let looking =
         call.look_up(move |conn, at| Ok(idempotency::standing(conn, &scope, &wanted, at.now)?));
+    let mut body = Value::Null;
     let (status, message, result) = match looking.await? {
         Standing::Unknown => (KeyState::NotFound, "no request has this key", None),
         Standing::InProgress => (KeyState::InProgress, "still in progress", None),
@@ -535,9 +536,10 @@ pub async fn key_status(call: Call) -> Result<HttpResponse, Problem> {
             None,
         ),
         Standing::Completed { reply, .. } => {
+            body = Value::parse(&reply.body).unwrap_or(Value::Null);
             let result = ResultResource {
                 status: reply.status,
-                body: serde_json::from_slice(&reply.body).ok(),
+                body: None,
             };
             (
                 KeyState::Completed,
@@ -546,11 +548,12 @@ pub async fn key_status(call: Call) -> Result<HttpResponse, Problem> {
             )
         }
     };
-    Ok(HttpResponse::Ok().json(KeyStatusResource {
+    let answer = KeyStatusResource {
         success: true,
         key: key.to_string(),
         status,
         message,
         result,
-    }))
+    };
+    with_document(&answer, &["result", "body"], body)
 }

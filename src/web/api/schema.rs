@@ -2,11 +2,15 @@
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::HashMap;
 use utoipa::openapi::OpenApi;
 
-use crate::commerce::error::FieldError;
+use super::instance::Instance;
+use crate::{
+    commerce::error::FieldError,
+    json::{Value, escaped},
+};
 
 /// A schema that is none.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +33,8 @@ pub trait RequestBody: DeserializeOwned + Clone + Send + 'static {
 
 /// The schemas of a document, ready to hold values against.
 pub struct Schemas {
-    components: Value,
-    validators: HashMap<String, Validator>,
+    components: serde_json::Value,
+    validators: HashMap<String, Validator<Instance>>,
 }
 
 impl Schemas {
@@ -52,18 +56,22 @@ impl Schemas {
         })
     }
 
-    /// Reads the body of a request.
+    /// Reads the body of a request, which is this document.
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn read<T: RequestBody>(&self, mut document: Value) -> Result<T, Vec<FieldError>> {
+    pub fn read<T: RequestBody>(
+        &self,
+        mut document: Value,
+        body: &[u8],
+    ) -> Result<T, Vec<FieldError>> {
         shorten(&mut document);
         let errors = self.errors(T::choose(&document), &document);
         if !errors.is_empty() {
             return Err(errors);
         }
         // What the schema lets through can be read; should it not be, that is told and nothing breaks.
-        serde_json::from_value(document)
+        serde_json::from_slice(body)
             .map_err(|error| vec![FieldError::new("", "invalid", error.to_string())])
     }
 
@@ -144,15 +152,15 @@ fn shorten(document: &mut Value) {
             items.truncate(MOST);
             items.iter_mut().for_each(shorten);
         }
-        Value::Object(members) => members.values_mut().for_each(shorten),
+        Value::Object(members) => members.iter_mut().for_each(|(_, value)| shorten(value)),
         _ => {}
     }
 }
 
-fn validator(components: &Value, name: &str) -> Result<Validator, BadSchema> {
+fn validator(components: &serde_json::Value, name: &str) -> Result<Validator<Instance>, BadSchema> {
     let mut schema = components.clone();
     schema["$ref"] = json!(format!("#/components/schemas/{name}"));
-    let options = jsonschema::options().should_validate_formats(true);
+    let options = jsonschema::options_for::<Instance>().should_validate_formats(true);
     options.build(&schema).map_err(|error| BadSchema {
         name: name.to_owned(),
         message: error.to_string(),
@@ -179,13 +187,7 @@ fn without_value(error: &ValidationError<'_>) -> String {
     message.trim_start_matches("value ").to_owned()
 }
 
-/// The pointer of a member (RFC 6901). A name that nobody would read to its end is cut.
+/// The pointer of a member.
 fn below(pointer: &str, name: &str) -> String {
-    const MOST: usize = 200;
-    let (name, rest) = match name.char_indices().nth(MOST) {
-        Some((end, _)) => (&name[..end], "…"),
-        None => (name, ""),
-    };
-    let name = name.replace('~', "~0").replace('/', "~1");
-    format!("{pointer}/{name}{rest}")
+    format!("{pointer}/{}", escaped(name))
 }
