@@ -22,10 +22,11 @@ COPY --from=build /usr/local/bin/hookonce /usr/local/bin/hookonce
 USER hookonce
 # DATABASE_URL=sqlite://hookonce.db lies here: give it a volume.
 WORKDIR /var/lib/hookonce
-ENV BIND=0.0.0.0:8080
-EXPOSE 8080
+# What operators ask for is at a port of its own: publish 8080 alone.
+ENV BIND=0.0.0.0:8080 OPERATIONS_BIND=0.0.0.0:8081
+EXPOSE 8080 8081
 # bash opens the connection itself, which spares the image an HTTP client.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=1m --retries=3 CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /health/ready HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+    "exec 3<>/dev/tcp/127.0.0.1/8081 && printf 'GET /health/ready HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
 ENTRYPOINT ["hookonce"]
 CMD ["serve"]

@@ -20,7 +20,7 @@ use crate::{
     statistics::{Limits, Traffic},
     store::{Store, StoreError, StoreOptions, installation, readiness::Probe, types::Uuid},
     web::{
-        self, State,
+        self, Part, State,
         api::schema::{BadSchema, Schemas},
         diagnosis::Budget,
         metrics::Metrics,
@@ -58,7 +58,10 @@ const CLOSING: Duration = Duration::from_secs(1);
 pub struct Application {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it listens for operators, if elsewhere.
+    pub operations_address: Option<SocketAddr>,
     server: Server,
+    operations: Option<Server>,
     store: Store,
     cleanup: Cleanup,
     stop_jobs: watch::Sender<()>,
@@ -69,6 +72,7 @@ pub struct Application {
 #[derive(Clone)]
 pub struct Handle {
     server: ServerHandle,
+    operations: Option<ServerHandle>,
     cleanup: Cleanup,
 }
 
@@ -77,7 +81,14 @@ impl Handle {
     pub fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
         // Before the server, which waits for the request of whoever waits for a clean-up.
         self.cleanup.stop();
-        self.server.stop(graceful)
+        let operations = self.operations.as_ref().map(|it| it.stop(graceful));
+        let server = self.server.stop(graceful);
+        async move {
+            server.await;
+            if let Some(operations) = operations {
+                operations.await;
+            }
+        }
     }
 }
 
@@ -107,7 +118,20 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     let (stop_jobs, stopped) = watch::channel(());
     let (replays, traffic) = (state.intake.replays(), state.traffic.clone());
     let watching = watching(&state);
-    let (server, address) = listen(state)?;
+    let bind = state.config.bind;
+    let (server, address, operations) = match state.config.operations_bind {
+        None => {
+            let (server, address) = listen(state, bind, Part::All)?;
+            (server, address, None)
+        }
+        Some(apart) => {
+            // Bound first: a service that nobody can look at is not to take anything.
+            let operations = listen(state.clone(), apart, Part::Operations)?;
+            let (server, address) = listen(state, bind, Part::Public)?;
+            (server, address, Some(operations))
+        }
+    };
+    let (operations, operations_address) = operations.unzip();
     let counting = jobs::counters::run(replays, traffic, store.clone(), stopped.clone());
     let jobs = [
         tokio::spawn(counting),
@@ -116,7 +140,9 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     ];
     Ok(Application {
         address,
+        operations_address,
         server,
+        operations,
         store,
         cleanup,
         stop_jobs,
@@ -200,16 +226,26 @@ pub fn cleanup(config: &Config, store: Store, instance: Uuid, cache: Cache) -> C
     Cleanup::new(store, settings, instance, cache)
 }
 
-fn listen(state: Arc<State>) -> Result<(Server, SocketAddr), StartError> {
-    let (bind, timeout) = (state.config.bind, state.config.request_timeout);
+fn listen(
+    state: Arc<State>,
+    bind: SocketAddr,
+    part: Part,
+) -> Result<(Server, SocketAddr), StartError> {
+    let timeout = state.config.request_timeout;
+    let workers = match part {
+        Part::Operations => 1,
+        Part::All | Part::Public => std::thread::available_parallelism().map_or(1, usize::from),
+    };
     let unusable = |error| StartError::Bind(bind, error);
     let server = HttpServer::new(move || {
         App::new()
             .wrap(from_fn(web::limit_addresses))
             // Outside of it, so that what is refused there is logged and counted too.
             .wrap(from_fn(web::log_request))
-            .configure(web::routes(state.clone()))
+            .wrap(from_fn(web::add_security_headers))
+            .configure(web::routes(state.clone(), part))
     })
+    .workers(workers)
     .client_request_timeout(timeout)
     .shutdown_timeout(timeout.saturating_sub(CLOSING).as_secs())
     .disable_signals()
@@ -229,6 +265,7 @@ impl Application {
     pub fn handle(&self) -> Handle {
         Handle {
             server: self.server.handle(),
+            operations: self.operations.as_ref().map(Server::handle),
             cleanup: self.cleanup.clone(),
         }
     }
@@ -238,7 +275,14 @@ impl Application {
     /// # Errors
     /// Where the server breaks.
     pub async fn run(self) -> io::Result<()> {
-        let outcome = self.server.await;
+        let operations = async {
+            match self.operations {
+                Some(server) => server.await,
+                None => Ok(()),
+            }
+        };
+        let (outcome, operations) = tokio::join!(self.server, operations);
+        let outcome = outcome.and(operations);
         let close = async {
             // The jobs first, for they still write.
             self.cleanup.stop();

@@ -29,6 +29,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// `BIND`
     pub bind: SocketAddr,
+    /// `OPERATIONS_BIND`, for what operators ask for; none where that is served at `BIND` too.
+    pub operations_bind: Option<SocketAddr>,
     /// `PUBLIC_BASE_URL`, without a slash at its end.
     pub public_base_url: Option<PublicUrl>,
     /// `TRUSTED_PROXIES`
@@ -171,6 +173,7 @@ impl Default for Config {
             redis_url: None,
             cache_bytes: 64 * 1024 * 1024,
             bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            operations_bind: None,
             public_base_url: None,
             trusted_proxies: Vec::new(),
             twilio_auth_tokens: Vec::new(),
@@ -249,9 +252,14 @@ impl Config {
         read(get, "WRITE_BATCH", &mut config.write_batch, positive)?;
         read(get, "REDIS_URL", &mut config.redis_url, redis_url)?;
         read(get, "CACHE_BYTES", &mut config.cache_bytes, whole)?;
-        read(get, "BIND", &mut config.bind, |text| {
-            parsed(text, "an address and a port, as in 127.0.0.1:8080")
-        })?;
+        read(get, "BIND", &mut config.bind, address)?;
+        let bind = config.bind;
+        read(
+            get,
+            "OPERATIONS_BIND",
+            &mut config.operations_bind,
+            |text| another_address(text, bind),
+        )?;
         read(
             get,
             "PUBLIC_BASE_URL",
@@ -441,6 +449,20 @@ fn parsed<T: FromStr>(text: &str, allowed: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("allowed is {allowed}"))
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    parsed(text, "an address and a port, as in 127.0.0.1:8080")
+}
+
+/// Port 0 is another port each time.
+fn another_address(text: &str, bind: SocketAddr) -> Result<Option<SocketAddr>, String> {
+    match address(text)? {
+        same if same == bind && bind.port() != 0 => Err(format!(
+            "allowed is another address than BIND, which is {bind}"
+        )),
+        other => Ok(Some(other)),
+    }
+}
+
 fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     text.parse().map_err(str::to_owned)
 }
@@ -588,6 +610,8 @@ mod tests {
             ("REDIS_URL", "redis://:hunter2@x:port"),
             ("CACHE_BYTES", "64MiB"),
             ("BIND", "8080"),
+            ("OPERATIONS_BIND", "8081"),
+            ("OPERATIONS_BIND", "127.0.0.1:8080"),
             ("PUBLIC_BASE_URL", "hooks.example.com"),
             ("PUBLIC_BASE_URL", "https://a.example/?x=1"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),

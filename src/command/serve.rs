@@ -14,6 +14,9 @@ pub async fn run(config: Config) -> Result<(), CommandError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
     let application = app::build(config).await?;
     log::info!("listening on http://{}", application.address);
+    if let Some(address) = application.operations_address {
+        log::info!("operations on http://{address}");
+    }
     let handle = application.handle();
     actix_web::rt::spawn(async move {
         let name = tokio::select! {
@@ -48,8 +51,12 @@ fn log_configuration(config: &Config) {
         "WHATSAPP_APP_SECRET",
         config.whatsapp_app_secrets.len(),
     );
-    if config.whatsapp_verify_token.is_none() {
-        log::warn!("WhatsApp's handshake is off: WHATSAPP_VERIFY_TOKEN is not set");
+    match &config.whatsapp_verify_token {
+        None => log::warn!("WhatsApp's handshake is off: WHATSAPP_VERIFY_TOKEN is not set"),
+        Some(token) if token.expose().chars().count() < HARD_TO_GUESS => log::warn!(
+            "WHATSAPP_VERIFY_TOKEN has fewer than {HARD_TO_GUESS} characters: it may be guessed"
+        ),
+        Some(_) => {}
     }
     if !config.idempotency_enabled {
         log::warn!("idempotency keys are ignored: IDEMPOTENCY_ENABLED is false");
@@ -60,6 +67,12 @@ fn log_configuration(config: &Config) {
             humantime::format_duration(config.event_retention)
         );
     }
+    if config.operations_bind.is_none() && !config.bind.ip().to_canonical().is_loopback() {
+        log::warn!(
+            "whoever reaches {} reads /metrics, /docs, /health and /api/v1/whatsapp/test: set OPERATIONS_BIND",
+            config.bind
+        );
+    }
     if !config.rate_limit {
         log::warn!("nobody is limited: RATE_LIMIT is off");
     }
@@ -67,6 +80,9 @@ fn log_configuration(config: &Config) {
 
 /// How long Meta sends a webhook again, with a day to spare.
 const SENT_AGAIN: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// From this many characters on a token is no word, if it is random at all.
+const HARD_TO_GUESS: usize = 16;
 
 fn log_secrets(provider: &str, variable: &str, count: usize) {
     match count {

@@ -14,6 +14,7 @@ pub mod problem;
 pub mod rate_limit;
 pub mod reply;
 mod request_log;
+mod security_headers;
 mod signed_request;
 mod twilio;
 mod whatsapp;
@@ -37,6 +38,7 @@ use rate_limit::RateLimits;
 pub use idempotency::Idempotency;
 pub use rate_limit::limit_addresses;
 pub use request_log::log_request;
+pub use security_headers::add_security_headers;
 
 /// What the handlers share.
 pub struct State {
@@ -66,38 +68,65 @@ pub struct State {
     pub limits: RateLimits,
 }
 
-/// Puts the routes into an actix application.
-pub fn routes(state: Arc<State>) -> impl FnOnce(&mut web::ServiceConfig) {
+/// Which routes a socket serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of them.
+    All,
+    /// Those for providers and clients.
+    Public,
+    /// Those for operators.
+    Operations,
+}
+
+/// Puts a part of the routes into an actix application; at all others there is nothing.
+pub fn routes(state: Arc<State>, part: Part) -> impl FnOnce(&mut web::ServiceConfig) {
     let once = state.once.clone();
+    // Whoever tries a route out sends to the address that the pages are from.
+    let can_try = part == Part::All;
     move |app| {
-        app.app_data(web::Data::from(state))
-            .service(at("/webhooks/twilio", "POST").route(web::post().to(twilio::messages)))
-            .service(at("/webhooks/twilio/status", "POST").route(web::post().to(twilio::statuses)))
-            .service(
-                at("/api/v1/whatsapp/webhook", "POST")
-                    .route(web::post().to(twilio::messages_alias)),
-            )
-            .service(
-                at("/webhooks/whatsapp", "GET, HEAD, POST")
-                    .route(get().to(whatsapp::handshake))
-                    .route(web::post().to(whatsapp::batches)),
-            )
-            .service(at("/api/v1/whatsapp/test", "GET, HEAD").route(get().to(health::configured)))
-            .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
-            .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
-            .service(at("/metrics", "GET, HEAD").route(get().to(metrics::show)))
-            .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::serve)))
-            .service(web::redirect("/docs", "/docs/"))
-            .service(swagger_ui())
-            .configure(|app| api::routes(app, &once))
-            .default_service(web::to(not_found));
+        app.app_data(web::Data::from(state));
+        if part != Part::Operations {
+            app.configure(webhooks)
+                .configure(|app| api::routes(app, &once));
+        }
+        if part != Part::Public {
+            app.configure(operations).service(swagger_ui(can_try));
+        }
+        app.default_service(web::to(not_found));
     }
 }
 
-/// Pages that show the OpenAPI document and try it, with all that they need.
-fn swagger_ui() -> SwaggerUi {
+fn webhooks(app: &mut web::ServiceConfig) {
+    app.service(at("/webhooks/twilio", "POST").route(web::post().to(twilio::messages)))
+        .service(at("/webhooks/twilio/status", "POST").route(web::post().to(twilio::statuses)))
+        .service(
+            at("/api/v1/whatsapp/webhook", "POST").route(web::post().to(twilio::messages_alias)),
+        )
+        .service(
+            at("/webhooks/whatsapp", "GET, HEAD, POST")
+                .route(get().to(whatsapp::handshake))
+                .route(web::post().to(whatsapp::batches)),
+        );
+}
+
+fn operations(app: &mut web::ServiceConfig) {
+    app.service(at("/api/v1/whatsapp/test", "GET, HEAD").route(get().to(health::configured)))
+        .service(at("/health/live", "GET, HEAD").route(get().to(health::live)))
+        .service(at("/health/ready", "GET, HEAD").route(get().to(health::ready)))
+        .service(at("/metrics", "GET, HEAD").route(get().to(metrics::show)))
+        .service(at("/openapi.json", "GET, HEAD").route(get().to(openapi::serve)))
+        .service(web::redirect("/docs", "/docs/"));
+}
+
+/// Pages that show the OpenAPI document and, where asked for, try it, with all that they need.
+fn swagger_ui(can_try: bool) -> SwaggerUi {
     // Its validator would send the document's address to somebody else's server.
     let config = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");
+    let config = match can_try {
+        true => config,
+        false => config.supported_submit_methods([""; 0]),
+    };
     SwaggerUi::new("/docs/{_:.*}").config(config)
 }
 

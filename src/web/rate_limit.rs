@@ -12,8 +12,8 @@ use actix_web::{
     web::Data,
 };
 use governor::{
-    DefaultKeyedRateLimiter, Quota,
-    clock::{Clock as _, DefaultClock},
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
 };
 use std::{
     hash::Hash,
@@ -35,15 +35,49 @@ pub struct RateLimits(Option<Limiters>);
 struct Limiters {
     clients: Limiter<Uuid>,
     addresses: Limiter<IpAddr>,
+    guesses: Limiter<IpAddr>,
+    all_guesses: DefaultDirectRateLimiter,
 }
+
+/// How often an address may try Meta's verify token: so many at once, and so many a minute from then on. A person chose
+/// that token, so it may be a word. The handshake is done by hand, once for an address that Meta is to call.
+const GUESSES: (u32, u32) = (10, 5);
+
+/// The same for all addresses together, for whoever has many.
+const ALL_GUESSES: (u32, u32) = (30, 10);
 
 impl RateLimits {
     /// Nobody has sent anything yet.
     pub fn new(config: &Config) -> Self {
+        let per_second = |rate, burst| Quota::per_second(rate).allow_burst(burst);
         Self(config.rate_limit.then(|| Limiters {
-            clients: Limiter::new(config.rate_limit_client, config.rate_limit_client_burst),
-            addresses: Limiter::new(config.rate_limit_address, config.rate_limit_address_burst),
+            clients: Limiter::new(per_second(
+                config.rate_limit_client,
+                config.rate_limit_client_burst,
+            )),
+            addresses: Limiter::new(per_second(
+                config.rate_limit_address,
+                config.rate_limit_address_burst,
+            )),
+            guesses: Limiter::new(per_minute(GUESSES)),
+            all_guesses: RateLimiter::direct(per_minute(ALL_GUESSES)),
         }))
+    }
+
+    /// Counts an attempt at Meta's verify token, before it is compared: past the limit the right one is refused like
+    /// any other, or the answer would tell it.
+    ///
+    /// # Errors
+    /// Where there were too many from this address, or in all.
+    pub fn count_guess(&self, request: &HttpRequest, config: &Config) -> Result<(), Problem> {
+        let Some(limiters) = self.0.as_ref() else {
+            return Ok(());
+        };
+        // Its own share first, so that one address alone does not use up that of all.
+        if let Some(address) = sender(request, config) {
+            limiters.guesses.count(network(address))?;
+        }
+        limiters.all_guesses.check().map_err(too_early)
     }
 
     /// Counts a request of a client.
@@ -62,6 +96,15 @@ impl RateLimits {
             limiters.addresses.count(network(address))
         })
     }
+}
+
+fn per_minute((burst, rate): (u32, u32)) -> Quota {
+    let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    Quota::per_minute(number(rate)).allow_burst(number(burst))
+}
+
+fn too_early(early: NotUntil<<DefaultClock as Clock>::Instant>) -> Problem {
+    Problem::rate_limited(early.wait_time_from(DefaultClock::default().now()))
 }
 
 /// What one holder of an address has to itself: a single IPv4 address, but at least a whole /64 of IPv6.
@@ -83,11 +126,9 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     /// The least number of requests between two sweeps.
     const SWEEP: usize = 1024;
 
-    fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+    fn new(quota: Quota) -> Self {
         Self {
-            limiter: DefaultKeyedRateLimiter::keyed(
-                Quota::per_second(per_second).allow_burst(burst),
-            ),
+            limiter: DefaultKeyedRateLimiter::keyed(quota),
             until_sweep: AtomicUsize::new(Self::SWEEP),
         }
     }
@@ -96,9 +137,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.sweep();
         }
-        self.limiter.check_key(&key).map_err(|early| {
-            Problem::rate_limited(early.wait_time_from(DefaultClock::default().now()))
-        })
+        self.limiter.check_key(&key).map_err(too_early)
     }
 
     /// Forgets the keys that have made everything good. A request adds one key at most, so sweeping again after as
@@ -152,10 +191,15 @@ fn count(request: &HttpRequest) -> Result<(), Problem> {
     let Some(state) = request.app_data::<Data<State>>().filter(|_| !is_health) else {
         return Ok(());
     };
+    let address = sender(request, &state.config);
+    address.map_or(Ok(()), |address| state.limits.count_address(address))
+}
+
+/// Whom a request counts against.
+fn sender(request: &HttpRequest, config: &Config) -> Option<IpAddr> {
     let peer = || request.peer_addr().map(|peer| peer.ip());
     // A proxy that names nobody stands for whoever is behind it.
-    let address = origin::source_ip(request, &state.config.trusted_proxies).or_else(peer);
-    address.map_or(Ok(()), |address| state.limits.count_address(address))
+    origin::source_ip(request, &config.trusted_proxies).or_else(peer)
 }
 
 /// Whether the request carries what may show that it is genuine, to where that is looked at.
@@ -209,7 +253,7 @@ mod tests {
     #[test]
     fn keys_that_made_everything_good_are_forgotten() {
         let fast = NonZeroU32::new(1_000_000).unwrap();
-        let limiter = Limiter::new(fast, NonZeroU32::MIN);
+        let limiter = Limiter::new(Quota::per_second(fast).allow_burst(NonZeroU32::MIN));
         for key in 0..100_000 {
             let _ = limiter.count(key);
         }

@@ -41,15 +41,17 @@ pub async fn handshake(request: HttpRequest, state: Data<State>) -> Result<HttpR
         let mut pairs = url::form_urlencoded::parse(query.as_bytes());
         pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()))
     };
-    let ours_alone = parameter(signature::VERIFY_TOKEN)
-        .is_some_and(|theirs| signature::verify_token_matches(ours, &theirs));
+    let theirs = parameter(signature::VERIFY_TOKEN);
+    if theirs.is_some() {
+        state.limits.count_guess(&request, &state.config)?;
+    }
+    let ours_alone = theirs.is_some_and(|theirs| signature::verify_token_matches(ours, &theirs));
     if ours_alone {
         mark_verified(&request);
     }
     match (parameter("hub.mode").as_deref(), parameter("hub.challenge")) {
         (Some("subscribe"), Some(challenge)) if ours_alone => Ok(HttpResponse::Ok()
             .insert_header(ContentType::plaintext())
-            .insert_header(("X-Content-Type-Options", "nosniff"))
             .body(challenge)),
         _ => Err(Problem::new(
             ErrorCode::VerifyTokenMismatch,

@@ -103,13 +103,50 @@ async fn what_nobody_vouches_for_counts_against_its_address() {
 
 #[actix_web::test]
 async fn whatever_is_read_without_a_token_counts_too() {
-    let handshake = handshake("another");
-    for path in ["/metrics", "/nothing", "/api/v1/whatsapp/test", &*handshake] {
+    for path in ["/metrics", "/nothing", "/api/v1/whatsapp/test"] {
         let app = limited_app().await;
         let (passed, _) = until_refused(async || app.get(path).await).await;
         assert!(passed >= BURST, "{path}: {passed}");
         genuine_ones_pass(&app).await;
     }
+}
+
+#[actix_web::test]
+async fn past_its_guesses_nobody_learns_whether_a_verify_token_is_right() {
+    let app = App::with(Engine::Sqlite, |config| {
+        config.rate_limit = true;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let ask = async |address: &str, token: &str| {
+        let request = app.client.get(format!("{}{}", app.url, handshake(token)));
+        let request = request.header("X-Forwarded-For", address);
+        reply(request.send().await.expect("an answer")).await
+    };
+    let (passed, refusal) = until_refused(async || ask("192.0.2.1", "a-guess").await).await;
+    assert_eq!(passed, 10);
+    let after: u64 = refusal.retry_after.as_deref().unwrap().parse().unwrap();
+    assert!((1..=12).contains(&after), "{after}");
+    let right = ask("192.0.2.1", VERIFY_TOKEN).await;
+    assert_eq!(
+        (right.status, right.error_code()),
+        (429, "RATE_LIMITED".into())
+    );
+    // Somebody else still gets through, until many have guessed.
+    assert_eq!(ask("192.0.2.2", VERIFY_TOKEN).await.status, 200);
+    for n in 3..100 {
+        let address = format!("192.0.2.{n}");
+        if ask(&address, "a-guess").await.status == 429 {
+            assert!(n > 20, "{n} addresses had one guess each");
+            let right = ask("198.51.100.1", VERIFY_TOKEN).await;
+            assert_eq!(right.status, 429);
+            // What is signed is not held up by it.
+            let signed = app.send(&Call::twilio_text(&new_sid(), "1 cola")).await;
+            assert_eq!(signed.status, 200);
+            return;
+        }
+    }
+    panic!("all may guess for ever");
 }
 
 /// Signed ones of both providers, and Meta's handshake, from an address that has had its share.

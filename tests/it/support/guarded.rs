@@ -47,7 +47,7 @@ impl Guarded {
             App::new()
                 .wrap(from_fn(hookonce_web::limit_addresses))
                 .wrap(from_fn(hookonce_web::log_request))
-                .configure(hookonce_web::routes(state.clone()))
+                .configure(hookonce_web::routes(state.clone(), hookonce_web::Part::All))
                 .configure(routes)
         });
         let server = server.workers(2).disable_signals();

@@ -1,0 +1,1 @@
+//! How much memory strangers can make the service take: little, and those who are known are answered meanwhile.
