@@ -24,7 +24,7 @@
 //! | [`statistics`] | what an operator looks at: counts, sizes, latencies, alerts |
 //! | [`access`] | who may use the API: clients, tokens, scopes |
 //! | [`store`] | both databases through one Diesel code |
-//! | [`config`], [`schedule`], [`secret`], [`redaction`], [`json`] | what everything is built from |
+//! | [`config`], [`identity`], [`schedule`], [`secret`], [`redaction`], [`json`] | what everything is built from |
 //! | [`logging`] | the form of the log's lines |
 
 pub mod access;
@@ -34,6 +34,7 @@ pub mod command;
 pub mod commerce;
 pub mod config;
 pub mod idempotency;
+pub mod identity;
 pub mod intake;
 pub mod jobs;
 pub mod json;

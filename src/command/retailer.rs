@@ -8,10 +8,10 @@ use crate::{
     app,
     commerce::{
         money::Currency,
-        phone::PhoneNumber,
         retailers::{self, NewRetailer},
     },
     config::Config,
+    identity::PhoneNumber,
     store::{
         Store,
         retailers::{self as rows, Retailer},

@@ -12,7 +12,6 @@ pub mod order_number;
 pub mod ordering;
 pub mod orders;
 pub mod payments;
-pub mod phone;
 pub mod reach;
 pub mod reply;
 pub mod retailers;

@@ -6,11 +6,14 @@ use super::{
     shop::Shop,
     text_order::{self, MAX_QUANTITY, MAX_SUGGESTIONS, Reading},
 };
-use crate::store::{
-    Conn, StoreError,
-    ledger::{self, EntryKind, LedgerEntry},
-    orders::{self, Order, OrderItem, OrderSource, OrderStatus},
-    types::{Timestamp, Uuid},
+use crate::{
+    identity::{PhoneNumber, UserId},
+    store::{
+        Conn, StoreError,
+        ledger::{self, EntryKind, LedgerEntry},
+        orders::{self, Order, OrderItem, OrderSource, OrderStatus},
+        types::{Timestamp, Uuid},
+    },
 };
 
 /// The most lines of a cart; WhatsApp's own carts are far shorter.
@@ -46,10 +49,10 @@ pub struct CartLine {
 /// Who wants it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Customer {
-    /// E.164 with `+`.
-    pub phone: Option<String>,
-    /// Where WhatsApp tells a user id and no number.
-    pub user_id: Option<String>,
+    /// The number, where it is told.
+    pub phone: Option<PhoneNumber>,
+    /// WhatsApp's business-scoped user id, where it is told.
+    pub user_id: Option<UserId>,
     /// Name as the provider tells it.
     pub name: Option<String>,
 }
@@ -258,8 +261,8 @@ impl Draft {
             source: origin.source,
             message_id: origin.message_id.map(str::to_owned),
             status: OrderStatus::Pending,
-            customer_phone: customer.phone.clone(),
-            customer_user_id: customer.user_id.clone(),
+            customer_phone: customer.phone.as_ref().map(ToString::to_string),
+            customer_user_id: customer.user_id.as_ref().map(ToString::to_string),
             customer_name: customer.name.clone(),
             note: self.note,
             price_note: self.price_note,

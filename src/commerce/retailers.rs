@@ -5,15 +5,17 @@ use super::{
     amount::Amount,
     error::{CommerceError, FieldError},
     money::Currency,
-    phone::PhoneNumber,
     reach::Reach,
 };
-use crate::store::{
-    Conn, StoreError,
-    ledger::{self, EntryKind},
-    products::{self, Product},
-    retailers::{self, Retailer},
-    types::{Json, Timestamp, Uuid},
+use crate::{
+    identity::PhoneNumber,
+    store::{
+        Conn, StoreError,
+        ledger::{self, EntryKind},
+        products::{self, Product},
+        retailers::{self, Retailer},
+        types::{Json, Timestamp, Uuid},
+    },
 };
 
 /// What a retailer is to be.

@@ -13,17 +13,17 @@ use std::{
 use super::{
     IntakeError,
     plan::{self, Plan},
+    retailers::Retailers,
     transaction::{Done, Settled, Told, Transaction},
 };
 use crate::{
     commerce::ordering,
     idempotency::{self, Answered, Claim},
-    provider::{Address, Content, Event},
+    provider::{Content, Event},
     store::{
         StoreError,
         bulk::BulkConn,
         idempotency::{AnsweredRecord, Record},
-        retailers::Retailer,
         types::Uuid,
     },
 };
@@ -175,7 +175,7 @@ fn candidates<'a>(
     transactions: &'a [Transaction],
     new: Vec<(usize, &'a Event)>,
 ) -> Result<Vec<Candidate<'a>>, StoreError> {
-    let retailers = Retailers::of(conn, new.iter().map(|(_, event)| *event))?;
+    let retailers = Retailers::of(&mut conn.conn(), new.iter().map(|(_, event)| *event))?;
     let mut candidates = Vec::with_capacity(new.len());
     for (at, event) in new {
         let transaction = &transactions[at];
@@ -201,50 +201,6 @@ fn candidates<'a>(
     Ok(candidates)
 }
 
-/// The retailers that events are written to.
-struct Retailers {
-    by_phone: HashMap<String, Retailer>,
-    by_phone_number_id: HashMap<String, Retailer>,
-}
-
-impl Retailers {
-    fn of<'a>(
-        conn: &mut BulkConn<'_>,
-        events: impl Iterator<Item = &'a Event>,
-    ) -> Result<Self, StoreError> {
-        let (mut phones, mut ids) = (HashSet::new(), HashSet::new());
-        for address in events.filter_map(plan::address) {
-            match address {
-                Address::Phone(phone) => phones.insert(phone.as_str()),
-                Address::PhoneNumberId(id) => ids.insert(id.as_str()),
-            };
-        }
-        let by_phone = match phones.is_empty() {
-            true => Vec::new(),
-            false => conn.retailers_by_phone(&Vec::from_iter(phones))?,
-        };
-        let by_id = match ids.is_empty() {
-            true => Vec::new(),
-            false => conn.retailers_by_id(&Vec::from_iter(ids))?,
-        };
-        let with_id = |retailer: Retailer| Some((retailer.phone_number_id.clone()?, retailer));
-        Ok(Self {
-            by_phone: by_phone
-                .into_iter()
-                .map(|retailer| (retailer.phone.clone(), retailer))
-                .collect(),
-            by_phone_number_id: by_id.into_iter().filter_map(with_id).collect(),
-        })
-    }
-
-    fn find(&self, event: &Event) -> Option<&Retailer> {
-        match plan::address(event)? {
-            Address::Phone(phone) => self.by_phone.get(phone),
-            Address::PhoneNumberId(id) => self.by_phone_number_id.get(id),
-        }
-    }
-}
-
 /// Leaves messages that made an order before their events were forgotten, though today they would make none.
 fn leave_what_was_ordered(
     conn: &mut BulkConn<'_>,
@@ -252,7 +208,7 @@ fn leave_what_was_ordered(
 ) -> Result<(), StoreError> {
     let mut messages: HashMap<_, Vec<&str>> = HashMap::new();
     for candidate in &*candidates {
-        if candidate.plan.order.is_none() && plan::recipient(candidate.event).is_some() {
+        if candidate.plan.order.is_none() && candidate.event.content.may_order() {
             let source = plan::order_source(candidate.transaction.provider());
             messages
                 .entry(source)

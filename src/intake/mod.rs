@@ -6,6 +6,7 @@ pub mod deliveries;
 mod gather;
 mod plan;
 pub mod request;
+mod retailers;
 mod transaction;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};

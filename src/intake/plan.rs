@@ -8,7 +8,7 @@ use crate::{
         reply,
         shop::{Shop, Shops},
     },
-    provider::{self, Address, Content, Delivery, Event, Provider, Sender},
+    provider::{self, Content, Delivery, Event, Provider, Sender},
     store::{
         events::Outcome,
         orders::OrderSource,
@@ -37,11 +37,12 @@ pub(super) struct Foreseen {
 /// connections waiting.
 pub(super) fn foresee(delivery: &Delivery, shops: &Shops, now: Timestamp) -> Vec<Option<Foreseen>> {
     const MOST: usize = 8;
-    let foresee = |event| -> Option<Foreseen> {
-        let shop = shops.recall(recipient(event)?)?;
+    let foresee = |event: &Event| -> Option<Foreseen> {
+        let address = event.ours.as_ref().filter(|_| event.content.may_order())?;
+        let shop = shops.recall(address.as_str())?;
         // A panic here would take the connection down. The transaction will meet it again, and can tell of it.
         let plan = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            Plan::new(delivery.provider, event, Some(&shop), now)
+            Plan::at_shop(delivery.provider, event, &shop, now)
         }));
         let plan = plan.ok()?;
         Some(Foreseen { shop, plan })
@@ -52,52 +53,38 @@ pub(super) fn foresee(delivery: &Delivery, shops: &Shops, now: Timestamp) -> Vec
     delivery.events.iter().map(foresee).collect()
 }
 
-/// Where a customer wrote to.
-pub(super) fn address(event: &Event) -> Option<&Address> {
-    match &event.content {
-        Content::Text { to, .. } | Content::Cart { to, .. } => Some(to),
-        Content::Status(_) | Content::Other => None,
-    }
-}
-
-/// The number or the id that a customer wrote to.
-pub(super) fn recipient(event: &Event) -> Option<&str> {
-    match address(event)? {
-        Address::Phone(text) | Address::PhoneNumberId(text) => Some(text),
-    }
-}
-
 impl Plan {
-    /// Plans an event; `shop` is the one that its customer wrote to, if there is one.
-    pub fn new(provider: Provider, event: &Event, shop: Option<&Shop>, now: Timestamp) -> Self {
-        match (&event.content, shop) {
-            (Content::Status(_), _) => Self::nothing(Outcome::StatusRecorded),
-            (Content::Other, _) => Self::nothing(Outcome::Ignored),
-            (Content::Text { .. } | Content::Cart { .. }, None) => {
-                Self::nothing(Outcome::UnknownRetailer)
-            }
-            (Content::Text { from, text, .. }, Some(shop)) => {
+    /// Plans an event for which no catalogue is needed; `retailer` is the one whose number it names, if there is one.
+    pub fn without_shop(event: &Event, retailer: Option<Uuid>) -> Self {
+        let outcome = match event.content {
+            Content::Status(_) => Outcome::StatusRecorded,
+            Content::Other => Outcome::Ignored,
+            Content::Text { .. } | Content::Cart { .. } => Outcome::UnknownRetailer,
+        };
+        Self {
+            outcome,
+            retailer_id: retailer,
+            reply: None,
+            order: None,
+        }
+    }
+
+    /// Plans an event of the shop whose number it names.
+    pub fn at_shop(provider: Provider, event: &Event, shop: &Shop, now: Timestamp) -> Self {
+        match &event.content {
+            Content::Text { from, text } => {
                 Self::order(provider, event, from, Wish::Text(text), shop, now)
             }
-            (
-                Content::Cart {
-                    from, lines, note, ..
-                },
-                Some(shop),
-            ) => {
+            Content::Cart { from, lines, note } => {
                 let lines: Vec<_> = lines.iter().map(cart_line).collect();
-                let note = note.as_deref();
-                Self::order(
-                    provider,
-                    event,
-                    from,
-                    Wish::Cart {
-                        lines: &lines,
-                        note,
-                    },
-                    shop,
-                    now,
-                )
+                let wish = Wish::Cart {
+                    lines: &lines,
+                    note: note.as_deref(),
+                };
+                Self::order(provider, event, from, wish, shop, now)
+            }
+            Content::Status(_) | Content::Other => {
+                Self::without_shop(event, Some(shop.retailer_id))
             }
         }
     }
@@ -128,15 +115,6 @@ impl Plan {
             retailer_id: Some(shop.retailer_id),
             reply,
             order,
-        }
-    }
-
-    fn nothing(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            retailer_id: None,
-            reply: None,
-            order: None,
         }
     }
 }

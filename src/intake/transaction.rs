@@ -9,6 +9,7 @@ use std::{
 use super::{
     Answer, EventReport, Inbound, IntakeError, Reply,
     plan::{self, Foreseen, Plan},
+    retailers::Retailers,
 };
 use crate::{
     causes::with_causes,
@@ -20,12 +21,12 @@ use crate::{
     idempotency::{
         self, Answered, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms,
     },
-    provider::{Address, Content, Event, Provider, ReplyForm, StatusChange},
+    provider::{Content, Event, Provider, ReplyForm, StatusChange},
     store::{
         Conn, StoreError,
         events::{self, KnownEvent, NewEvent, Outcome},
         message_status::{self, MessageStatus},
-        retailers::{self, Retailer},
+        retailers::Retailer,
         types::{Json, Timestamp, Uuid},
     },
 };
@@ -174,12 +175,16 @@ impl Transaction {
         Ok((Some(claim), false))
     }
 
-    /// Whose a delivery is. Nobody's where it tells of several: who may see the one's messages must not see another's.
+    /// Whose a delivery is. Nobody's where it names numbers of several, or one that nobody has: who may see the one's
+    /// messages must not see another's.
     fn retailer(&self, told: &[Told]) -> Option<Uuid> {
-        let mut retailers = told.iter().filter_map(|told| told.retailer_id);
-        let first = retailers.next()?;
-        let alone = self.inbound.delivery.is_of_one_number && retailers.all(|other| other == first);
-        alone.then_some(first)
+        let first = told.iter().find_map(|told| told.retailer_id)?;
+        let events = self.inbound.delivery.events.iter();
+        let is_theirs = |(event, told): (&Event, &Told)| match told.retailer_id {
+            Some(retailer) => retailer == first,
+            None => event.ours.is_none(),
+        };
+        events.zip(told).all(is_theirs).then_some(first)
     }
 
     /// Acts on each event. Claims them in the order of their ids, and touches what they share only then, in an order
@@ -191,12 +196,13 @@ impl Transaction {
         owned: Option<Owned>,
     ) -> Result<Result<Vec<Told>, IntakeError>, IntakeError> {
         let events = &self.inbound.delivery.events;
+        let retailers = Retailers::of(conn, events)?;
         let mut order: Vec<usize> = (0..events.len()).collect();
         order.sort_by_key(|&at| &events[at].id);
         let mut told = Vec::with_capacity(events.len());
         let mut failure = None;
         for at in order {
-            match self.tell_apart(conn, at, &events[at], owned) {
+            match self.tell_apart(conn, at, retailers.find(&events[at]), owned) {
                 Ok(one) => told.push((at, one)),
                 Err(IntakeError::Store(error)) if events.len() > 1 && !error.is_unavailable() => {
                     log::error!("event {:?} failed: {}", events[at].id, with_causes(&error));
@@ -219,13 +225,13 @@ impl Transaction {
         &self,
         conn: &mut Conn<'_>,
         at: usize,
-        event: &Event,
+        retailer: Option<&Retailer>,
         owned: Option<Owned>,
     ) -> Result<Told, IntakeError> {
         if self.inbound.delivery.events.len() == 1 {
-            self.tell(conn, at, event, owned)
+            self.tell(conn, at, retailer, owned)
         } else {
-            conn.savepoint(|conn| self.tell(conn, at, event, owned))
+            conn.savepoint(|conn| self.tell(conn, at, retailer, owned))
         }
     }
 
@@ -233,16 +239,16 @@ impl Transaction {
         &self,
         conn: &mut Conn<'_>,
         at: usize,
-        event: &Event,
+        retailer: Option<&Retailer>,
         owned: Option<Owned>,
     ) -> Result<Told, IntakeError> {
-        let retailer = find_retailer(conn, event)?;
-        let plan = self.plan(conn, at, event, retailer.as_ref())?;
+        let event = &self.inbound.delivery.events[at];
+        let plan = self.plan(conn, at, event, retailer)?;
         let record = owned.map(|owned| owned.id);
         if events::claim(conn, &self.row(at, event, &plan, record))? {
             Ok(self.carry_out(conn, event, plan)?)
         } else {
-            self.recall(conn, event)
+            self.recall(conn, event, plan.retailer_id)
         }
     }
 
@@ -270,7 +276,7 @@ impl Transaction {
         }
     }
 
-    /// What is to be done about an event that was written to `retailer`.
+    /// What is to be done about an event that names `retailer`'s number.
     pub fn plan(
         &self,
         conn: &mut Conn<'_>,
@@ -278,15 +284,19 @@ impl Transaction {
         event: &Event,
         retailer: Option<&Retailer>,
     ) -> Result<Plan, StoreError> {
-        let (Some(retailer), Some(address)) = (retailer, plan::recipient(event)) else {
-            return Ok(Plan::new(self.provider(), event, None, self.now));
+        let wanted = event.ours.as_ref().filter(|_| event.content.may_order());
+        let (Some(retailer), Some(address)) = (retailer, wanted) else {
+            return Ok(Plan::without_shop(
+                event,
+                retailer.map(|retailer| retailer.id),
+            ));
         };
         let foreseen = self.foreseen.get(at).and_then(Option::as_ref);
         if let Some(foreseen) = foreseen.filter(|foreseen| foreseen.shop.is_current(retailer)) {
             return Ok(foreseen.plan.clone());
         }
-        let shop = self.shops.current(conn, address, retailer)?;
-        Ok(Plan::new(self.provider(), event, Some(&shop), self.now))
+        let shop = self.shops.current(conn, address.as_str(), retailer)?;
+        Ok(Plan::at_shop(self.provider(), event, &shop, self.now))
     }
 
     /// Does what was planned for an event that is ours.
@@ -317,7 +327,7 @@ impl Transaction {
 
     /// The order that a message made before its event was forgotten, though today it would make none.
     fn earlier_order(&self, conn: &mut Conn<'_>, event: &Event) -> Result<Placement, StoreError> {
-        if plan::recipient(event).is_none() {
+        if !event.content.may_order() {
             return Ok(Placement::AsPlanned);
         }
         let source = plan::order_source(self.provider());
@@ -327,8 +337,13 @@ impl Transaction {
         }))
     }
 
-    /// Tells what became of an event that was known before.
-    fn recall(&self, conn: &mut Conn<'_>, event: &Event) -> Result<Told, IntakeError> {
+    /// Tells what became of an event that was known before; `retailer` has the number that it names.
+    fn recall(
+        &self,
+        conn: &mut Conn<'_>,
+        event: &Event,
+        retailer: Option<Uuid>,
+    ) -> Result<Told, IntakeError> {
         let Some(known) = events::find(conn, self.provider().as_str(), &event.id)? else {
             // It was forgotten between our claim and this look: worth another try.
             return Err(IntakeError::InProgress {
@@ -341,12 +356,12 @@ impl Transaction {
                 self.provider().as_str(),
                 event.id
             );
-            return Ok(Told::conflict(event));
+            return Ok(Told::conflict(event, retailer));
         }
-        Ok(self.known(event, known))
+        Ok(self.known(event, known, retailer))
     }
 
-    fn known(&self, event: &Event, known: KnownEvent) -> Told {
+    fn known(&self, event: &Event, known: KnownEvent, retailer: Option<Uuid>) -> Told {
         // The same delivery under another key gets the answer of the first time; another delivery that tells the
         // event again learns that it is old.
         let same_delivery = known.delivery_fingerprint == self.inbound.fingerprint.as_str();
@@ -363,7 +378,8 @@ impl Transaction {
                 known: true,
             },
             reply: known.reply,
-            retailer_id: known.retailer_id,
+            // The number may have been given to a retailer since.
+            retailer_id: known.retailer_id.or(retailer),
         }
     }
 
@@ -435,7 +451,7 @@ impl Told {
         }
     }
 
-    fn conflict(event: &Event) -> Self {
+    fn conflict(event: &Event, retailer: Option<Uuid>) -> Self {
         Self {
             report: EventReport {
                 id: event.id.clone(),
@@ -445,7 +461,7 @@ impl Told {
                 known: false,
             },
             reply: None,
-            retailer_id: None,
+            retailer_id: retailer,
         }
     }
 }
@@ -458,14 +474,5 @@ fn tell_repeats(told: &mut [(usize, Told)]) {
         if !is_new && told.report.outcome != Outcome::Conflict {
             told.report.outcome = Outcome::Duplicate;
         }
-    }
-}
-
-/// The retailer that an event was written to.
-fn find_retailer(conn: &mut Conn<'_>, event: &Event) -> Result<Option<Retailer>, StoreError> {
-    match plan::address(event) {
-        Some(Address::Phone(phone)) => retailers::by_phone(conn, phone),
-        Some(Address::PhoneNumberId(id)) => retailers::by_phone_number_id(conn, id),
-        None => Ok(None),
     }
 }

@@ -8,7 +8,10 @@ pub mod whatsapp;
 
 pub use signature::SignatureError;
 
-use crate::json::Value;
+use crate::{
+    identity::{PhoneNumber, UserId},
+    json::Value,
+};
 
 /// Who sent a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,8 +80,6 @@ pub struct Delivery {
     pub derived_key: String,
     /// Its body as JSON.
     pub body: Value,
-    /// Whether all of it is about one number of ours: what is about several may be several retailers' business.
-    pub is_of_one_number: bool,
     /// What it tells, in the order of the delivery.
     pub events: Vec<Event>,
 }
@@ -94,6 +95,8 @@ pub struct Event {
     pub digest: String,
     /// All that the provider said of it.
     pub payload: Value,
+    /// The number of ours that it names, whatever it means: it is the business of whoever has that number.
+    pub ours: Option<Address>,
     /// What it means.
     pub content: Content,
 }
@@ -103,8 +106,6 @@ pub struct Event {
 pub enum Content {
     /// A customer wrote a text.
     Text {
-        /// The number written to.
-        to: Address,
         /// Who wrote.
         from: Sender,
         /// What.
@@ -112,8 +113,6 @@ pub enum Content {
     },
     /// A customer sent a cart of the catalogue.
     Cart {
-        /// The number written to.
-        to: Address,
         /// Who sent it.
         from: Sender,
         /// What is in it.
@@ -127,22 +126,42 @@ pub enum Content {
     Other,
 }
 
-/// The number that a customer wrote to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Content {
+    /// Whether a customer wrote what an order can come of.
+    pub fn may_order(&self) -> bool {
+        match self {
+            Self::Text { .. } | Self::Cart { .. } => true,
+            Self::Status(_) | Self::Other => false,
+        }
+    }
+}
+
+/// A number of ours: customers write to it, and we write from it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// The number itself, as Twilio tells it, without the channel's prefix.
-    Phone(String),
+    /// The number itself.
+    Phone(PhoneNumber),
     /// Its id at Meta.
     PhoneNumberId(String),
 }
 
-/// Who wrote.
+impl Address {
+    /// The number or the id.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Phone(number) => number.as_str(),
+            Self::PhoneNumberId(id) => id,
+        }
+    }
+}
+
+/// Who wrote, by all that is told of it: the same user may be told by the one alone another day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender {
-    /// The number, E.164 with `+`.
-    pub phone: Option<String>,
-    /// Meta's business-scoped user id, where the number is hidden.
-    pub user_id: Option<String>,
+    /// The number. None where it is hidden, and where the sender is a name.
+    pub phone: Option<PhoneNumber>,
+    /// Meta's business-scoped user id.
+    pub user_id: Option<UserId>,
     /// The name of the profile.
     pub name: Option<String>,
 }
@@ -219,6 +238,13 @@ fn without_nul(text: &str) -> String {
 /// An id that can be kept and looked up.
 fn usable_id(id: &str) -> bool {
     (1..=MAX_ID_LEN).contains(&id.len()) && !id.contains('\0')
+}
+
+/// The first of these that is a user id.
+fn first_user_id(texts: impl Iterator<Item = impl AsRef<str>>) -> Option<UserId> {
+    texts
+        .into_iter()
+        .find_map(|text| text.as_ref().parse().ok())
 }
 
 /// A number or a text, as written.

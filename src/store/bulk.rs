@@ -11,8 +11,7 @@ use super::{
     ledger::LedgerEntry,
     orders::{Order, OrderItem, OrderSource},
     postgres::Postgres,
-    retailers::Retailer,
-    schema::{ledger_entries, order_items, orders, retailers, webhook_event, webhook_idempotency},
+    schema::{ledger_entries, order_items, orders, webhook_event, webhook_idempotency},
     types::Uuid,
 };
 
@@ -76,22 +75,6 @@ impl BulkConn<'_> {
             .filter(table::scope.eq(scope))
             .filter(table::idempotency_key.eq_any(keys))
             .select((table::idempotency_key, Record::as_select()))
-            .load(self.0)?)
-    }
-
-    /// The retailers with one of these phone numbers.
-    pub fn retailers_by_phone(&mut self, phones: &[&str]) -> Result<Vec<Retailer>, StoreError> {
-        Ok(retailers::table
-            .filter(retailers::phone.eq_any(phones))
-            .select(Retailer::as_select())
-            .load(self.0)?)
-    }
-
-    /// The retailers whose number has one of these ids at Meta.
-    pub fn retailers_by_id(&mut self, ids: &[&str]) -> Result<Vec<Retailer>, StoreError> {
-        Ok(retailers::table
-            .filter(retailers::phone_number_id.eq_any(ids))
-            .select(Retailer::as_select())
             .load(self.0)?)
     }
 

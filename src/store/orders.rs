@@ -54,9 +54,9 @@ pub struct Order {
     pub message_id: Option<String>,
     /// How far it has come.
     pub status: OrderStatus,
-    /// Who ordered, E.164 with `+`.
+    /// Who ordered, E.164 with `+`, where the number is told.
     pub customer_phone: Option<String>,
-    /// Who ordered, where WhatsApp tells a user id and no number.
+    /// Who ordered, by WhatsApp's business-scoped user id, where it is told.
     pub customer_user_id: Option<String>,
     /// The customer's name as the provider tells it.
     pub customer_name: Option<String>,

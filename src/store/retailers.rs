@@ -30,6 +30,32 @@ pub struct Retailer {
     pub updated_at: Timestamp,
 }
 
+/// The retailers in whose column is one of these texts. SQLite is asked for one after another, for it keeps the prepared
+/// statement of a single text; on PostgreSQL each statement would be a round trip.
+macro_rules! by_any {
+    ($conn:expr, $column:expr, $texts:expr) => {
+        match $conn {
+            Conn::Sqlite(c) => {
+                let mut found = Vec::new();
+                for text in $texts {
+                    let one = table::table
+                        .filter($column.eq(*text))
+                        .select(Retailer::as_select())
+                        .get_result(*c)
+                        .optional()?;
+                    found.extend(one);
+                }
+                Ok(found)
+            }
+            Conn::Postgres(_) if $texts.is_empty() => Ok(Vec::new()),
+            Conn::Postgres(c) => Ok(table::table
+                .filter($column.eq_any($texts))
+                .select(Retailer::as_select())
+                .load(*c)?),
+        }
+    };
+}
+
 /// Adds a retailer.
 ///
 /// # Errors
@@ -58,22 +84,14 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<Retailer>, StoreErro
         .optional())?)
 }
 
-/// The one whose customers write to this number (E.164 with `+`).
-pub fn by_phone(conn: &mut Conn<'_>, phone: &str) -> Result<Option<Retailer>, StoreError> {
-    Ok(on_each!(conn, |c| table::table
-        .filter(table::phone.eq(phone))
-        .select(Retailer::as_select())
-        .get_result(c)
-        .optional())?)
+/// Those whose customers write to one of these numbers (E.164 with `+`).
+pub fn by_phones(conn: &mut Conn<'_>, phones: &[&str]) -> Result<Vec<Retailer>, StoreError> {
+    by_any!(conn, table::phone, phones)
 }
 
-/// The one whose number has this id at Meta.
-pub fn by_phone_number_id(conn: &mut Conn<'_>, id: &str) -> Result<Option<Retailer>, StoreError> {
-    Ok(on_each!(conn, |c| table::table
-        .filter(table::phone_number_id.eq(id))
-        .select(Retailer::as_select())
-        .get_result(c)
-        .optional())?)
+/// Those whose number has one of these ids at Meta.
+pub fn by_phone_number_ids(conn: &mut Conn<'_>, ids: &[&str]) -> Result<Vec<Retailer>, StoreError> {
+    by_any!(conn, table::phone_number_id, ids)
 }
 
 /// Says that a retailer's products have changed.

@@ -87,6 +87,9 @@ fn all_sorts() -> Vec<Call> {
         let one = whatsapp_text(&format!("wamid.{n}"), "1 cola");
         let next = whatsapp_text(&format!("wamid.{}", n + 1), "1 cola");
         calls.push(Call::whatsapp_messages(json!([one])));
+        let image =
+            json!({"id": format!("wamid.image-{n}"), "type": "image", "image": {"id": "1"}});
+        calls.push(Call::whatsapp_messages(json!([image])));
         calls.push(Call::whatsapp_messages(json!([one, next])));
     }
     calls
@@ -107,7 +110,7 @@ fn left(app: &App) -> BTreeSet<String> {
     );
     let records = rows(
         "SELECT concat_ws(' ', 'record', scope, idempotency_key, status, response_status, response_content_type,
-             length(response_body::text) > 0, events IS NULL, method, path) AS t FROM webhook_idempotency",
+             length(response_body::text) > 0, events IS NULL, retailer_id IS NULL, method, path) AS t FROM webhook_idempotency",
     );
     let statuses =
         rows("SELECT concat_ws(' ', 'status', message_id, status, rank) AS t FROM message_status");

@@ -8,6 +8,7 @@ mod api_isolation;
 mod api_races;
 mod background;
 mod bad_input;
+mod belonging;
 mod caches;
 mod cases;
 mod cleanup;

@@ -9,9 +9,9 @@ pub mod twiml;
 
 use super::{
     Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
-    cart_lines, digest, json, sha256_hex, usable_id, without_nul,
+    cart_lines, digest, first_user_id, json, sha256_hex, usable_id, without_nul,
 };
-use crate::json::Value;
+use crate::{identity::PhoneNumber, json::Value};
 use form::Form;
 
 /// Members of an inbound message that hold JSON in a text; any of them may carry a cart.
@@ -62,7 +62,6 @@ pub fn parse_json(body: &[u8]) -> Result<Delivery, Malformed> {
         reply_form: ReplyForm::Empty,
         derived_key: hash,
         body: value,
-        is_of_one_number: true,
         events,
     })
 }
@@ -74,6 +73,7 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
         kind: without_nul(param(&params, "MessageType").unwrap_or("message")),
         digest: message_digest(&params),
         payload: params.clone(),
+        ours: param(&params, "To").and_then(our_number),
         content: message_content(&params),
     };
     Ok(Delivery {
@@ -82,7 +82,6 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
         reply_form: ReplyForm::Twiml,
         derived_key: sid,
         body: params,
-        is_of_one_number: true,
         events: vec![event],
     })
 }
@@ -103,16 +102,10 @@ fn message_digest(params: &Value) -> String {
 }
 
 fn message_content(params: &Value) -> Content {
-    let to = Address::Phone(bare_number(param(params, "To").unwrap_or_default()));
-    let from = Sender {
-        phone: param(params, "From").map(bare_number),
-        user_id: None,
-        name: param(params, "ProfileName").map(without_nul),
-    };
+    let from = sender(params);
     match param(params, "MessageType") {
         Some("order") => match cart(params) {
             Some(lines) => Content::Cart {
-                to,
                 from,
                 lines,
                 note: param(params, "Body")
@@ -121,17 +114,34 @@ fn message_content(params: &Value) -> Content {
             },
             None => Content::Other,
         },
-        Some("text") => text_content(params, to, from),
+        Some("text") => text_content(params, from),
         // SMS, and senders that do not tell the type.
-        None if !has_attachment(params) => text_content(params, to, from),
+        None if !has_attachment(params) => text_content(params, from),
         _ => Content::Other,
     }
 }
 
-fn text_content(params: &Value, to: Address, from: Sender) -> Content {
+/// Who wrote. `From` holds a number, WhatsApp's user id, or, of an SMS, a name or a short code, which is neither.
+fn sender(params: &Value) -> Sender {
+    let from = param(params, "From");
+    let number = from.and_then(|from| bare_address(from).parse().ok());
+    let of_whatsapp = || PhoneNumber::of_digits(param(params, "WaId")?).ok();
+    let user_ids = [
+        param(params, "ExternalUserId"),
+        from.and_then(|from| from.strip_prefix("whatsapp:")),
+        // That of a group of businesses, where theirs alone is told.
+        param(params, "ParentExternalUserId"),
+    ];
+    Sender {
+        phone: number.or_else(of_whatsapp),
+        user_id: first_user_id(user_ids.into_iter().flatten()),
+        name: param(params, "ProfileName").map(without_nul),
+    }
+}
+
+fn text_content(params: &Value, from: Sender) -> Content {
     match param(params, "Body") {
         Some(body) => Content::Text {
-            to,
             from,
             text: without_nul(body),
         },
@@ -166,6 +176,8 @@ fn status_callback(params: Value) -> Result<Delivery, Malformed> {
         digest: sha256_hex(id.as_bytes()),
         kind: "status".to_owned(),
         payload: params.clone(),
+        // The message is ours.
+        ours: param(&params, "From").and_then(our_number),
         content: Content::Status(StatusChange {
             message_id: sid,
             status,
@@ -179,7 +191,6 @@ fn status_callback(params: Value) -> Result<Delivery, Malformed> {
         reply_form: ReplyForm::Empty,
         derived_key: id,
         body: params,
-        is_of_one_number: true,
         events: vec![event],
     })
 }
@@ -191,9 +202,25 @@ fn is_cloud_event(value: &Value) -> bool {
 fn cloud_event(value: &Value) -> Event {
     let kind = super::text(value, "type").unwrap_or_else(|| "json".to_owned());
     match value.get("id").and_then(Value::as_str) {
-        Some(id) if usable_id(id) && is_cloud_event(value) => stored(id.to_owned(), &kind, value),
+        Some(id) if usable_id(id) && is_cloud_event(value) => Event {
+            ours: number_of_cloud_event(&kind, &value["data"]),
+            ..stored(id.to_owned(), &kind, value)
+        },
         _ => stored(digest(value), &kind, value),
     }
+}
+
+/// The number of ours that one of Twilio's events about messages names.
+fn number_of_cloud_event(kind: &str, data: &Value) -> Option<Address> {
+    let member = match kind
+        .strip_prefix("com.twilio.messaging.")?
+        .split_once('.')?
+    {
+        ("inbound-message", _) => "to",
+        ("message", _) => "from",
+        _ => return None,
+    };
+    our_number(param(data, member)?)
 }
 
 fn stored(id: String, kind: &str, value: &Value) -> Event {
@@ -202,6 +229,7 @@ fn stored(id: String, kind: &str, value: &Value) -> Event {
         kind: kind.to_owned(),
         digest: digest(value),
         payload: value.clone(),
+        ours: None,
         content: Content::Other,
     }
 }
@@ -230,10 +258,14 @@ fn param<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
     params.get(name)?.as_str()
 }
 
-/// The number without the channel before it: `whatsapp:+1…` is `+1…`.
-fn bare_number(address: &str) -> String {
-    let number = address.rsplit(':').next().unwrap_or(address);
-    without_nul(number)
+/// An address without the channel before it: `whatsapp:+1…` is `+1…`.
+fn bare_address(address: &str) -> &str {
+    address.rsplit(':').next().unwrap_or(address)
+}
+
+/// The number of ours that an address is. None: it is a short code, a page, or the like.
+fn our_number(address: &str) -> Option<Address> {
+    bare_address(address).parse().ok().map(Address::Phone)
 }
 
 #[cfg(test)]
@@ -288,13 +320,11 @@ mod tests {
 
     #[test]
     fn a_text_is_read_from_the_body_and_media_is_not() {
-        let Content::Text { to, from, text } = content(
+        let Content::Text { from, text } = content(
             "Body=2+colas&From=whatsapp%3A%2B14155550100&To=whatsapp%3A%2B14155238886&ProfileName=Zo%C3%AB&NumMedia=0",
         ) else {
             panic!("no text")
         };
-        assert_eq!(to, Address::Phone("+14155238886".into()));
-        assert_eq!(from.phone.as_deref(), Some("+14155550100"));
         assert_eq!(
             (from.name.as_deref(), text.as_str()),
             (Some("Zoë"), "2 colas")
@@ -309,6 +339,86 @@ mod tests {
         ] {
             assert_eq!(content(other), Content::Other, "{other}");
         }
+    }
+
+    #[test]
+    fn a_sender_is_known_by_number_by_user_id_by_both_or_by_neither() {
+        const ID: &str = "US.13491208655302741918";
+        let sender = |rest: &str| {
+            let Content::Text { from, .. } = content(&format!("Body=1+cola&{rest}")) else {
+                panic!("no text")
+            };
+            let user_id = from.user_id.map(|id| id.to_string());
+            (from.phone.map(|phone| phone.to_string()), user_id)
+        };
+        let phone = || Some("+14155550100".to_owned());
+        let id = || Some(ID.to_owned());
+        let number = "From=whatsapp%3A%2B14155550100";
+        assert_eq!(sender(number), (phone(), None));
+        assert_eq!(sender("From=%2B14155550100"), (phone(), None));
+        assert_eq!(sender(&format!("From=whatsapp%3A{ID}")), (None, id()));
+        let both = [
+            format!("{number}&ExternalUserId={ID}"),
+            format!("From=whatsapp%3A{ID}&WaId=14155550100"),
+            format!("{number}&ExternalUserId={ID}&ParentExternalUserId=US.ENT.118157992128"),
+            format!("{number}&ExternalUserId=&ParentExternalUserId={ID}"),
+        ];
+        for both in both {
+            assert_eq!(sender(&both), (phone(), id()), "{both}");
+        }
+        for neither in [
+            "From=MYBANK",
+            "From=12345678",
+            "From=US.123",
+            "From=messenger%3A14155550100",
+            "From=",
+            "X=1",
+            "From=whatsapp%3A&ExternalUserId=MYBANK&WaId=",
+        ] {
+            assert_eq!(sender(neither), (None, None), "{neither}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_ours_is_written_to_or_written_from() {
+        let ours = |rest: &str| {
+            let event = parse(&format!("MessageSid={SID}&{rest}"))
+                .unwrap()
+                .events
+                .remove(0);
+            event.ours.map(|address| address.as_str().to_owned())
+        };
+        let numbers = "To=whatsapp%3A%2B14155238886&From=whatsapp%3A%2B14155550100";
+        for inbound in [
+            "Body=2+cola",
+            "NumMedia=1&Body=",
+            "ButtonPayload=x&Body=x",
+            "MessageType=x",
+        ] {
+            let ours = ours(&format!("{inbound}&{numbers}"));
+            assert_eq!(ours.as_deref(), Some("+14155238886"), "{inbound}");
+        }
+        let status = ours(&format!("MessageStatus=read&{numbers}"));
+        assert_eq!(status.as_deref(), Some("+14155550100"));
+        for nobody in [
+            "Body=x&To=MYSHOP",
+            "Body=x&To=messenger%3A1234567890",
+            "Body=x",
+            "MessageStatus=sent",
+        ] {
+            assert_eq!(ours(nobody), None, "{nobody}");
+        }
+        let cloud_event = |kind: &str| {
+            let data = r#"{"from":"whatsapp:+14155238886","to":"whatsapp:+14155550100"}"#;
+            let body = format!(r#"{{"specversion":"1.0","id":"E","type":"{kind}","data":{data}}}"#);
+            let event = parse_json(body.as_bytes()).unwrap().events.remove(0);
+            event.ours.map(|address| address.as_str().to_owned())
+        };
+        let sent = cloud_event("com.twilio.messaging.message.sent");
+        assert_eq!(sent.as_deref(), Some("+14155238886"));
+        let received = cloud_event("com.twilio.messaging.inbound-message.received");
+        assert_eq!(received.as_deref(), Some("+14155550100"));
+        assert_eq!(cloud_event("com.twilio.studio.flow.step.ended"), None);
     }
 
     #[test]

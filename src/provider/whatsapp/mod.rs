@@ -5,16 +5,18 @@ pub mod diagnosis;
 pub mod renew;
 pub mod signature;
 
-use std::collections::BTreeSet;
-
 use super::{
     Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
-    as_written, cart_lines, digest, json, sha256_hex, text, usable_id, without_nul,
+    as_written, cart_lines, digest, first_user_id, json, sha256_hex, text, usable_id, without_nul,
 };
-use crate::json::Value;
+use crate::{identity::PhoneNumber, json::Value};
 
 /// The `object` of a delivery that is about WhatsApp.
 const OBJECT: &str = "whatsapp_business_account";
+
+/// The one field whose changes hold messages to us and statuses of ours. Others hold what looks like them and is not to be
+/// acted on: messages of the past (`history`), of another that answers for us (`standby`), our own (`smb_message_echoes`).
+const MESSAGES: &str = "messages";
 
 /// The members that hold messages, statuses and other changes.
 pub(super) const AROUND_EVENTS: &[&str] = &["entry", "changes", "value", "messages", "statuses"];
@@ -35,14 +37,11 @@ pub fn parse(body: &[u8]) -> Result<Delivery, Malformed> {
             .collect(),
         _ => Vec::new(),
     };
-    let number = |(_, change): (_, &Value)| text(&change["value"]["metadata"], "phone_number_id");
-    let numbers: BTreeSet<_> = changes(&value).filter_map(number).collect();
     Ok(Delivery {
         provider: Provider::WhatsApp,
         webhook_type: "whatsapp",
         reply_form: ReplyForm::Report,
         derived_key: sha256_hex(body),
-        is_of_one_number: numbers.len() <= 1,
         body: value,
         events,
     })
@@ -54,19 +53,51 @@ fn changes(body: &Value) -> impl Iterator<Item = (&Value, &Value)> {
 }
 
 fn change_events(entry: &Value, change: &Value) -> Vec<Event> {
-    let value = &change["value"];
-    let messages = list(value, "messages").map(|message| message_event(value, message));
-    let statuses = list(value, "statuses").map(status_event);
-    let events: Vec<_> = messages.chain(statuses).collect();
+    let ours = our_number(change);
+    let mut events = match change["field"].as_str() {
+        Some(MESSAGES) => items(&change["value"]),
+        _ => Vec::new(),
+    };
     if events.is_empty() {
         let kind = text(change, "field").unwrap_or_else(|| "change".to_owned());
         // Whose account and when belong to it: the same change may come again another day.
         let [id, time, change] = [&entry["id"], &entry["time"], change].map(Value::clone);
         let told = Value::object([("id", id), ("time", time), ("change", change)]);
-        vec![other(&kind, &told)]
-    } else {
-        events
+        events.push(other(&kind, &told));
     }
+    for event in &mut events {
+        event.ours.clone_from(&ours);
+    }
+    events
+}
+
+/// The messages and statuses of a change.
+fn items(value: &Value) -> Vec<Event> {
+    let messages = list(value, "messages").map(|message| message_event(value, message));
+    let statuses = list(value, "statuses").map(status_event);
+    messages.chain(statuses).collect()
+}
+
+/// The number of ours that a change names: by its id where it is about messages; by itself where it is about the number.
+fn our_number(change: &Value) -> Option<Address> {
+    let value = &change["value"];
+    let metadata = &value["metadata"];
+    if let Some(id) = told(metadata, "phone_number_id") {
+        return Some(Address::PhoneNumberId(id));
+    }
+    let about = |field: &str, member| {
+        let is_about = change["field"].as_str() == Some(field);
+        is_about.then(|| text(value, member)).flatten()
+    };
+    [
+        text(metadata, "display_phone_number"),
+        text(value, "display_phone_number"),
+        about("account_update", "phone_number"),
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(|number| PhoneNumber::of_digits(&number).ok())
+    .map(Address::Phone)
 }
 
 fn message_event(value: &Value, message: &Value) -> Event {
@@ -79,22 +110,22 @@ fn message_event(value: &Value, message: &Value) -> Event {
     let digest = sha256_hex(format!("{to}\n{}", digest(message)).as_bytes());
     Event {
         id: id.to_owned(),
-        content: message_content(&kind, Address::PhoneNumberId(to), value, message),
+        content: message_content(&kind, value, message),
         kind,
         digest,
         payload: message.clone(),
+        ours: None,
     }
 }
 
-fn message_content(kind: &str, to: Address, value: &Value, message: &Value) -> Content {
+fn message_content(kind: &str, value: &Value, message: &Value) -> Content {
     let from = sender(value, message);
     match kind {
         "text" => match text(&message["text"], "body") {
-            Some(text) => Content::Text { to, from, text },
+            Some(text) => Content::Text { from, text },
             None => Content::Other,
         },
         "order" => Content::Cart {
-            to,
             from,
             lines: cart_lines(&message["order"]["product_items"]),
             note: text(&message["order"], "text").filter(|note| !note.is_empty()),
@@ -103,32 +134,71 @@ fn message_content(kind: &str, to: Address, value: &Value, message: &Value) -> C
     }
 }
 
-/// Who wrote: a number, or only a business-scoped user id, and the name of the contact with the same.
+/// Who wrote, by all that the message and its contact tell: any of it may be missing or empty.
 fn sender(value: &Value, message: &Value) -> Sender {
-    let number = text(message, "from");
-    let user_id = text(message, "from_user_id");
-    let is_sender = |contact: &&Value| {
-        let same = |member: &str, ours: &Option<String>| {
-            ours.is_some() && contact[member].as_str() == ours.as_deref()
-        };
-        same("wa_id", &number) || same("user_id", &user_id)
-    };
-    let contact = list(value, "contacts").find(is_sender);
+    let contact = contact(value, message).unwrap_or(&Value::Null);
+    let from = told(message, "from");
+    let user_ids = [
+        told(message, "from_user_id"),
+        told(contact, "user_id"),
+        from.clone(),
+        // That of a group of businesses, where theirs alone is told.
+        told(message, "from_parent_user_id"),
+        told(contact, "parent_user_id"),
+    ];
+    let mut numbers = [from, told(contact, "wa_id")].into_iter().flatten();
     Sender {
-        name: contact.and_then(|contact| text(&contact["profile"], "name")),
-        phone: number.map(|digits| format!("+{}", digits.trim_start_matches('+'))),
-        user_id,
+        name: text(&contact["profile"], "name"),
+        phone: numbers.find_map(|digits| PhoneNumber::of_digits(&digits).ok()),
+        user_id: first_user_id(user_ids.iter().flatten()),
     }
 }
 
+/// The contact of a message's sender: the one with its number or its user id, else the only one of an only message, where
+/// it is not told to be somebody else.
+fn contact<'a>(value: &'a Value, message: &Value) -> Option<&'a Value> {
+    let pairs = [("wa_id", "from"), ("user_id", "from_user_id")];
+    let compare = |contact: &Value, is: fn(&str, &str) -> bool| {
+        pairs.iter().any(|&(theirs, ours)| {
+            told(contact, theirs)
+                .is_some_and(|theirs| told(message, ours).is_some_and(|ours| is(&theirs, &ours)))
+        })
+    };
+    let same = list(value, "contacts").find(|contact| compare(contact, |a, b| a == b));
+    same.or_else(|| {
+        let mut contacts = list(value, "contacts");
+        let is_only = list(value, "messages").count() == 1;
+        let contact = contacts
+            .next()
+            .filter(|_| is_only && contacts.next().is_none());
+        contact.filter(|contact| !compare(contact, |a, b| a != b))
+    })
+}
+
+/// A text member that is there and not empty.
+fn told(value: &Value, member: &str) -> Option<String> {
+    text(value, member).filter(|text| !text.is_empty())
+}
+
 fn status_event(status: &Value) -> Event {
+    /// Who of a group is told to have got the message, or to have read it.
+    const PARTICIPANT: [&str; 3] = [
+        "recipient_participant_user_id",
+        "recipient_participant_id",
+        "participant_recipient_id",
+    ];
     let message_id = status["id"].as_str().map(without_nul);
     let step = text(status, "status");
     let (Some(message_id), Some(step)) = (message_id, step) else {
         return other("status", status);
     };
-    // Every state of a message is an event of its own; two that differ in their errors alone are one.
-    let id = format!("{message_id}:{step}");
+    // Every state of a message is an event of its own, in a group for each who is in it; two that differ in their errors
+    // alone are one.
+    let participant = PARTICIPANT.iter().find_map(|member| told(status, member));
+    let id = match participant {
+        Some(participant) => format!("{message_id}:{step}:{participant}"),
+        None => format!("{message_id}:{step}"),
+    };
     if !usable_id(&id) {
         return other("status", status);
     }
@@ -137,6 +207,7 @@ fn status_event(status: &Value) -> Event {
         id,
         kind: "status".to_owned(),
         payload: status.clone(),
+        ours: None,
         content: Content::Status(StatusChange {
             message_id,
             status: step,
@@ -153,6 +224,7 @@ fn other(kind: &str, value: &Value) -> Event {
         kind: kind.to_owned(),
         digest,
         payload: value.clone(),
+        ours: None,
         content: Content::Other,
     }
 }
@@ -171,28 +243,175 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_delivery_is_of_one_number_unless_its_changes_name_several() {
-        let change = |number: Option<&str>| match number {
-            Some(id) => json!({"value": {"metadata": {"phone_number_id": id}, "statuses": []}}),
-            None => json!({"field": "account_update", "value": {"event": "VERIFIED_ACCOUNT"}}),
+    fn whatever_names_a_number_of_ours_is_about_it() {
+        let ours = |field: &str, value: serde_json::Value| {
+            let change = json!({"field": field, "value": value});
+            let body = json!({"object": OBJECT, "entry": [{"id": "1", "changes": [change]}]});
+            let events = parse(body.to_string().as_bytes()).unwrap().events;
+            let ours = events.into_iter().map(|event| event.ours);
+            ours.map(|ours| ours.map(|address| address.as_str().to_owned()))
+                .collect::<Vec<_>>()
         };
-        let is_of_one_number = |entries: &[&[Option<&str>]]| {
-            let changes = |numbers: &&[Option<&str>]| {
-                let changes: Vec<_> = numbers.iter().copied().map(change).collect();
-                json!({"changes": changes})
+        let metadata = json!({"display_phone_number": "14155238886", "phone_number_id": "7"});
+        let all = json!({
+            "metadata": metadata,
+            "messages": [{"id": "wamid.A", "type": "image"}, {"id": "wamid.B", "type": "revoke"}, {"id": 7}],
+            "statuses": [{"id": "wamid.C", "status": "read"}, {}],
+        });
+        assert_eq!(ours("messages", all.clone()), vec![Some("7".to_owned()); 5]);
+        assert_eq!(ours("standby", all), [Some("7".to_owned())]);
+        let number = Some("+14155238886".to_owned());
+        for metadata in [
+            json!({"display_phone_number": "14155238886"}),
+            json!({"display_phone_number": "+14155238886", "phone_number_id": ""}),
+        ] {
+            assert_eq!(
+                ours("messages", json!({"metadata": metadata})),
+                vec![number.clone(); 1]
+            );
+        }
+        let quality = json!({"display_phone_number": "14155238886", "event": "FLAGGED"});
+        assert_eq!(
+            ours("phone_number_quality_update", quality),
+            vec![number.clone(); 1]
+        );
+        let account = json!({"phone_number": "14155238886", "event": "VERIFIED_ACCOUNT"});
+        assert_eq!(ours("account_update", account.clone()), [number]);
+        assert_eq!(ours("something_else", account), [None]);
+        assert_eq!(
+            ours(
+                "message_template_status_update",
+                json!({"event": "APPROVED"})
+            ),
+            [None]
+        );
+    }
+
+    #[test]
+    fn a_change_of_another_field_is_one_event_whatever_is_in_it() {
+        let value = json!({
+            "metadata": {"phone_number_id": "1"},
+            "messages": [{"id": "wamid.A", "type": "text", "from": "14155550100", "text": {"body": "2 cola"}}],
+            "statuses": [{"id": "wamid.C", "status": "read"}],
+        });
+        for field in [
+            json!("history"),
+            json!("standby"),
+            json!("smb_message_echoes"),
+            json!("calls"),
+            json!("MESSAGES"),
+            json!(7),
+            json!(null),
+        ] {
+            let change = json!({"field": field, "value": value});
+            let body = json!({"object": OBJECT, "entry": [{"changes": [change]}]});
+            let events = parse(body.to_string().as_bytes()).unwrap().events;
+            assert_eq!(events.len(), 1, "{field}");
+            let event = &events[0];
+            assert_eq!(event.kind, field.as_str().unwrap_or("change"));
+            assert_eq!(event.content, Content::Other);
+            assert_eq!(
+                event.payload["change"]["value"].to_string(),
+                value.to_string()
+            );
+        }
+        assert_eq!(batch(value).events.len(), 2);
+    }
+
+    #[test]
+    fn a_sender_is_known_by_all_that_is_told_of_it() {
+        let sender = |contact: serde_json::Value, message: serde_json::Value| {
+            let mut message = message;
+            let text = json!({"id": "wamid.A", "type": "text", "text": {"body": "1 cola"}});
+            message
+                .as_object_mut()
+                .unwrap()
+                .extend(text.as_object().unwrap().clone());
+            let value = json!({"contacts": [contact], "messages": [message]});
+            let Content::Text { from, .. } = batch(value).events.remove(0).content else {
+                panic!("no text")
             };
-            let entries: Vec<_> = entries.iter().map(changes).collect();
-            let body = json!({"object": OBJECT, "entry": entries});
-            parse(body.to_string().as_bytes()).unwrap().is_of_one_number
+            let user_id = from.user_id.map(|id| id.to_string());
+            let phone = from.phone.map(|phone| phone.to_string());
+            [phone, user_id, from.name].map(|told| told.unwrap_or_default())
         };
-        assert!(is_of_one_number(&[]));
-        assert!(is_of_one_number(&[
-            &[None],
-            &[Some("1"), None, Some("1")],
-            &[Some("1")]
-        ]));
-        assert!(!is_of_one_number(&[&[Some("1"), Some("2")]]));
-        assert!(!is_of_one_number(&[&[Some("1")], &[None, Some("2")]]));
+        let (phone, id) = ("+14155550100", "US.8354526747523280581");
+        let profile = json!({"name": "Ana"});
+        let contact = |wa_id: serde_json::Value, user_id: serde_json::Value| json!({"profile": profile, "wa_id": wa_id, "user_id": user_id});
+        let message = |from: serde_json::Value, user_id: serde_json::Value| json!({"from": from, "from_user_id": user_id});
+        let none = || serde_json::Value::Null;
+        let (digits, empty) = (|| json!("14155550100"), || json!(""));
+        for (contact, message) in [
+            (contact(digits(), json!(id)), message(digits(), json!(id))),
+            (contact(none(), json!(id)), message(digits(), json!(id))),
+            (contact(empty(), json!(id)), message(digits(), empty())),
+            (contact(digits(), json!(id)), message(none(), json!(id))),
+            (contact(digits(), json!(id)), message(digits(), none())),
+            (contact(digits(), none()), message(empty(), json!(id))),
+            (contact(none(), json!(id)), message(digits(), none())),
+        ] {
+            let told = sender(contact.clone(), message.clone());
+            assert_eq!(told, [phone, id, "Ana"], "{contact} {message}");
+        }
+        let only_id = sender(contact(empty(), json!(id)), message(empty(), json!(id)));
+        assert_eq!(only_id, ["", id, "Ana"]);
+        let id_as_number = sender(contact(none(), none()), message(json!(id), none()));
+        assert_eq!(id_as_number, ["", id, "Ana"]);
+        let only_number = sender(contact(digits(), none()), message(digits(), none()));
+        assert_eq!(only_number, [phone, "", "Ana"]);
+        // Somebody else's name and number are not taken for the sender's.
+        let other = sender(
+            contact(json!("14155550199"), none()),
+            message(digits(), none()),
+        );
+        assert_eq!(other, [phone, "", ""]);
+        let other = sender(contact(digits(), json!("US.1")), message(none(), json!(id)));
+        assert_eq!(other, ["", id, ""]);
+        // What is neither is neither.
+        let neither = sender(
+            contact(none(), none()),
+            message(json!("MYBANK"), json!("7")),
+        );
+        assert_eq!(neither, ["", "", "Ana"]);
+    }
+
+    #[test]
+    fn each_participant_of_a_group_has_a_status_of_its_own() {
+        let status = |participant: serde_json::Value| {
+            let mut status = json!({
+                "id": "wamid.G", "status": "read", "recipient_id": "Y2FwaS1ncm91cA", "recipient_type": "group",
+            });
+            status
+                .as_object_mut()
+                .unwrap()
+                .extend(participant.as_object().unwrap().clone());
+            status
+        };
+        let statuses = json!([
+            status(json!({})),
+            status(json!({"recipient_participant_id": "14155550101"})),
+            status(json!({"recipient_participant_id": "14155550102"})),
+            status(json!({"recipient_participant_id": "14155550102", "timestamp": "2"})),
+            status(
+                json!({"recipient_participant_id": "14155550102", "recipient_participant_user_id": "US.1"})
+            ),
+            status(json!({"participant_recipient_id": "14155550103"})),
+        ]);
+        let events = batch(json!({"statuses": statuses})).events;
+        let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "wamid.G:read",
+                "wamid.G:read:14155550101",
+                "wamid.G:read:14155550102",
+                "wamid.G:read:14155550102",
+                "wamid.G:read:US.1",
+                "wamid.G:read:14155550103",
+            ]
+        );
+        let of_g = |event: &Event| matches!(&event.content, Content::Status(step) if step.message_id == "wamid.G");
+        assert!(events.iter().all(of_g));
     }
 
     fn batch(value: serde_json::Value) -> Delivery {
@@ -222,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_cart_keeps_its_numbers_as_written() {
-        let body = r#"{"object":"whatsapp_business_account","entry":[{"changes":[{"value":{"messages":[
+        let body = r#"{"object":"whatsapp_business_account","entry":[{"changes":[{"field":"messages","value":{"messages":[
             {"id":"wamid.A","type":"order","order":{"text":"","product_items":[
                 {"product_retailer_id":"P","quantity":2,"item_price":7.990,"currency":"USD"}]}}]}}]}]}"#;
         let events = parse(body.as_bytes()).unwrap().events;

@@ -253,10 +253,10 @@ pub struct OrderResource {
 struct CustomerResource {
     #[schema(required)]
     name: Option<String>,
-    /// E.164 with `+`.
+    /// E.164 with `+`, where the number is told.
     #[schema(required)]
     phone: Option<String>,
-    /// Where WhatsApp tells a user id and no number.
+    /// WhatsApp's business-scoped user id, where it is told.
     #[schema(required)]
     user_id: Option<String>,
 }

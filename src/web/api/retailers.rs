@@ -16,7 +16,7 @@ use crate::{
     access::Scope,
     commerce::{
         amount::money_error,
-        error::{CommerceError, FieldError},
+        error::CommerceError,
         reach::Reach,
         retailers::{self, Balance, NewProduct, NewRetailer},
     },
@@ -47,13 +47,10 @@ impl TryFrom<RetailerBody> for NewRetailer {
     type Error = CommerceError;
 
     fn try_from(body: RetailerBody) -> Result<Self, CommerceError> {
-        let phone = body.phone.0.parse();
         let currency = body.currency.0.parse();
         Ok(Self {
             name: body.name.0,
-            phone: phone.map_err(|error: crate::commerce::phone::InvalidPhoneNumber| {
-                FieldError::new("/phone", "invalid", error.to_string())
-            })?,
+            phone: body.phone.0,
             phone_number_id: body.phone_number_id.map(|id| id.0),
             currency: currency.map_err(|error| money_error("/currency", &error))?,
         })

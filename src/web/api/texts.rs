@@ -7,7 +7,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
 };
 
-use crate::commerce::money::Currency;
+use crate::{commerce::money::Currency, identity::PhoneNumber};
 
 /// a line of 1 to 200 characters, not blank
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -48,9 +48,16 @@ impl PartialSchema for CurrencyCode {
 impl ToSchema for CurrencyCode {}
 
 /// a phone number with its country, as in +14155550100
-#[derive(Clone, Debug, Deserialize, ToSchema)]
-#[schema(pattern = r"^\+[1-9][0-9]{6,14}$", example = "+14155550100")]
-pub struct Phone(pub String);
+#[derive(Clone, Debug, ToSchema)]
+#[schema(value_type = String, pattern = r"^\+[1-9][0-9]{6,14}$", example = "+14155550100")]
+pub struct Phone(pub PhoneNumber);
+
+impl<'de> Deserialize<'de> for Phone {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = String::deserialize(deserializer)?.parse();
+        number.map(Self).map_err(serde::de::Error::custom)
+    }
+}
 
 /// a time of the day, as in 10:00
 #[derive(Clone, Debug, Deserialize, ToSchema)]
