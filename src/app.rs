@@ -5,7 +5,12 @@ use actix_web::{
     dev::{Server, ServerHandle},
     middleware::from_fn,
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -51,7 +56,7 @@ pub enum StartError {
 /// The longest that a question for readiness is kept waiting.
 const PROBING: Duration = Duration::from_secs(2);
 
-/// What a shutdown leaves of `REQUEST_TIMEOUT` to the jobs and the database.
+/// What a shutdown leaves of `REQUEST_TIMEOUT` to the jobs and the database at least.
 const CLOSING: Duration = Duration::from_secs(1);
 
 /// A service that listens, and answers once it runs.
@@ -66,6 +71,9 @@ pub struct Application {
     cleanup: Cleanup,
     stop_jobs: watch::Sender<()>,
     jobs: [JoinHandle<()>; 3],
+    /// What a shutdown may take.
+    timeout: Duration,
+    stopped_at: Arc<OnceLock<Instant>>,
 }
 
 /// What stops a service. Cheap to clone.
@@ -74,11 +82,13 @@ pub struct Handle {
     server: ServerHandle,
     operations: Option<ServerHandle>,
     cleanup: Cleanup,
+    stopped_at: Arc<OnceLock<Instant>>,
 }
 
 impl Handle {
     /// Stops the service; gracefully it finishes what it holds. Begins at once, whether waited for or not.
     pub fn stop(&self, graceful: bool) -> impl Future<Output = ()> + use<> {
+        self.stopped_at.get_or_init(Instant::now);
         // Before the server, which waits for the request of whoever waits for a clean-up.
         self.cleanup.stop();
         let operations = self.operations.as_ref().map(|it| it.stop(graceful));
@@ -113,6 +123,7 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     let store = open_store(&config).await?;
     let cache = open_cache(&config, &store).await?;
     let (schedule, at_once) = (config.cleanup_schedule.clone(), config.cleanup_on_start);
+    let timeout = config.request_timeout;
     let state = Arc::new(state(config, store.clone(), cache)?);
     let cleanup = state.cleanup.clone();
     let (stop_jobs, stopped) = watch::channel(());
@@ -147,6 +158,8 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
         cleanup,
         stop_jobs,
         jobs,
+        timeout,
+        stopped_at: Arc::default(),
     })
 }
 
@@ -267,6 +280,7 @@ impl Application {
             server: self.server.handle(),
             operations: self.operations.as_ref().map(Server::handle),
             cleanup: self.cleanup.clone(),
+            stopped_at: Arc::clone(&self.stopped_at),
         }
     }
 
@@ -283,6 +297,11 @@ impl Application {
         };
         let (outcome, operations) = tokio::join!(self.server, operations);
         let outcome = outcome.and(operations);
+        let since = self
+            .stopped_at
+            .get()
+            .map_or(Duration::ZERO, Instant::elapsed);
+        let bound = self.timeout.saturating_sub(since).max(CLOSING);
         let close = async {
             // The jobs first, for they still write.
             self.cleanup.stop();
@@ -293,7 +312,7 @@ impl Application {
             self.cleanup.finished().await;
             self.store.close().await;
         };
-        if tokio::time::timeout(CLOSING, close).await.is_err() {
+        if tokio::time::timeout(bound, close).await.is_err() {
             log::error!(
                 "the database did not finish in time; what was not answered may not be done"
             );

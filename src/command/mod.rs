@@ -1,6 +1,8 @@
 //! The command line: one file for each subcommand. Results go to standard output, everything else to standard error.
 
+mod backup;
 mod catalog;
+mod check;
 mod cleanup;
 mod demo;
 mod explain;
@@ -8,6 +10,7 @@ mod fixture;
 mod migrate;
 mod openapi;
 mod replay;
+mod restore;
 mod retailer;
 mod sender;
 mod serve;
@@ -23,7 +26,7 @@ use crate::{
     commerce::error::CommerceError,
     config::{Config, ConfigError},
     logging::{self, LogFormat},
-    store::StoreError,
+    store::{StoreError, backup::BackupError},
 };
 
 /// Receives webhooks and acts on each exactly once.
@@ -52,6 +55,12 @@ enum Command {
     Cleanup,
     /// Print what came and what came of it, how much there is, and what is the matter
     Stats(stats::Args),
+    /// Copy the whole database to a file, while it is served
+    Backup(backup::Args),
+    /// Bring a backup back; what it replaces is kept
+    Restore(restore::Args),
+    /// Read all of the database, and say what is wrong with it
+    Check,
     /// Print the OpenAPI document
     Openapi,
     /// Add or list the retailers whose customers write
@@ -124,6 +133,12 @@ impl From<StoreError> for CommandError {
     }
 }
 
+impl From<BackupError> for CommandError {
+    fn from(error: BackupError) -> Self {
+        Self::failed(error)
+    }
+}
+
 impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         Self::failed(error)
@@ -166,6 +181,9 @@ async fn execute(cli: Cli, config: Config) -> Result<(), CommandError> {
         Command::Explain(args) => explain::run(&args, &config),
         Command::Cleanup => cleanup::run(config).await,
         Command::Stats(args) => stats::run(args, config).await,
+        Command::Backup(args) => backup::run(args, config).await,
+        Command::Restore(args) => restore::run(args, config).await,
+        Command::Check => check::run(config).await,
         Command::Openapi => openapi::run(),
         Command::Retailer(command) => retailer::run(command, config).await,
         Command::Catalog(command) => catalog::run(command, config).await,
@@ -194,6 +212,10 @@ mod tests {
             "hookonce cleanup",
             "hookonce stats",
             "hookonce stats --json --window 720h",
+            "hookonce backup backup.db",
+            "hookonce backup -",
+            "hookonce restore backup.db",
+            "hookonce check",
             "hookonce demo --keep",
             "hookonce replay fixtures a.form --url http://127.0.0.1:1 --key K --times 2 --concurrency 3 --unique --dry-run",
             "hookonce retailer add --name N --phone +14155238886 --phone-number-id 1 --currency USD",
@@ -228,6 +250,8 @@ mod tests {
             "hookonce token create --name pos --scope orders",
             "hookonce token create --name pos --scope admin --client 0192f0c1-2d3e-7abc-8def-0123456789ab",
             "hookonce token revoke pos",
+            "hookonce backup",
+            "hookonce restore",
             "hookonce nonsense",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -45,8 +45,10 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
 
 fn print(report: &Report) {
     let (store, keys, traffic) = (&report.store, &report.keys, &report.traffic);
+    let log = store.log_bytes;
+    let log = log.map_or(String::new(), |bytes| format!(", with a log of {bytes}"));
     println!(
-        "{}, {} bytes, at {}",
+        "{}, {} bytes{log}, at {}",
         store.engine, store.size_bytes, report.generated_at
     );
     section(

@@ -100,6 +100,9 @@ pub struct StoreReport {
     pub engine: &'static str,
     /// How large it is.
     pub size_bytes: i64,
+    /// What SQLite's log takes of the disk beside it; null in memory and with PostgreSQL.
+    #[schema(required)]
+    pub log_bytes: Option<i64>,
 }
 
 /// Idempotency records: `total` is `active` and `expired`, and also `in_progress`, `completed` and `failed`.
@@ -281,7 +284,7 @@ pub fn report(
     window: Window,
     now: Timestamp,
 ) -> Result<Report, StoreError> {
-    let records = rows::records(conn, now)?;
+    let (records, size) = (rows::records(conn, now)?, rows::size(conn)?);
     let all: RecordCounts = records.values().copied().sum();
     let traffic = Hours::read(conn, ours, window.begins(now))?;
     let snapshots = rows::snapshots_from(conn, window.begins(now))?;
@@ -289,7 +292,8 @@ pub fn report(
         generated_at: now.to_string(),
         store: StoreReport {
             engine,
-            size_bytes: rows::size(conn)?.store,
+            size_bytes: size.store,
+            log_bytes: size.log,
         },
         keys: KeysReport::of(all),
         by_type: by_type(&records),

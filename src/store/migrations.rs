@@ -44,14 +44,24 @@ pub fn is_current(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
         version: String,
     }
     let needed = match conn {
-        Conn::Sqlite(_) => versions::<Sqlite>(&SQLITE)?,
-        Conn::Postgres(_) => versions::<Pg>(&POSTGRES)?,
+        Conn::Sqlite(_) => sqlite_versions()?,
+        Conn::Postgres(_) => postgres_versions()?,
     };
     // Diesel's own harness would create the table where it is not there, and a look must not write.
     let query = diesel::sql_query("SELECT version FROM __diesel_schema_migrations");
     let applied: Vec<Applied> = on_each!(conn, |c| query.load(c))?;
     let is_applied = |version: &String| applied.iter().any(|row| row.version == *version);
     Ok(needed.iter().all(is_applied))
+}
+
+/// The migrations of this program for SQLite, by their versions.
+pub fn sqlite_versions() -> Result<Vec<String>, StoreError> {
+    versions::<Sqlite>(&SQLITE)
+}
+
+/// The same for PostgreSQL.
+pub fn postgres_versions() -> Result<Vec<String>, StoreError> {
+    versions::<Pg>(&POSTGRES)
 }
 
 fn versions<DB: Backend>(source: &impl MigrationSource<DB>) -> Result<Vec<String>, StoreError> {

@@ -1,6 +1,7 @@
 //! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
 
 pub mod alerts;
+pub mod backup;
 pub mod bookings;
 pub mod bulk;
 mod cached;
@@ -29,6 +30,7 @@ pub mod types;
 mod url;
 
 pub use load::{Load, PoolLoad};
+pub use sqlite::FileFault;
 pub use url::DatabaseUrl;
 
 use cached::Fixed;
@@ -52,6 +54,9 @@ pub enum StoreError {
     /// The database cannot be reached, or has no connection free.
     #[error("no database connection came free")]
     Pool(#[from] diesel::r2d2::PoolError),
+    /// The database's file is not what it was.
+    #[error(transparent)]
+    File(#[from] FileFault),
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date")]
     Migration(#[source] Box<dyn Error + Send + Sync>),
@@ -76,15 +81,22 @@ impl StoreError {
     /// Whether the database was away, rather than the query at fault: the same may succeed a little later.
     pub fn is_unavailable(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Pool(_) | Self::Commit(_) | Self::Lost(_) | Self::Closed => {
-                true
-            }
+            Self::Connect(_)
+            | Self::Pool(_)
+            | Self::File(_)
+            | Self::Commit(_)
+            | Self::Lost(_)
+            | Self::Closed => true,
             Self::Query(QueryError::DatabaseError(kind, about)) => match kind {
                 DatabaseErrorKind::ClosedConnection
                 | DatabaseErrorKind::UnableToSendCommand
                 | DatabaseErrorKind::SerializationFailure
                 | DatabaseErrorKind::ReadOnlyTransaction => true,
-                _ => is_passing(about.message()),
+                _ => {
+                    let message = about.message();
+                    // A file that is damaged is a database that is away, until somebody has brought it back.
+                    is_passing(message) || sqlite::file::is_damage(message)
+                }
             },
             Self::Query(QueryError::BrokenTransactionManager) => true,
             Self::Query(_) | Self::Migration(_) | Self::Unreadable(_) | Self::Panicked(_) => false,
@@ -295,7 +307,7 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
-            Self::Sqlite(sqlite) => sqlite.write(work).await,
+            Self::Sqlite(sqlite) => noted(sqlite, sqlite.write(work).await),
             Self::Postgres(postgres) => postgres.write(1, postgres::BEGIN, work).await,
         }
     }
@@ -314,7 +326,7 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
-            Self::Sqlite(sqlite) => sqlite.write_in_background(work).await,
+            Self::Sqlite(sqlite) => noted(sqlite, sqlite.write_in_background(work).await),
             // It locks rows there, and not the database.
             Self::Postgres(postgres) => {
                 postgres
@@ -334,10 +346,10 @@ impl Store {
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         match self {
-            Self::Sqlite(sqlite) => sqlite.read(work).await,
+            Self::Sqlite(sqlite) => noted(sqlite, sqlite.read(work).await),
             Self::Postgres(postgres) => postgres.read(work).await,
         }
     }
@@ -350,10 +362,10 @@ impl Store {
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         match self {
-            Self::Sqlite(sqlite) => sqlite.snapshot(work).await,
+            Self::Sqlite(sqlite) => noted(sqlite, sqlite.snapshot(work).await),
             Self::Postgres(postgres) => postgres.snapshot(work).await,
         }
     }
@@ -374,25 +386,30 @@ impl Store {
         }
     }
 
-    /// How many bytes are free where a SQLite file is. None for memory and for a server, whose disk is not seen from
+    /// How many bytes are free where a SQLite file is that is as it should be. None for memory and for a server, whose disk is not seen from
     /// here. Blocks.
     ///
     /// # Errors
-    /// Where the file is gone, or its file system does not tell.
-    pub(crate) fn free_disk(&self) -> std::io::Result<Option<u64>> {
+    /// Where the file is gone, is another or is damaged, or its file system does not tell.
+    pub(crate) fn free_disk(&self) -> Result<Option<u64>, FileFault> {
         match self {
             Self::Sqlite(sqlite) => sqlite.free_disk(),
             Self::Postgres(_) => Ok(None),
         }
     }
 
-    /// Finishes the work that was taken, then takes no more.
+    /// Finishes the work that was taken, then takes no more. Of a SQLite file that nobody else has open no log is left.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
             Self::Postgres(postgres) => postgres.close().await,
         }
     }
+}
+
+/// What came of work with SQLite, whose errors may tell that the file is damaged.
+fn noted<T, E: Error + 'static>(sqlite: &sqlite::Sqlite, outcome: Result<T, E>) -> Result<T, E> {
+    outcome.inspect_err(|error| sqlite.note(error))
 }
 
 /// Does `work` that changes nothing in a transaction that begins so.

@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
 
-use super::{Conn, Store, StoreError, migrations, totals};
+use super::{Conn, FileFault, Store, StoreError, migrations, totals};
 use crate::causes::with_causes;
 
 /// How long the schema is taken for what it was when it was last looked at.
@@ -25,7 +25,7 @@ pub struct Probe {
     patience: Duration,
     reading: Flight<Result<bool, StoreError>>,
     writing: Flight<Result<bool, StoreError>>,
-    measuring: Flight<io::Result<Option<u64>>>,
+    measuring: Flight<Result<Option<u64>, FileFault>>,
     current_at: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -136,7 +136,7 @@ impl Probe {
         let store = self.store.clone();
         let question = async move {
             let measured = tokio::task::spawn_blocking(move || store.free_disk()).await;
-            measured.unwrap_or_else(|died| Err(io::Error::other(died)))
+            measured.unwrap_or_else(|died| Err(FileFault::Unusable(io::Error::other(died))))
         };
         match self.measuring.ask(question, self.patience).await {
             Ok(Ok(None)) => Finding::Unknown,
@@ -145,7 +145,7 @@ impl Probe {
                 reason: "the disk is almost full",
                 cause: Some(format!("{free} bytes are free")),
             }),
-            Ok(Err(error)) => Finding::caused("the database file is not there", &error),
+            Ok(Err(fault)) => Finding::caused(fault.reason(), &fault),
             Err(Silence) => Finding::flaw("the disk does not answer in time"),
         }
     }

@@ -6,23 +6,26 @@
 //! many requests share one `fsync`, and none is answered before it is on disk.
 
 use diesel::{
-    Connection as _, SqliteConnection,
+    Connection as _, ConnectionError, QueryableByName, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
+    sql_query,
+    sql_types::Integer,
 };
 use prometheus::Histogram;
 use std::{
-    io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread,
+    error::Error,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::{
-    checkpoints::{LIMIT, Log},
+    checkpoints::{LIMIT, LONG_BYTES, Log},
+    file::{DatabaseFile, Prepared},
     job::{Job, Message, Pending},
     writer::Writer,
 };
@@ -33,10 +36,14 @@ use super::{
     load::{self, Load, PoolLoad},
     migrations,
 };
+use crate::causes::with_causes;
 
 mod checkpoints;
+pub(super) mod file;
 mod job;
 mod writer;
+
+pub use file::FileFault;
 
 /// How many jobs may wait for the writer; more wait in their own requests.
 const QUEUE: usize = 1024;
@@ -49,75 +56,89 @@ pub struct Sqlite {
     readers: Option<Readers>,
     /// None for a database in memory.
     file: Option<Arc<DatabaseFile>>,
+    threads: Threads,
     batch_sizes: Histogram,
 }
 
-/// The file, and what tells it from another of its name.
-struct DatabaseFile {
-    path: PathBuf,
-    identity: (u64, u64),
-}
-
-impl DatabaseFile {
-    fn identity(path: &Path) -> io::Result<(u64, u64)> {
-        let file = std::fs::metadata(path)?;
-        Ok((file.dev(), file.ino()))
-    }
-}
+/// The threads that have a connection each, until they are waited for.
+type Threads = Arc<Mutex<Vec<JoinHandle<()>>>>;
 
 #[derive(Clone)]
 struct Readers {
-    pool: Pool<ConnectionManager<SqliteConnection>>,
+    /// None when it is closed.
+    pool: Arc<Mutex<Option<ReaderPool>>>,
     permits: Arc<Semaphore>,
+    count: u32,
 }
+
+type ReaderPool = Pool<ConnectionManager<SqliteConnection>>;
 
 impl Sqlite {
     pub(super) fn open(path: Option<PathBuf>, options: &StoreOptions) -> Result<Self, StoreError> {
-        let url = match &path {
-            Some(path) => path.to_string_lossy().into_owned(),
-            None => ":memory:".to_owned(),
+        match path {
+            Some(path) => Self::open_file(path, options),
+            None => Self::start(connect(":memory:", options)?, options, None, |_| Ok(None)),
+        }
+    }
+
+    fn open_file(path: PathBuf, options: &StoreOptions) -> Result<Self, StoreError> {
+        let prepared = Prepared::new(path)?;
+        let (url, log) = (prepared.url.clone(), prepared.log());
+        let mut conn = connect(&url, options)?;
+        let file = Arc::new(prepared.opened(stamp(&mut conn)?)?);
+        let readers = Readers::open(&url, options, &file)?;
+        let begin = |jobs: &mpsc::Sender<Message>| {
+            Log::open(&url, log, options, jobs.downgrade(), &file).map(Some)
         };
-        let conn = connect(&url, options)?;
-        let readers = match &path {
-            Some(_) => Some(Readers::open(&url, options)?),
-            None => None,
-        };
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        let log = match &readers {
-            Some(_) => Some(Log::open(url, options, jobs.downgrade())?),
-            None => None,
-        };
-        let batch_sizes = load::batch_sizes();
-        let limit = options.write_batch.max(1);
-        let sizes = batch_sizes.clone();
-        let writer = Writer::new(conn, queue, limit, options.timeout, log, sizes);
-        spawn("sqlite-writer", move || writer.run())?;
+        let store = Self::start(conn, options, Some(&file), begin)?;
         Ok(Self {
-            jobs,
-            readers,
-            batch_sizes,
-            file: match path {
-                Some(path) => {
-                    let identity = DatabaseFile::identity(&path);
-                    let identity = identity.map_err(|gone| StoreError::Unreadable(gone.into()))?;
-                    Some(Arc::new(DatabaseFile { path, identity }))
-                }
-                None => None,
-            },
+            readers: Some(readers),
+            ..store
         })
     }
 
-    pub(super) fn free_disk(&self) -> io::Result<Option<u64>> {
-        let measure = |file: &DatabaseFile| {
-            // Without its name the open file can still be written to, and is lost with the process.
-            if DatabaseFile::identity(&file.path)? != file.identity {
-                return Err(io::Error::other("another file has taken its place"));
-            }
-            let disk = rustix::fs::statvfs(&file.path)?;
-            // What is left to those who are not root.
-            Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-        };
-        self.file.as_deref().map(measure).transpose()
+    /// Starts the writer, and whatever moves its log.
+    fn start(
+        conn: SqliteConnection,
+        options: &StoreOptions,
+        file: Option<&Arc<DatabaseFile>>,
+        log: impl FnOnce(&mpsc::Sender<Message>) -> Result<Option<(Log, JoinHandle<()>)>, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (log, mover) = log(&jobs)?.unzip();
+        let batch_sizes = load::batch_sizes();
+        let writer = Writer::new(
+            conn,
+            queue,
+            options,
+            log,
+            file.cloned(),
+            batch_sizes.clone(),
+        );
+        let writer = spawn("sqlite-writer", move || writer.run())?;
+        Ok(Self {
+            jobs,
+            readers: None,
+            file: file.cloned(),
+            threads: Arc::new(Mutex::new(
+                [Some(writer), mover].into_iter().flatten().collect(),
+            )),
+            batch_sizes,
+        })
+    }
+
+    pub(super) fn free_disk(&self) -> Result<Option<u64>, FileFault> {
+        self.file
+            .as_deref()
+            .map(DatabaseFile::free_disk)
+            .transpose()
+    }
+
+    /// Notes whether an error tells that the file is damaged.
+    pub(super) fn note(&self, error: &(dyn Error + 'static)) {
+        if let Some(file) = &self.file {
+            file.note(error);
+        }
     }
 
     pub(super) fn load(&self) -> Load {
@@ -126,7 +147,7 @@ impl Sqlite {
             pool: self
                 .readers
                 .as_ref()
-                .map(|readers| PoolLoad::of(&readers.pool)),
+                .and_then(|readers| Some(PoolLoad::of(&readers.pool()?))),
         }
     }
 
@@ -176,15 +197,18 @@ impl Sqlite {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let Some(Readers { pool, permits }) = self.readers.clone() else {
+        let (Some(readers), Some(file)) = (self.readers.clone(), self.file.clone()) else {
             return self.write(work).await;
         };
-        let permit = permits.acquire_owned().await;
+        let permit = readers.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_closed| StoreError::Closed)?;
         blocking(move || {
+            file.is_ours().map_err(StoreError::from)?;
+            let pool = readers.pool().ok_or(StoreError::Closed)?;
             let mut conn = pool.get().map_err(StoreError::from)?;
             let outcome = guarded(work, &mut Conn::Sqlite(&mut conn));
             drop(conn);
+            drop(pool);
             drop(permit);
             outcome
         })
@@ -204,26 +228,64 @@ impl Sqlite {
             .await
     }
 
+    /// Whoever closes a file last moves all of its log into it, and removes the log.
     pub(super) async fn close(&self) {
         // An error says that the writer is gone already.
         let _ = self.jobs.send(Message::Stop).await;
         self.jobs.closed().await;
+        let pool = match &self.readers {
+            Some(readers) => readers.close().await,
+            None => None,
+        };
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let closing = blocking(move || {
+            for thread in threads {
+                // An error says that it panicked, which was told.
+                let _ = thread.join();
+            }
+            drop(pool);
+            Ok::<_, StoreError>(())
+        });
+        if let Err(error) = closing.await {
+            log::error!("SQLite's file could not be closed: {}", with_causes(&error));
+        }
     }
 }
 
 impl Readers {
-    fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+    fn open(
+        url: &str,
+        options: &StoreOptions,
+        file: &Arc<DatabaseFile>,
+    ) -> Result<Self, StoreError> {
         let pool = Pool::builder()
             .max_size(options.connections)
             .min_idle(Some(1))
             .connection_timeout(options.timeout)
             .test_on_check_out(false)
-            .connection_customizer(Box::new(ReadOnly))
+            .connection_customizer(Box::new(ReadOnly(Arc::clone(file))))
             .build(ConnectionManager::new(url))?;
         Ok(Self {
-            pool,
+            pool: Arc::new(Mutex::new(Some(pool))),
             permits: Arc::new(Semaphore::new(options.connections as usize)),
+            count: options.connections,
         })
+    }
+
+    fn pool(&self) -> Option<ReaderPool> {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.clone()
+    }
+
+    /// Waits for the reads that have begun, lets none begin, and gives the connections, to be dropped where it may take
+    /// its time.
+    async fn close(&self) -> Option<ReaderPool> {
+        // An error says that they are closed already.
+        let _all = self.permits.acquire_many(self.count).await;
+        self.permits.close();
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.take()
     }
 }
 
@@ -239,8 +301,8 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536;
-         PRAGMA wal_autocheckpoint = {};",
-        LIMIT
+         PRAGMA wal_autocheckpoint = {LIMIT};
+         PRAGMA journal_size_limit = {LONG_BYTES};"
     ))?;
     migrations::sqlite(&mut conn)?;
     // From here on the writer itself waits for other processes.
@@ -266,9 +328,37 @@ fn use_log(conn: &mut SqliteConnection, options: &StoreOptions) -> Result<(), St
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+/// The number that tells this file from its copies; given to it where it has none.
+fn stamp(conn: &mut SqliteConnection) -> Result<i32, StoreError> {
+    #[derive(QueryableByName)]
+    struct Stamp {
+        #[diesel(sql_type = Integer)]
+        user_version: i32,
+    }
+    let ask = |conn: &mut SqliteConnection| {
+        let found: Stamp = sql_query("PRAGMA user_version").get_result(conn)?;
+        Ok::<_, StoreError>(found.user_version)
+    };
+    let mut stamp = ask(conn)?;
+    if stamp == 0 {
+        stamp = conn.exclusive_transaction(|conn| match ask(conn)? {
+            0 => {
+                let stamp = file::new_stamp();
+                conn.batch_execute(&format!("PRAGMA user_version = {stamp}"))?;
+                Ok::<_, StoreError>(stamp)
+            }
+            // Another process was first.
+            known => Ok(known),
+        })?;
+    }
+    // It is to be in the file itself.
+    conn.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")?;
+    Ok(stamp)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
     let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
-    thread.map(drop).map_err(|_no_thread| StoreError::Closed)
+    thread.map_err(|_no_thread| StoreError::Closed)
 }
 
 fn busy_timeout(options: &StoreOptions) -> String {
@@ -276,11 +366,21 @@ fn busy_timeout(options: &StoreOptions) -> String {
 }
 
 /// SQLite forgets these between connections.
-#[derive(Debug)]
-struct ReadOnly;
+struct ReadOnly(Arc<DatabaseFile>);
+
+impl fmt::Debug for ReadOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadOnly")
+    }
+}
 
 impl CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for ReadOnly {
     fn on_acquire(&self, c: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
+        // A connection is opened when it is needed, and by then there may be another file.
+        self.0.is_ours().map_err(|fault| {
+            let bad = ConnectionError::BadConnection(fault.to_string());
+            diesel::r2d2::Error::ConnectionError(bad)
+        })?;
         c.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;")
             .map_err(diesel::r2d2::Error::QueryError)
     }

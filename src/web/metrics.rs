@@ -42,6 +42,7 @@ struct Seen {
     keys: GaugeVec,
     keys_expired: Gauge,
     store_bytes: Gauge,
+    log_bytes: Gauge,
     records_bytes: Gauge,
     cleanup_began: Gauge,
     cleanup_took: Gauge,
@@ -179,6 +180,10 @@ impl Seen {
                 "Idempotency records past their time, not deleted yet.",
             )?,
             store_bytes: gauge("hookonce_store_size_bytes", "The size of the database.")?,
+            log_bytes: gauge(
+                "hookonce_store_log_size_bytes",
+                "What SQLite's log takes of the disk; 0 in memory and with PostgreSQL.",
+            )?,
             records_bytes: gauge(
                 "hookonce_records_size_bytes",
                 "The size of the idempotency records with their indexes; of SQLite, of all that is in use.",
@@ -259,6 +264,7 @@ impl Seen {
         }
         self.keys_expired.set(records.expired as f64);
         self.store_bytes.set(size.store as f64);
+        self.log_bytes.set(size.log.unwrap_or_default() as f64);
         self.records_bytes.set(size.records as f64);
         if let Some(run) = &found.observed.last_run {
             self.cleanup_began.set(seconds(run.started_at));

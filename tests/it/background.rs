@@ -236,7 +236,7 @@ async fn the_log_stays_bounded_while_much_is_written() {
         written.await.expect("done");
         let log = log();
         assert!(
-            log < 96 * MEBIBYTE,
+            log < 64 * MEBIBYTE,
             "{log} bytes, of work in the background"
         );
     }
@@ -244,7 +244,7 @@ async fn the_log_stays_bounded_while_much_is_written() {
         store.write(write).await.expect("done");
     }
     let log = log();
-    assert!(log < 256 * MEBIBYTE, "{log} bytes, of requests");
+    assert!(log < 128 * MEBIBYTE, "{log} bytes, of requests");
 }
 
 #[actix_web::test]

@@ -2,32 +2,39 @@
 //!
 //! The log begins anew only once all of it has been moved, and while the writer goes on, a little is always left. So
 //! the writer moves the last bit itself. Where the log grows faster than it can be moved, work in the background waits
-//! for it; requests never do, and SQLite's own limit (`wal_autocheckpoint`) bounds what they write.
+//! for it; requests never do, and SQLite's own limit (`wal_autocheckpoint`) bounds what they write. What the log has
+//! taken of the disk it keeps, up to a bound (`journal_size_limit`), and gives back when nothing is written for a while.
 
 use diesel::{
     Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection,
     connection::SimpleConnection as _, sql_query, sql_types::BigInt,
 };
 use std::{
+    fs,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 use tokio::sync::mpsc;
 
-use super::{StoreOptions, busy_timeout, job::Message, spawn};
-use crate::store::StoreError;
+use super::{StoreOptions, busy_timeout, file::DatabaseFile, job::Message, spawn};
+use crate::{causes::with_causes, store::StoreError};
 
-/// The pages at which SQLite has the writer move the whole log, however long that takes: 128 MiB.
-pub(super) const LIMIT: u32 = 32_768;
+/// The pages at which SQLite has the writer move the whole log, however long that takes: 64 MiB.
+pub(super) const LIMIT: u32 = 16_384;
 /// The pages at which the log is to begin anew.
-const LONG: i64 = 16_384;
+const LONG: i64 = 8_192;
+/// The same in bytes, with what comes before each page: what a log that begins anew may keep of the disk.
+pub(super) const LONG_BYTES: i64 = LONG * (4096 + 24);
 /// The pages for which moving is not put off while work goes on in the background.
-const MUCH: i64 = 4_096;
+const MUCH: i64 = 2_048;
+/// The bytes that a log may keep while nothing is written. To give so few back would cost more than it is worth.
+const SMALL: u64 = 1024 * 1024;
 /// The pages that the writer moves itself. It waits for the disk meanwhile: a few milliseconds for so few.
 const LITTLE: i64 = 64;
 /// How often the log is moved before work in the background goes on all the same. A reader that takes its time, a
@@ -62,15 +69,21 @@ impl Length {
 }
 
 impl Log {
-    /// Starts the thread that moves the log, which ends when what this gives back is dropped. The writer is told
-    /// whenever the log was moved.
+    /// Starts the thread that moves the log, which lies at `path`; it ends when what this gives back is dropped. The
+    /// writer is told whenever the log was moved.
     pub(super) fn open(
-        url: String,
+        url: &str,
+        path: PathBuf,
         options: &StoreOptions,
         writer: mpsc::WeakSender<Message>,
-    ) -> Result<Self, StoreError> {
-        let mut conn = SqliteConnection::establish(&url)?;
+        file: &Arc<DatabaseFile>,
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let mut conn = SqliteConnection::establish(url)?;
+        file.is_ours()?;
         conn.batch_execute(&busy_timeout(options))?;
+        // The first look may have to wait for others. Afterwards nothing waits: whoever waits here could hold up the writer.
+        measure(&mut conn)?;
+        conn.batch_execute("PRAGMA busy_timeout = 0")?;
         let (due, is_due) = sync_channel(1);
         let (urgent, is_urgent) = sync_channel(1);
         let moves = Arc::new(AtomicU64::new(0));
@@ -80,14 +93,17 @@ impl Log {
             urgent: is_urgent,
             moves: Arc::clone(&moves),
             writer,
+            path,
+            file: Arc::clone(file),
         };
-        spawn("sqlite-checkpoint", move || mover.run())?;
-        Ok(Self {
+        let thread = spawn("sqlite-checkpoint", move || mover.run())?;
+        let log = Self {
             due,
             urgent,
             moves,
             waits_since: None,
-        })
+        };
+        Ok((log, thread))
     }
 
     /// To be called after each commit, with whether it was of work in the background.
@@ -139,25 +155,56 @@ struct Mover {
     urgent: Receiver<()>,
     moves: Arc<AtomicU64>,
     writer: mpsc::WeakSender<Message>,
+    /// The log.
+    path: PathBuf,
+    file: Arc<DatabaseFile>,
 }
 
 impl Mover {
     /// How long commits are gathered, for a page that changes often need be moved only once.
     const PAUSE: Duration = Duration::from_millis(500);
+    /// After so long without a commit what the log takes of the disk is given back.
+    const IDLE: Duration = Duration::from_secs(2);
 
     fn run(mut self) {
-        while self.due.recv().is_ok() {
-            // Either is a reason to go on; where the writer is gone the next wait says so too.
-            let _ = self.urgent.recv_timeout(Self::PAUSE);
-            if let Err(error) = move_all(&mut self.conn) {
-                log::warn!("SQLite's log could not be moved into its file: {error}");
-                thread::sleep(Self::PAUSE);
+        loop {
+            match self.due.recv_timeout(Self::IDLE) {
+                Ok(()) => self.carry_on(),
+                Err(RecvTimeoutError::Timeout) => self.give_back(),
+                Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.moves.fetch_add(1, Ordering::Release);
-            if let Some(writer) = self.writer.upgrade() {
-                // Where there is no room the writer is awake.
-                let _ = writer.try_send(Message::LogMoved);
-            }
+        }
+    }
+
+    fn carry_on(&mut self) {
+        // Either is a reason to go on; where the writer is gone the next wait says so too.
+        let _ = self.urgent.recv_timeout(Self::PAUSE);
+        let moved = self.file.check().map_err(StoreError::from);
+        if let Err(error) = moved.and_then(|()| move_all(&mut self.conn)) {
+            self.file.note(&error);
+            log::warn!(
+                "SQLite's log could not be moved into its file: {}",
+                with_causes(&error)
+            );
+            thread::sleep(Self::PAUSE);
+        }
+        self.moves.fetch_add(1, Ordering::Release);
+        if let Some(writer) = self.writer.upgrade() {
+            // Where there is no room the writer is awake.
+            let _ = writer.try_send(Message::LogMoved);
+        }
+    }
+
+    /// Empties a log that takes much of the disk. Where somebody still reads in it, or writes, that is tried again after
+    /// another while.
+    fn give_back(&mut self) {
+        let is_large = fs::metadata(&self.path).is_ok_and(|log| log.len() > SMALL);
+        if is_large
+            && self.file.check().is_ok()
+            && let Err(error) = self.conn.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        {
+            self.file.note(&error);
+            log::debug!("SQLite's log keeps its size: {error}");
         }
     }
 }

@@ -7,6 +7,7 @@ use diesel::{
 use prometheus::Histogram;
 use std::{
     collections::VecDeque,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -14,11 +15,12 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::{
     checkpoints::Log,
+    file::{DatabaseFile, FileFault},
     job::{Job, Message},
 };
 use crate::{
     causes::with_causes,
-    store::{Demand, StoreError, cached::Fixed},
+    store::{Demand, StoreError, StoreOptions, cached::Fixed},
 };
 
 /// How long work in the background waits for its turn where requests never cease.
@@ -29,10 +31,14 @@ const BUSY: Duration = Duration::from_millis(250);
 pub(super) struct Writer {
     conn: SqliteConnection,
     queue: mpsc::Receiver<Message>,
+    /// The most requests in a transaction.
     limit: usize,
+    /// How long another process may hold the database.
     timeout: Duration,
     /// None in memory.
     log: Option<Log>,
+    /// None in memory.
+    file: Option<Arc<DatabaseFile>>,
     background: VecDeque<Box<dyn Job>>,
     /// When the first of them was put there, or the last one was done.
     background_since: Instant,
@@ -55,22 +61,22 @@ struct Batch {
 }
 
 impl Writer {
-    /// `limit`: the most requests in a transaction. `timeout`: how long another process may hold the database.
-    /// `batch_sizes`: is told how many shared one.
+    /// `batch_sizes`: is told how many requests shared a transaction.
     pub(super) fn new(
         conn: SqliteConnection,
         queue: mpsc::Receiver<Message>,
-        limit: usize,
-        timeout: Duration,
+        options: &StoreOptions,
         log: Option<Log>,
+        file: Option<Arc<DatabaseFile>>,
         batch_sizes: Histogram,
     ) -> Self {
         Self {
             conn,
             queue,
-            limit,
-            timeout,
+            limit: options.write_batch.max(1),
+            timeout: options.timeout,
             log,
+            file,
             background: VecDeque::new(),
             background_since: Instant::now(),
             stopping: false,
@@ -85,7 +91,7 @@ impl Writer {
             let (batch, in_background) = match self.next() {
                 Next::Requests(first) => (self.gather(first), false),
                 Next::Background(job) => (self.give_a_turn(job), true),
-                Next::End => return,
+                Next::End => break,
             };
             for job in batch.jobs {
                 job.answer(batch.committed.as_ref().copied());
@@ -95,6 +101,10 @@ impl Writer {
             {
                 log::warn!("SQLite's log cannot be measured: {}", with_causes(&error));
             }
+        }
+        if let Err(StoreError::File(FileFault::Overwritten)) = self.check_file() {
+            // To close it would move the log into a file that it is not of.
+            std::mem::forget(self.conn);
         }
     }
 
@@ -205,6 +215,7 @@ impl Writer {
     /// disk with the next that is, for the log is synced as a whole and read in order. Lost with the power it leaves
     /// the state before it, as whole as that after it; the log is synced before any of it is moved.
     fn begin(&mut self, sync: bool) -> Result<(), StoreError> {
+        self.check_file()?;
         if sync != self.syncs {
             self.execute(match sync {
                 true => "PRAGMA synchronous = FULL",
@@ -227,7 +238,12 @@ impl Writer {
 
     fn commit(&mut self, jobs: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>) -> Batch {
         let committed = outcome.and_then(|()| self.execute("COMMIT"));
+        // Into a file that nobody will find nothing is kept.
+        let committed = committed.and_then(|()| self.check_file());
         if let Err(error) = &committed {
+            if let Some(file) = &self.file {
+                file.note(error);
+            }
             log::error!(
                 "SQLite lost a transaction of {} writes: {}",
                 jobs.len(),
@@ -237,6 +253,13 @@ impl Writer {
             let _ = self.execute("ROLLBACK");
         }
         Batch { jobs, committed }
+    }
+
+    fn check_file(&self) -> Result<(), StoreError> {
+        match &self.file {
+            Some(file) => Ok(file.check()?),
+            None => Ok(()),
+        }
     }
 
     fn execute(&mut self, statement: &'static str) -> Result<(), StoreError> {

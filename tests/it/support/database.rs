@@ -53,6 +53,15 @@ impl Database {
         }
     }
 
+    /// A SQLite file that somebody else owns.
+    pub fn at(path: &std::path::Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self {
+            url: format!("sqlite://{}", path.display()),
+            cleanup: Cleanup::Folder(folder),
+        }
+    }
+
     /// A database on a server that the test owns.
     pub fn on(server: &PostgresServer) -> Self {
         let name = "hookonce";
@@ -157,6 +166,14 @@ impl Database {
                 Lock::Postgres(conn)
             }
         }
+    }
+
+    /// Has a SQLite file open until it is dropped, without doing anything.
+    pub fn hold(&self) -> SqliteConnection {
+        let mut conn = self.sqlite();
+        conn.batch_execute("SELECT count(*) FROM sqlite_schema")
+            .expect("a look");
+        conn
     }
 
     fn sqlite(&self) -> SqliteConnection {

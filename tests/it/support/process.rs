@@ -87,6 +87,11 @@ impl Program {
         };
         let temporary = program.temporary.path().to_string_lossy().into_owned();
         let path = std::env::var("PATH").unwrap_or_default();
+        // PostgreSQL's programs make its backups.
+        let path = match std::env::var("TEST_POSTGRES_BIN") {
+            Ok(bin) => format!("{bin}:{path}"),
+            Err(_) => path,
+        };
         program.set("TMPDIR", &temporary).set("PATH", &path)
     }
 
@@ -112,7 +117,25 @@ impl Program {
 
     /// Runs a command to its end.
     pub async fn run(&self, args: &[&str]) -> Finished {
+        self.finish(self.start(args)).await
+    }
+
+    /// The same with a file as its standard input.
+    pub async fn run_with(&self, args: &[&str], stdin: &Path) -> Finished {
+        let stdin = File::open(stdin).expect("a file");
+        self.finish(self.start_with(args, stdin.into())).await
+    }
+
+    /// The bytes that a command prints which must succeed.
+    pub async fn must_print(&self, args: &[&str]) -> Vec<u8> {
         let (mut child, stdout, stderr) = self.start(args);
+        let status = ended(&mut child, PATIENCE).await;
+        assert!(status.success(), "{args:?}: {}", text(&stderr));
+        fs::read(stdout).expect("what it wrote")
+    }
+
+    async fn finish(&self, started: (Child, PathBuf, PathBuf)) -> Finished {
+        let (mut child, stdout, stderr) = started;
         let status = ended(&mut child, PATIENCE).await;
         Finished {
             code: status.code(),
@@ -171,6 +194,10 @@ impl Program {
     }
 
     fn start(&self, args: &[&str]) -> (Child, PathBuf, PathBuf) {
+        self.start_with(args, Stdio::null())
+    }
+
+    fn start_with(&self, args: &[&str], stdin: Stdio) -> (Child, PathBuf, PathBuf) {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let file = |name| self.outputs.path().join(format!("{run}.{name}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
@@ -179,7 +206,7 @@ impl Program {
             .current_dir(self.folder.path())
             .env_clear()
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(File::create(&stdout).expect("a file"))
             .stderr(File::create(&stderr).expect("a file"))
             .spawn()

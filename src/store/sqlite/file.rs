@@ -1,0 +1,319 @@
+//! The file of a SQLite database: made for its owner alone, and held against what lies at its path. What is written to a
+//! file that has lost its name is lost with the process, and nobody may be told that it is kept.
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use rusqlite::{Connection, OpenFlags};
+use std::{
+    error::Error,
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::{causes::with_causes, store::StoreError};
+
+/// What a new database can be done with, and by whom: its owner reads and writes it. SQLite gives its log the same.
+pub(in crate::store) const MODE: u32 = 0o600;
+
+/// What an interrupted restore leaves beside the database, from when on it cannot be undone.
+pub(in crate::store) const RESTORED: &str = ".restored";
+
+/// Why the file is not what it was.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// It cannot be made, or looked at.
+    #[error("the database file cannot be opened")]
+    Unusable(#[source] io::Error),
+    /// It is gone.
+    #[error("the database file is not there")]
+    Gone(#[source] io::Error),
+    /// Another has taken its place, or its log was taken away.
+    #[error("the database file was replaced: {0}")]
+    Replaced(&'static str),
+    /// Another was written over it.
+    #[error("another file was written over the database")]
+    Overwritten,
+    /// It holds what no database holds.
+    #[error("the database is damaged")]
+    Damaged,
+    /// A restore has put one file away, and not yet another in its place.
+    #[error("a restore was interrupted: run hookonce restore again")]
+    HalfRestored,
+}
+
+impl FileFault {
+    /// What is the matter and what to do, for whoever asks: names no path.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unusable(_) => "the database file cannot be opened",
+            Self::Gone(_) | Self::Replaced(_) | Self::Overwritten => {
+                "the database file is not there, or is another one: stop the service, then put the file back as it was or \
+                 run hookonce restore"
+            }
+            Self::Damaged => {
+                "the database is damaged: run hookonce check, then stop the service and restore a backup"
+            }
+            Self::HalfRestored => "a restore was interrupted: run hookonce restore again",
+        }
+    }
+}
+
+/// A file that is about to be opened.
+pub(super) struct Prepared {
+    /// What SQLite is to open: always this file, and never a new one.
+    pub url: String,
+    path: PathBuf,
+    /// Where its links lead.
+    real: PathBuf,
+    identity: Identity,
+}
+
+/// The file that is open.
+pub(super) struct DatabaseFile {
+    /// As it was asked for.
+    path: PathBuf,
+    identity: Identity,
+    /// The log and its index.
+    beside: Vec<(PathBuf, Identity)>,
+    /// None where it is not in the file itself yet.
+    stamp: Option<i32>,
+    /// What the file was when the stamp was last seen in it.
+    looked: Mutex<Option<Change>>,
+    damaged: AtomicBool,
+}
+
+/// Device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+/// What differs once somebody has written to a file: its size, and when, in seconds and nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change(u64, i64, i64);
+
+impl Prepared {
+    /// Makes the file where there is none.
+    pub fn new(path: PathBuf) -> Result<Self, FileFault> {
+        // Never opens what is there: to close it again would give up the locks that this process has on it.
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create_new(true).mode(MODE);
+        let made = options.open(&path).map(drop);
+        let real = fs::canonicalize(&path);
+        let real = real.map_err(|gone| FileFault::Unusable(made.err().unwrap_or(gone)))?;
+        if fs::symlink_metadata(beside(&real, RESTORED)).is_ok() {
+            return Err(FileFault::HalfRestored);
+        }
+        let (identity, _) = look(&path)?;
+        Ok(Self {
+            url: uri(&real, "mode=rw")?,
+            path,
+            real,
+            identity,
+        })
+    }
+
+    /// To be called once SQLite has opened it, and its log with it. Fails where it was replaced meanwhile.
+    pub fn opened(self, stamp: i32) -> Result<DatabaseFile, FileFault> {
+        let beside = ["-wal", "-shm"].map(|end| beside(&self.real, end));
+        let beside = beside.into_iter().filter_map(|name| {
+            let (identity, _) = look(&name).ok()?;
+            Some((name, identity))
+        });
+        let is_stamped = read_stamp(&self.path).is_ok_and(|found| found == stamp);
+        let file = DatabaseFile {
+            beside: beside.collect(),
+            path: self.path,
+            identity: self.identity,
+            // Another process may have kept the log from being moved.
+            stamp: is_stamped.then_some(stamp),
+            looked: Mutex::default(),
+            damaged: AtomicBool::new(false),
+        };
+        file.look()?;
+        Ok(file)
+    }
+
+    /// The path of its log.
+    pub fn log(&self) -> PathBuf {
+        beside(&self.real, "-wal")
+    }
+}
+
+impl DatabaseFile {
+    /// Whether the file is where it was, and nobody but SQLite has written to it.
+    pub fn is_ours(&self) -> Result<(), FileFault> {
+        let change = self.look()?;
+        let Some(stamp) = self.stamp else {
+            return Ok(());
+        };
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if *looked != Some(change) {
+            // The log was moved into it, or another file was copied over it.
+            match read_stamp(&self.path) {
+                Ok(found) if found == stamp => *looked = Some(change),
+                Ok(_other) => return Err(FileFault::Overwritten),
+                Err(error) if is_damage(&error.to_string()) => return Err(FileFault::Overwritten),
+                // Where too many files are open, say. The next look will tell.
+                Err(error) => log::debug!("the database file could not be looked into: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, and whether its log is where it was: what is written is written there first.
+    pub fn check(&self) -> Result<(), FileFault> {
+        self.is_ours()?;
+        for (name, identity) in &self.beside {
+            if look(name).map(|(found, _)| found).ok() != Some(*identity) {
+                return Err(FileFault::Replaced("its log was taken away"));
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self) -> Result<Change, FileFault> {
+        let (identity, change) = look(&self.path)?;
+        match identity == self.identity {
+            true => Ok(change),
+            false => Err(FileFault::Replaced("another has taken its place")),
+        }
+    }
+
+    /// Notes whether an error tells of damage.
+    pub fn note(&self, error: &(dyn Error + 'static)) {
+        if tells_of_damage(error) && !self.damaged.swap(true, Ordering::Relaxed) {
+            log::error!(
+                "the database is damaged ({}): run hookonce check, then stop the service and restore a backup",
+                with_causes(error)
+            );
+        }
+    }
+
+    /// How many bytes are free beside it.
+    pub fn free_disk(&self) -> Result<u64, FileFault> {
+        self.check()?;
+        if self.damaged.load(Ordering::Relaxed) {
+            return Err(FileFault::Damaged);
+        }
+        let disk = rustix::fs::statvfs(&self.path);
+        let disk = disk.map_err(|unknown| FileFault::Unusable(unknown.into()))?;
+        // What is left to those who are not root.
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+fn look(path: &Path) -> Result<(Identity, Change), FileFault> {
+    let found = fs::metadata(path).map_err(FileFault::Gone)?;
+    Ok((
+        Identity(found.dev(), found.ino()),
+        Change(found.size(), found.mtime(), found.mtime_nsec()),
+    ))
+}
+
+/// A name that begins with that of a file.
+pub(in crate::store) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(end);
+    name.into()
+}
+
+/// A path as SQLite takes it with a parameter.
+fn uri(path: &Path, parameter: &str) -> Result<String, FileFault> {
+    const SPECIAL: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#');
+    let path = path.to_str().ok_or_else(|| {
+        FileFault::Unusable(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "its path is no UTF-8",
+        ))
+    })?;
+    let path = utf8_percent_encode(path, SPECIAL);
+    Ok(format!("file:{path}?{parameter}"))
+}
+
+/// The number that tells a file from its copies (`user_version`), as it is in the file itself, whatever the log says.
+/// SQLite opens and closes it, so that the locks of this process stay.
+fn read_stamp(path: &Path) -> Result<i32, Box<dyn Error>> {
+    let path = fs::canonicalize(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(uri(&path, "immutable=1")?, flags)?;
+    // While the log is moved, the first page may tell of more pages than there are yet. SQLite calls that damage, but not of
+    // those who say that they know what they do.
+    conn.execute_batch("PRAGMA writable_schema = ON")?;
+    Ok(conn.query_row("PRAGMA user_version", (), |row| row.get(0))?)
+}
+
+/// A number for a file that has none, or is a new copy.
+pub(in crate::store) fn new_stamp() -> i32 {
+    rand::random_range(1..=i32::MAX)
+}
+
+/// The words of SQLite for a file that it cannot read.
+const DAMAGE: [&str; 2] = ["database disk image is malformed", "file is not a database"];
+
+/// Whether SQLite says so in these words.
+pub(in crate::store) fn is_damage(message: &str) -> bool {
+    DAMAGE.iter().any(|words| message.contains(words))
+}
+
+fn tells_of_damage(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.any(|cause| match cause.downcast_ref::<StoreError>() {
+        Some(StoreError::Commit(text) | StoreError::Lost(text)) => is_damage(text),
+        _ => match cause.downcast_ref() {
+            Some(diesel::result::Error::DatabaseError(_, about)) => is_damage(about.message()),
+            _ => false,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_still_growing_tells_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a#b?c%.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(
+            "PRAGMA user_version = 7; CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000));",
+        )
+        .unwrap();
+        drop(conn);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(8192).unwrap();
+        assert_eq!(read_stamp(&path).unwrap(), 7);
+        file.set_len(0).unwrap();
+        assert_eq!(read_stamp(&path).unwrap(), 0);
+        fs::write(&path, [7; 10_000]).unwrap();
+        let error = read_stamp(&path).unwrap_err();
+        assert!(is_damage(&error.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_the_one_that_was_opened_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let prepared = Prepared::new(path.clone()).unwrap();
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch("PRAGMA user_version = 7; CREATE TABLE t (x)")
+            .unwrap();
+        let file = prepared.opened(7).unwrap();
+        assert!(file.check().is_ok());
+        conn.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        assert!(file.check().is_ok(), "SQLite wrote to it");
+        conn.execute_batch("PRAGMA user_version = 8").unwrap();
+        assert!(matches!(file.check(), Err(FileFault::Overwritten)));
+        fs::rename(&path, folder.path().join("away")).unwrap();
+        assert!(matches!(file.check(), Err(FileFault::Gone(_))));
+        fs::write(&path, "").unwrap();
+        assert!(matches!(file.check(), Err(FileFault::Replaced(_))));
+    }
+}
