@@ -27,6 +27,7 @@ use crate::{
     web::{
         self, Part, State,
         api::schema::{BadSchema, Schemas},
+        body_budget::BodyBudget,
         diagnosis::Budget,
         metrics::Metrics,
         rate_limit::RateLimits,
@@ -199,6 +200,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
     let patience = config.request_timeout.min(PROBING);
     Ok(State {
         probe: Probe::new(store.clone(), config.ready_min_disk_bytes, patience),
+        bodies: Arc::new(BodyBudget::new(config.body_budget_bytes)),
         diagnoses: Budget::default(),
         cleanup,
         limits: RateLimits::new(&config),

@@ -77,6 +77,8 @@ pub struct Config {
     pub alert_silence: Duration,
     /// `MAX_BODY_BYTES`
     pub max_body_bytes: usize,
+    /// `BODY_BUDGET_BYTES`
+    pub body_budget_bytes: usize,
     /// `REQUEST_TIMEOUT`
     pub request_timeout: Duration,
     /// `RATE_LIMIT`
@@ -197,6 +199,7 @@ impl Default for Config {
             alert_signature_failures: 60,
             alert_silence: 12 * HOUR,
             max_body_bytes: 3_145_728,
+            body_budget_bytes: 64 * 1024 * 1024,
             request_timeout: Duration::from_secs(10),
             rate_limit: true,
             rate_limit_client: const { NonZeroU32::new(100).unwrap() },
@@ -375,6 +378,13 @@ impl Config {
         )?;
         read(get, "ALERT_SILENCE", &mut config.alert_silence, retention)?;
         read(get, "MAX_BODY_BYTES", &mut config.max_body_bytes, positive)?;
+        let largest = config.max_body_bytes;
+        read(
+            get,
+            "BODY_BUDGET_BYTES",
+            &mut config.body_budget_bytes,
+            |text| budget(text, largest),
+        )?;
         read(
             get,
             "REQUEST_TIMEOUT",
@@ -479,6 +489,17 @@ fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String>
             .then_some(number)
             .ok_or_else(|| format!("allowed is {ALLOWED}"))
     })
+}
+
+/// A quarter of it is for small bodies.
+fn budget(text: &str, largest: usize) -> Result<usize, String> {
+    let least = largest.saturating_mul(2);
+    positive(text)
+        .ok()
+        .filter(|bytes| *bytes >= least)
+        .ok_or_else(|| {
+            format!("allowed is a number of bytes, at least twice MAX_BODY_BYTES: {least}")
+        })
 }
 
 fn whole(text: &str) -> Result<u64, String> {
@@ -635,6 +656,8 @@ mod tests {
             ("ALERT_SIGNATURE_FAILURES", "-1"),
             ("ALERT_SILENCE", "12"),
             ("MAX_BODY_BYTES", "3MB"),
+            ("BODY_BUDGET_BYTES", "64MiB"),
+            ("BODY_BUDGET_BYTES", "6291455"),
             ("IDEMPOTENCY_TTL", "300years"),
             ("REQUEST_TIMEOUT", "-1s"),
             ("REQUEST_TIMEOUT", "2h"),

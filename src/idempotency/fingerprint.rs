@@ -24,20 +24,44 @@ pub fn fingerprint(
     content_type: &str,
     body: &[u8],
 ) -> Fingerprint {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    let canonical = essence
-        .ends_with("json")
-        .then(|| canonical_json(body))
-        .flatten();
-    let body = canonical.as_ref().map_or(body, String::as_bytes);
+    let document = is_json(content_type).then(|| Value::parse(body).ok());
+    match document.flatten() {
+        Some(document) => fingerprint_of_json(method, path, query, content_type, &document),
+        None => of_bytes(method, path, query, content_type, body),
+    }
+}
+
+/// The same of a body that was read already, without reading it again.
+pub fn fingerprint_of_json(
+    method: &str,
+    path: &str,
+    query: &str,
+    content_type: &str,
+    document: &Value,
+) -> Fingerprint {
+    let canonical = document.canonical();
+    of_bytes(method, path, query, content_type, canonical.as_bytes())
+}
+
+/// Whether a body of this content type is read as JSON.
+pub fn is_json(content_type: &str) -> bool {
+    essence(content_type).ends_with("json")
+}
+
+fn of_bytes(method: &str, path: &str, query: &str, content_type: &str, body: &[u8]) -> Fingerprint {
     Fingerprint(digest([
         method.as_bytes(),
         path.as_bytes(),
         query.as_bytes(),
-        essence.as_bytes(),
+        essence(content_type).as_bytes(),
         body,
     ]))
+}
+
+/// The content type without its parameters, in lower case.
+fn essence(content_type: &str) -> String {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.to_ascii_lowercase()
 }
 
 /// SHA-256 over parts, each with its length before it, in lower-case hex.
@@ -48,11 +72,6 @@ pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
         hash.update(part);
     }
     hex::encode(hash.finalize())
-}
-
-/// The document with its members sorted, without white space, its numbers as written. None where it is no JSON.
-fn canonical_json(body: &[u8]) -> Option<String> {
-    Some(Value::parse(body).ok()?.canonical())
 }
 
 #[cfg(test)]

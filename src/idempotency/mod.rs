@@ -10,7 +10,7 @@ mod reply;
 pub mod two_phase;
 
 pub use cache::Cache;
-pub use fingerprint::{Fingerprint, fingerprint};
+pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json, is_json};
 pub use key::{IdempotencyKey, InvalidKey};
 pub use lookups::Lookups;
 pub use replays::ReplayTally;

@@ -1,9 +1,11 @@
 //! JSON documents as they are written: numbers keep their text, members their order, and none is lost to another of its
 //! name. `serde_json::Value` keeps neither without a feature that changes it for the whole program. Knows nothing else.
 
+mod bounds;
 mod parse;
 mod write;
 
+pub use bounds::{Bounds, TooMuch};
 pub use parse::{Invalid, MAX_DEPTH, check};
 
 use std::{collections::BTreeSet, ops::Index};
@@ -122,20 +124,8 @@ impl Value {
 
     /// Its canonical text: members sorted by name, no white space, numbers as written. Members of one name stay in
     /// their order, so a document with two is told from one with the last alone.
-    pub fn canonical(mut self) -> String {
-        self.sort();
-        self.to_string()
-    }
-
-    fn sort(&mut self) {
-        match self {
-            Self::Object(members) => {
-                members.sort_by(|(one, _), (other, _)| one.cmp(other));
-                members.iter_mut().for_each(|(_, value)| value.sort());
-            }
-            Self::Array(items) => items.iter_mut().for_each(Self::sort),
-            _ => {}
-        }
+    pub fn canonical(&self) -> String {
+        write::Canonical(self).to_string()
     }
 
     /// The JSON Pointer (RFC 6901) of the first member that comes a second time in its object.

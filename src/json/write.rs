@@ -33,6 +33,37 @@ impl fmt::Display for Value {
     }
 }
 
+/// Writes a document with the members of its objects sorted, without a copy of it.
+pub struct Canonical<'a>(pub &'a Value);
+
+impl fmt::Display for Canonical<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Array(items) => {
+                f.write_char('[')?;
+                for (place, item) in items.iter().enumerate() {
+                    comma(f, place)?;
+                    Canonical(item).fmt(f)?;
+                }
+                f.write_char(']')
+            }
+            Value::Object(members) => {
+                let mut sorted: Vec<_> = members.iter().collect();
+                sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
+                f.write_char('{')?;
+                for (place, (name, value)) in sorted.into_iter().enumerate() {
+                    comma(f, place)?;
+                    write_text(f, name)?;
+                    f.write_char(':')?;
+                    Canonical(value).fmt(f)?;
+                }
+                f.write_char('}')
+            }
+            single => single.fmt(f),
+        }
+    }
+}
+
 fn comma(f: &mut fmt::Formatter<'_>, place: usize) -> fmt::Result {
     match place {
         0 => Ok(()),

@@ -3,14 +3,21 @@
 use std::borrow::Cow;
 
 use super::Malformed;
-use crate::json::Value;
+use crate::json::{Bounds, Value};
+
+/// Whether a document says what it says without being mended.
+pub fn is_sound(body: &[u8]) -> bool {
+    matches!(mend_surrogates(body), Cow::Borrowed(_))
+}
 
 /// Parses a document. Half of a surrogate pair, as left by whoever cuts a text within an emoji, becomes U+FFFD instead
 /// of costing the whole document.
 ///
 /// # Errors
-/// Where it is no JSON.
+/// Where it is no JSON, or holds more than any provider sends.
 pub(super) fn parse(body: &[u8]) -> Result<Value, Malformed> {
+    let bounded = Bounds::DELIVERY.check(body);
+    bounded.map_err(|error| Malformed(format!("not read: {error}")))?;
     Value::parse(body)
         .or_else(|error| match mend_surrogates(body) {
             Cow::Owned(mended) => Value::parse(&mended),

@@ -1,7 +1,7 @@
 //! The providers: how they sign, and what they send. Knows neither HTTP frameworks nor SQL.
 
 pub mod diagnosis;
-mod json;
+pub mod json;
 pub mod signature;
 pub mod twilio;
 pub mod whatsapp;
@@ -223,7 +223,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 
 /// SHA-256 of a document, whatever the order of its members.
 fn digest(value: &Value) -> String {
-    sha256_hex(value.clone().canonical().as_bytes())
+    sha256_hex(value.canonical().as_bytes())
 }
 
 /// A text member without NUL, which PostgreSQL cannot keep.

@@ -1,23 +1,31 @@
-//! Reads a request's body: as it is, never more than allowed, never longer than allowed.
+//! Reads a request's body: as it is, never more than allowed, never longer than allowed, and as long as there is room.
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage as _, HttpRequest,
     error::PayloadError,
     http::header::CONTENT_LENGTH,
-    web::{self, Bytes, BytesMut},
+    web::{self, Bytes, Data},
 };
 use futures_util::{Stream, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use super::problem::{ErrorCode, Problem};
+use super::{
+    State,
+    body_budget::{Place, SMALL},
+    problem::{ErrorCode, Problem},
+};
 
-/// Reads the body, raw.
+/// The places of the bodies of a request, for as long as there is the request: a middleware may have read one before.
+#[derive(Default)]
+struct Places(Vec<Place>);
+
+/// Reads the body, raw. Its memory counts until the request is dropped.
 ///
 /// # Errors
-/// Where it is larger than `limit` bytes, breaks off, or has not come by `deadline`.
+/// Where it is larger than `limit` bytes, breaks off, has not come by `deadline`, or there is no room for it.
 pub async fn read(
     request: &HttpRequest,
-    mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     limit: usize,
     deadline: Instant,
 ) -> Result<Bytes, Problem> {
@@ -25,18 +33,74 @@ pub async fn read(
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
-    let mut body = BytesMut::new();
-    loop {
-        match timeout_at(deadline, payload.next()).await {
-            Err(_elapsed) => return Err(malformed("the body did not arrive in time")),
-            Ok(None) => return Ok(body.freeze()),
-            Ok(Some(Err(error))) => return Err(malformed(&format!("the body broke off: {error}"))),
-            Ok(Some(Ok(chunk))) if body.len() + chunk.len() > limit => {
-                return Err(too_large(limit));
+    // Not more than was announced is read, whatever comes.
+    let most = announced.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
+    let state = request.app_data::<Data<State>>();
+    // Without the service's state, in a program of somebody else, there is no budget.
+    let mut place = state.map(|state| state.bodies.place());
+    let collecting = collect(payload, &mut place, most.min(limit), limit);
+    let body = match timeout_at(deadline, collecting).await {
+        Ok(body) => body?,
+        Err(_elapsed) => return Err(malformed("the body did not arrive in time")),
+    };
+    if let Some(mut place) = place {
+        place.arrived()?;
+        let mut extensions = request.extensions_mut();
+        extensions.get_or_insert_with(Places::default).0.push(place);
+    }
+    Ok(body.into())
+}
+
+/// Collects the body in blocks of one size, which the next bodies use again as they are, and puts them together when all
+/// have come: memory that grows with each body leaves holes behind.
+async fn collect(
+    mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    place: &mut Option<Place>,
+    expected: usize,
+    limit: usize,
+) -> Result<Vec<u8>, Problem> {
+    let (mut blocks, mut length, mut room) = (Vec::<Vec<u8>>::new(), 0, 0);
+    while let Some(mut chunk) = next(&mut payload, place).await? {
+        if length + chunk.len() > limit {
+            return Err(too_large(limit));
+        }
+        while !chunk.is_empty() {
+            if length == room {
+                let size = SMALL.min(expected.max(length + chunk.len()) - length);
+                room += size;
+                if let Some(place) = place {
+                    place.grow(room)?;
+                }
+                blocks.push(Vec::with_capacity(size));
             }
-            Ok(Some(Ok(chunk))) => body.extend_from_slice(&chunk),
+            let piece = chunk.split_to(chunk.len().min(room - length));
+            length += piece.len();
+            if let Some(block) = blocks.last_mut() {
+                block.extend_from_slice(&piece);
+            }
         }
     }
+    Ok(match blocks.len() {
+        0 | 1 => blocks.pop().unwrap_or_default(),
+        _ => blocks.concat(),
+    })
+}
+
+/// The next of a body, while it has its place.
+async fn next(
+    payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
+    place: &mut Option<Place>,
+) -> Result<Option<Bytes>, Problem> {
+    let chunk = match place {
+        None => payload.next().await,
+        Some(place) => tokio::select! {
+            biased;
+            chunk = payload.next() => chunk,
+            problem = place.lost() => return Err(problem),
+        },
+    };
+    let chunk = chunk.transpose();
+    chunk.map_err(|error| malformed(&format!("the body broke off: {error}")))
 }
 
 /// Looks at a body of `size` bytes; at a large one on a thread that may be kept busy.
@@ -48,8 +112,7 @@ where
     F: FnOnce() -> Result<T, Problem> + Send + 'static,
     T: Send + 'static,
 {
-    const LARGE: usize = 64 * 1024;
-    if size < LARGE {
+    if size <= SMALL {
         return look();
     }
     let looked = web::block(look).await;

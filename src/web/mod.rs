@@ -3,6 +3,7 @@
 pub mod access;
 pub mod api;
 mod body;
+pub mod body_budget;
 pub mod diagnosis;
 mod health;
 pub mod idempotency;
@@ -31,6 +32,7 @@ use crate::{
     store::{Store, readiness::Probe},
 };
 use api::schema::Schemas;
+use body_budget::BodyBudget;
 use metrics::Metrics;
 use problem::{ErrorCode, Problem};
 use rate_limit::RateLimits;
@@ -64,6 +66,8 @@ pub struct State {
     pub board: Board,
     /// How many signatures are looked into.
     pub diagnoses: diagnosis::Budget,
+    /// How much memory the bodies of requests may take.
+    pub bodies: Arc<BodyBudget>,
     /// How much each may ask for.
     pub limits: RateLimits,
 }

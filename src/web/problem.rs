@@ -45,12 +45,13 @@ pub enum ErrorCode {
     RateLimited,
     Internal,
     StoreUnavailable,
+    Overloaded,
     ProviderNotConfigured,
 }
 
 impl ErrorCode {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::IdempotencyKeyRequired,
         Self::IdempotencyKeyInvalid,
         Self::BodyMalformed,
@@ -70,6 +71,7 @@ impl ErrorCode {
         Self::RateLimited,
         Self::Internal,
         Self::StoreUnavailable,
+        Self::Overloaded,
         Self::ProviderNotConfigured,
     ];
 
@@ -121,6 +123,7 @@ impl ErrorCode {
             Self::RateLimited => ("RATE_LIMITED", 429, "Too many requests"),
             Self::Internal => ("INTERNAL", 500, "Something broke inside"),
             Self::StoreUnavailable => ("STORE_UNAVAILABLE", 503, "The database is not available"),
+            Self::Overloaded => ("OVERLOADED", 503, "Too much is under way"),
             Self::ProviderNotConfigured => (
                 "PROVIDER_NOT_CONFIGURED",
                 503,
@@ -143,7 +146,10 @@ impl ErrorCode {
     pub fn leaves_unread(self) -> bool {
         matches!(
             self,
-            Self::BodyMalformed | Self::BodyTooLarge | Self::ContentTypeUnsupported
+            Self::BodyMalformed
+                | Self::BodyTooLarge
+                | Self::ContentTypeUnsupported
+                | Self::Overloaded
         )
     }
 
@@ -156,7 +162,7 @@ impl ErrorCode {
     pub fn has_retry_after(self) -> bool {
         matches!(
             self,
-            Self::RequestProcessing | Self::RateLimited | Self::StoreUnavailable
+            Self::RequestProcessing | Self::RateLimited | Self::StoreUnavailable | Self::Overloaded
         )
     }
 
@@ -252,6 +258,17 @@ impl Problem {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(ErrorCode::RateLimited, "send fewer requests")
+        }
+    }
+
+    /// There is no room for the request's body.
+    pub fn overloaded() -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(1)),
+            ..Self::new(
+                ErrorCode::Overloaded,
+                "too many large bodies come at once, or this one came too slowly; send the same request again",
+            )
         }
     }
 

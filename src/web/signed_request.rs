@@ -8,14 +8,15 @@ use actix_web::{
 use tokio::time::Instant;
 
 use super::{
-    State, body, diagnosis, key, origin, problem::Problem, rate_limit::mark_verified, reply,
-    request_log::RequestNotes,
+    State, body, body_budget::SMALL, diagnosis, key, origin, problem::Problem,
+    rate_limit::mark_verified, reply, request_log::RequestNotes,
 };
 use crate::{
     config::Config,
-    idempotency::{IdempotencyKey, fingerprint},
+    idempotency::{Fingerprint, IdempotencyKey, fingerprint, fingerprint_of_json, is_json},
     intake::Inbound,
-    provider::{Delivery, Provider},
+    json::Value,
+    provider::{Delivery, Provider, json},
     store::types::Timestamp,
 };
 
@@ -58,6 +59,7 @@ pub async fn receive(
     notes.received();
     let limit = state.config.max_body_bytes;
     let body = body::read(&request, payload, limit, deadline).await?;
+    let _work = state.bodies.work(body.len(), deadline).await?;
     let signed = SignedRequest::new(&request, &state.config, provider, body.clone());
     let opened = signed.open(state.clone(), open).await;
     if let Err(problem) = &opened
@@ -135,20 +137,27 @@ impl SignedRequest {
     }
 
     fn inbound(self, delivery: Delivery) -> Result<Inbound, Problem> {
+        let fingerprint = self.fingerprint(&delivery.body);
         Ok(Inbound {
-            delivery,
             // Only now: a header of a request that nobody signed is not even looked at.
             key: self.key?,
-            fingerprint: fingerprint(
-                &self.method,
-                &self.path,
-                &self.query,
-                &self.content_type,
-                &self.body,
-            ),
+            fingerprint,
             method: self.method,
             path: self.path,
             source_ip: self.source_ip,
+            delivery,
         })
+    }
+
+    /// What the request says; of a large body that is JSON by what was read of it, for to read it twice takes twice
+    /// the memory.
+    fn fingerprint(&self, read: &Value) -> Fingerprint {
+        let (method, path, query) = (&self.method, &self.path, &self.query);
+        let is_read =
+            self.body.len() > SMALL && is_json(&self.content_type) && json::is_sound(&self.body);
+        match is_read {
+            true => fingerprint_of_json(method, path, query, &self.content_type, read),
+            false => fingerprint(method, path, query, &self.content_type, &self.body),
+        }
     }
 }

@@ -746,9 +746,9 @@ async fn what_holds_as_much_as_it_may_is_taken(engine: Engine) {
 
 async fn a_refusal_stays_small_however_much_is_wrong(engine: Engine) {
     let shop = Paid::new(engine).await;
-    let many: Vec<_> = (0..30_000).map(|n| format!(r#""m{n}":1"#)).collect();
-    let many_items: Vec<_> = (0..30_000).map(|_| r#"{"sku":7}"#).collect();
-    let long_name = "x".repeat(2_000_000);
+    let many: Vec<_> = (0..250).map(|n| format!(r#""m{n}":1"#)).collect();
+    let many_items: Vec<_> = (0..250).map(|_| r#"{"sku":7}"#).collect();
+    let long_name = "x".repeat(60_000);
     for body in [
         format!("{{{}}}", many.join(",")),
         format!(
@@ -805,8 +805,8 @@ async fn what_is_not_even_json_leaves_no_trace(engine: Engine) {
         format!("{good}{good}").into(),
         format!("{good},").into(),
         deep(200).into(),
-        deep(1_000_000).into(),
-        format!("{{\"note\":{}}}", deep(1_000_000)).into(),
+        deep(30_000).into(),
+        format!("{{\"note\":{}}}", deep(30_000)).into(),
     ];
     let before = shop.service.rows();
     for body in bodies {
@@ -832,7 +832,7 @@ async fn what_is_not_even_json_leaves_no_trace(engine: Engine) {
         let request = request.header("Content-Type", "application/json");
         Answer::to(request.header("Idempotency-Key", "meant-well"))
     };
-    let refused = change(deep(1_000_000)).await.must(400);
+    let refused = change(deep(30_000)).await.must(400);
     assert_eq!(refused.error_code(), "BODY_MALFORMED");
     change(r#"{"status":"confirmed"}"#.to_owned())
         .await

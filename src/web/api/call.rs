@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-use super::{envelope::Envelope, schema::RequestBody};
+use super::{BOUNDS, envelope::Envelope, largest_body, schema::RequestBody};
 use crate::{
     access::{Caller, Scope},
     commerce::{
@@ -278,7 +278,7 @@ impl Call {
     }
 
     async fn body(&self, payload: Payload, deadline: Instant) -> Result<Bytes, Problem> {
-        let limit = self.state.config.max_body_bytes;
+        let limit = largest_body(&self.state.config);
         body::read(&self.request, payload, limit, deadline).await
     }
 
@@ -384,6 +384,9 @@ fn no_json() -> Problem {
 }
 
 fn parse(body: &[u8]) -> Result<Value, Problem> {
+    let bounded = BOUNDS.check(body);
+    bounded
+        .map_err(|error| Problem::new(ErrorCode::BodyMalformed, format!("the body: {error}")))?;
     let document = Value::parse(body).map_err(|error| {
         let message = format!("the body is not JSON: {error}");
         Problem::new(ErrorCode::BodyMalformed, message)

@@ -26,6 +26,7 @@ use crate::{
     access::{Caller, Scope},
     config::Config,
     intake::Intake,
+    json::Bounds,
     store::Store,
 };
 
@@ -38,7 +39,7 @@ pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotenc
         .header(&config.idempotency_header)
         .ttl(config.idempotency_ttl)
         .lease(config.idempotency_lease)
-        .max_body_bytes(config.max_body_bytes)
+        .max_body_bytes(largest_body(config))
         .timeout(config.request_timeout)
         .trusted_proxies(config.trusted_proxies.clone())
         .redaction(config.redact_fields.clone())
@@ -47,6 +48,21 @@ pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotenc
         .cache(intake.cache())
         .scope(key_scope)
 }
+
+/// The largest body of a request to the API, in bytes. What its schemas allow is some times smaller.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// The same where bodies of providers may not even be so large.
+fn largest_body(config: &Config) -> usize {
+    config.max_body_bytes.min(LARGEST_BODY)
+}
+
+/// What a body may hold: a list of 200 items, and texts.
+const BOUNDS: Bounds = Bounds {
+    values: 4_000,
+    members: 256,
+    digits: 100,
+};
 
 fn key_scope(request: &ServiceRequest) -> Result<String, actix_web::Error> {
     let caller = Caller::extract(request.request()).into_inner()?;

@@ -97,7 +97,7 @@ impl Modify for Errors {
 /// The errors that an operation may answer: they follow from where it is and what it takes.
 fn errors(path: &str, operation: &Operation) -> BTreeSet<ErrorCode> {
     use ErrorCode::{
-        BodyMalformed, BodyTooLarge, ContentTypeUnsupported, Internal, RateLimited,
+        BodyMalformed, BodyTooLarge, ContentTypeUnsupported, Internal, Overloaded, RateLimited,
         RequestProcessing, StoreUnavailable,
     };
     match path {
@@ -111,6 +111,7 @@ fn errors(path: &str, operation: &Operation) -> BTreeSet<ErrorCode> {
             BodyMalformed,
             BodyTooLarge,
             ContentTypeUnsupported,
+            Overloaded,
             StoreUnavailable,
         ]);
     }

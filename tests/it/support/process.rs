@@ -306,6 +306,16 @@ impl Server {
         assert!(status.success(), "kill -{name}: {status}");
     }
 
+    /// The most memory that it has had, in bytes.
+    pub fn peak_rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: u64 = kibibytes.and_then(|it| it.parse().ok()).expect("a number");
+        kibibytes * 1024
+    }
+
     /// Holds it up, every thread of it, until it is sent CONT.
     pub async fn freeze(&self) {
         self.signal("STOP");
