@@ -5,10 +5,11 @@ use actix_web::{
     dev::{Server, ServerHandle},
     middleware::from_fn,
 };
+use arc_swap::ArcSwap;
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, task::JoinHandle};
@@ -75,15 +76,18 @@ pub struct Application {
     /// What a shutdown may take.
     timeout: Duration,
     stopped_at: Arc<OnceLock<Instant>>,
+    state: Weak<State>,
 }
 
-/// What stops a service. Cheap to clone.
+/// What stops a service, and changes it while it runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     server: ServerHandle,
     operations: Option<ServerHandle>,
     cleanup: Cleanup,
     stopped_at: Arc<OnceLock<Instant>>,
+    // The database closes with the last who holds it.
+    state: Weak<State>,
 }
 
 impl Handle {
@@ -98,6 +102,17 @@ impl Handle {
             server.await;
             if let Some(operations) = operations {
                 operations.await;
+            }
+        }
+    }
+
+    /// Takes over what of a configuration can change while requests are answered, and counts that it was read again;
+    /// counts a refusal where there is none.
+    pub fn reconfigure(&self, new: Option<&Config>) {
+        if let Some(state) = self.state.upgrade() {
+            state.metrics.count_reload(new.is_some());
+            if let Some(new) = new {
+                state.reconfigure(new);
             }
         }
     }
@@ -130,8 +145,10 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     let (stop_jobs, stopped) = watch::channel(());
     let (replays, traffic) = (state.intake.replays(), state.traffic.clone());
     let watching = watching(&state);
-    let bind = state.config.bind;
-    let (server, address, operations) = match state.config.operations_bind {
+    let handed_on = Arc::downgrade(&state);
+    let config = state.config.load_full();
+    let bind = config.bind;
+    let (server, address, operations) = match config.operations_bind {
         None => {
             let (server, address) = listen(state, bind, Part::All)?;
             (server, address, None)
@@ -161,6 +178,7 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
         jobs,
         timeout,
         stopped_at: Arc::default(),
+        state: handed_on,
     })
 }
 
@@ -210,14 +228,14 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
         traffic,
         board: Board::default(),
         schemas: Schemas::of(&web::openapi::document())?,
-        config,
+        config: ArcSwap::from_pointee(config),
         store,
     })
 }
 
 /// What looks at the service of this process.
 fn watching(state: &State) -> Watch {
-    let config = &state.config;
+    let config = state.config.load();
     Watch {
         store: state.store.clone(),
         traffic: state.traffic.clone(),
@@ -246,7 +264,7 @@ fn listen(
     bind: SocketAddr,
     part: Part,
 ) -> Result<(Server, SocketAddr), StartError> {
-    let timeout = state.config.request_timeout;
+    let timeout = state.config.load().request_timeout;
     let workers = match part {
         Part::Operations => 1,
         Part::All | Part::Public => std::thread::available_parallelism().map_or(1, usize::from),
@@ -276,13 +294,14 @@ impl Application {
         self.store.clone()
     }
 
-    /// What stops the service.
+    /// What stops and changes the service.
     pub fn handle(&self) -> Handle {
         Handle {
             server: self.server.handle(),
             operations: self.operations.as_ref().map(Server::handle),
             cleanup: self.cleanup.clone(),
             stopped_at: Arc::clone(&self.stopped_at),
+            state: self.state.clone(),
         }
     }
 

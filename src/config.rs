@@ -1,7 +1,9 @@
-//! The configuration: a plain struct. Only [`Config::from_env`] reads the environment.
+//! The configuration: a plain struct. Only [`Environment`] reads the environment.
+
+mod environment;
 
 use ipnet::IpNet;
-use std::{fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{cell::RefCell, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, time::Duration};
 
 use crate::{
     idempotency::cache::{InvalidRedisUrl, RedisUrl},
@@ -11,6 +13,8 @@ use crate::{
     secret::Secret,
     store::DatabaseUrl,
 };
+
+pub use environment::{Environment, Reading};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -117,7 +121,12 @@ impl FromStr for PublicUrl {
         const ALLOWED: &str =
             "allowed is the URL that providers call, as in https://hooks.example.com";
         let url = url::Url::parse(text).map_err(|_| ALLOWED)?;
+        // What the parser would forgive is signed as it is, and shown by looking for its parts.
+        let rest = text.split_once("://").map_or("/", |(_, rest)| rest);
         let usable = matches!(url.scheme(), "http" | "https")
+            && !rest.starts_with('/')
+            && !text.contains(|c: char| c == '\\' || c.is_whitespace() || c.is_control())
+            && !url.path().contains('@')
             && url.has_host()
             && url.query().is_none()
             && url.fragment().is_none();
@@ -146,13 +155,13 @@ impl fmt::Debug for PublicUrl {
 /// A variable that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Its value does not parse. Secrets are never among these.
-    #[error("{variable}={value:?} cannot be used: {allowed}")]
+    /// Its value does not parse.
+    #[error("{variable}{shown} cannot be used: {allowed}")]
     Invalid {
         /// Which.
         variable: &'static str,
-        /// What it holds.
-        value: String,
+        /// What it holds, after an equals sign; of an address, which may hold a password, the scheme at most.
+        shown: String,
         /// What it may hold.
         allowed: String,
     },
@@ -214,35 +223,37 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the environment, and `.env` where there is one; what is set in the environment wins.
-    ///
-    /// # Errors
-    /// Where a value cannot be used; the message names the variable, the value and what is allowed.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        match dotenvy::from_path(".env") {
-            Ok(()) => {}
-            Err(error) if error.not_found() => {}
-            // A parse error quotes its line, which may hold a secret.
-            Err(dotenvy::Error::LineParse(_, at)) => {
-                return Err(ConfigError::DotEnv(format!(
-                    "a line does not parse at character {at}"
-                )));
-            }
-            Err(error) => return Err(ConfigError::DotEnv(error.to_string())),
+    /// The variables that a service which runs takes over when it is told to read them again.
+    pub const RELOADED: [&str; 6] = [
+        "PUBLIC_BASE_URL",
+        "TRUSTED_PROXIES",
+        "TWILIO_AUTH_TOKEN",
+        "WHATSAPP_APP_SECRET",
+        "WHATSAPP_VERIFY_TOKEN",
+        "RUST_LOG",
+    ];
+
+    /// This configuration with what [`Self::RELOADED`] names as it is in `new`.
+    pub fn reloaded(&self, new: &Self) -> Self {
+        Self {
+            public_base_url: new.public_base_url.clone(),
+            trusted_proxies: new.trusted_proxies.clone(),
+            twilio_auth_tokens: new.twilio_auth_tokens.clone(),
+            whatsapp_app_secrets: new.whatsapp_app_secrets.clone(),
+            whatsapp_verify_token: new.whatsapp_verify_token.clone(),
+            log_filter: new.log_filter.clone(),
+            ..self.clone()
         }
-        Self::from_variables(|variable| match std::env::var(variable) {
-            Ok(value) => Ok(Some(value)),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => Err(ConfigError::NotUnicode(variable)),
-        })
     }
 
     /// Builds the configuration from a look-up of variables; one that is unset or empty keeps its default.
     fn from_variables(
-        variable: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+        variable: impl FnMut(&'static str) -> Result<Option<String>, ConfigError>,
     ) -> Result<Self, ConfigError> {
+        let variable = RefCell::new(variable);
         let get = |name| -> Result<Option<String>, ConfigError> {
-            Ok(variable(name)?.filter(|value| !value.trim().is_empty()))
+            let value = (variable.borrow_mut())(name)?;
+            Ok(value.filter(|value| !value.trim().is_empty()))
         };
         let mut config = Self::default();
         read(get, "DATABASE_URL", &mut config.database_url, database_url)?;
@@ -440,18 +451,29 @@ fn read<T>(
     if let Some(value) = get(variable)? {
         *field = parse(value.trim()).map_err(|allowed| ConfigError::Invalid {
             variable,
-            value: printable(variable, &value),
+            shown: shown(variable, &value),
             allowed,
         })?;
     }
     Ok(())
 }
 
-/// An address may hold a password.
-fn printable(variable: &str, value: &str) -> String {
-    match value.split_once("://") {
-        Some((scheme, _)) if variable.ends_with("_URL") => format!("{scheme}://…"),
-        _ => value.to_owned(),
+/// A value as it may be shown. Of an address nobody can tell where the password is, since it does not parse.
+fn shown(variable: &str, value: &str) -> String {
+    let is_host = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+    let is_scheme = |text: &&str| {
+        (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase())
+    };
+    let scheme = value.trim().split_once("://").map(|(scheme, _)| scheme);
+    match (variable, scheme.filter(is_scheme)) {
+        ("DATABASE_URL" | "REDIS_URL" | "PUBLIC_BASE_URL", Some(scheme)) => {
+            format!("={scheme}://…")
+        }
+        ("PUBLIC_BASE_URL", None) if value.contains('.') && value.chars().all(is_host) => {
+            format!("={value:?}")
+        }
+        ("DATABASE_URL" | "REDIS_URL" | "PUBLIC_BASE_URL", None) => String::new(),
+        _ => format!("={value:?}"),
     }
 }
 
@@ -633,6 +655,19 @@ mod tests {
             ("BIND", "8080"),
             ("OPERATIONS_BIND", "8081"),
             ("OPERATIONS_BIND", "127.0.0.1:8080"),
+            ("DATABASE_URL", "postgres://u:a@hunter2@h"),
+            ("DATABASE_URL", "u:hunter2@h"),
+            ("DATABASE_URL", "host=h password=hunter2"),
+            ("DATABASE_URL", "u:hunter2://h"),
+            ("REDIS_URL", "redis:/u:hunter2@h"),
+            ("REDIS_URL", "hunter2"),
+            ("PUBLIC_BASE_URL", "https:/u:hunter2@h"),
+            ("PUBLIC_BASE_URL", "https:///u:hunter2@h"),
+            ("PUBLIC_BASE_URL", "https:u:hunter2@h"),
+            ("PUBLIC_BASE_URL", "https:\\\\u:hunter2@h"),
+            ("PUBLIC_BASE_URL", "https://u:hunter2/x@h"),
+            ("PUBLIC_BASE_URL", "https://u:80/hunter2@h"),
+            ("PUBLIC_BASE_URL", "u:hunter2@h"),
             ("PUBLIC_BASE_URL", "hooks.example.com"),
             ("PUBLIC_BASE_URL", "https://a.example/?x=1"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
@@ -702,6 +737,32 @@ mod tests {
         let url = config.public_base_url.unwrap();
         assert_eq!(url.as_str(), "https://shop:hunter2@a.example/in");
         assert_eq!(url.to_string(), "https://a.example/in");
+    }
+
+    #[test]
+    fn what_is_reloaded_is_taken_over_and_nothing_else_is() {
+        let values = [
+            ("PUBLIC_BASE_URL", "https://new.example"),
+            ("TRUSTED_PROXIES", "10.0.0.0/8"),
+            ("TWILIO_AUTH_TOKEN", "new"),
+            ("WHATSAPP_APP_SECRET", "new"),
+            ("WHATSAPP_VERIFY_TOKEN", "new"),
+            ("RUST_LOG", "warn"),
+            ("BIND", "127.0.0.1:1"),
+            ("EVENT_RETENTION", "9d"),
+        ];
+        let shown = |config: &Config| format!("{config:?}");
+        for (name, value) in values {
+            let new = with(name, value).unwrap();
+            let reloaded = Config::default().reloaded(&new);
+            let expected = match Config::RELOADED.contains(&name) {
+                true => new,
+                false => Config::default(),
+            };
+            assert_eq!(shown(&reloaded), shown(&expected), "{name}");
+        }
+        let named = Config::RELOADED.map(|name| values.iter().any(|(known, _)| *known == name));
+        assert_eq!(named, [true; Config::RELOADED.len()]);
     }
 
     #[test]

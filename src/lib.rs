@@ -25,7 +25,10 @@
 //! | [`access`] | who may use the API: clients, tokens, scopes |
 //! | [`store`] | both databases through one Diesel code |
 //! | [`config`], [`identity`], [`schedule`], [`secret`], [`redaction`], [`json`] | what everything is built from |
-//! | [`logging`] | the form of the log's lines |
+//! | [`logging`] | the log: the form of its lines, and how they are written |
+
+// What writes there blocks, and panics where nobody reads: `command::output` and `logging` are for that.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access;
 pub mod app;
@@ -39,6 +42,7 @@ pub mod intake;
 pub mod jobs;
 pub mod json;
 pub mod logging;
+mod printable;
 pub mod provider;
 pub mod redaction;
 pub mod schedule;

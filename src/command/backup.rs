@@ -6,9 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CommandError, init_log};
+use super::{CommandError, init_log, output::Output};
 use crate::{
     config::Config,
+    logging,
+    printable::printable,
     store::backup::{self, Target},
 };
 
@@ -31,8 +33,13 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     };
     let bytes = backup::backup(&config.database_url, target).await?;
     match is_output {
-        true => eprintln!("{bytes} bytes, checked"),
-        false => println!("{}: {bytes} bytes, checked", args.file.display()),
+        true => {
+            logging::note(&format!("{bytes} bytes, checked"));
+            Ok(())
+        }
+        false => {
+            let file = printable(&args.file.to_string_lossy());
+            Output::default().line(format_args!("{file}: {bytes} bytes, checked"))
+        }
     }
-    Ok(())
 }

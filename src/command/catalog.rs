@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use std::{fs::File, io, path::PathBuf};
 
-use super::{CommandError, init_log};
+use super::{CommandError, init_log, output::Output};
 use crate::{
     app,
     commerce::{
@@ -11,6 +11,7 @@ use crate::{
         money::{Currency, MoneyError},
     },
     config::Config,
+    printable::printable,
     store::{
         Store, retailers,
         types::{Timestamp, Uuid},
@@ -40,8 +41,7 @@ pub async fn run(Command::Import(args): Command, config: Config) -> Result<(), C
     let store = app::open_store(&config).await?;
     let outcome = import_file(&store, Uuid(args.retailer), file).await;
     store.close().await;
-    println!("{} products imported", outcome?);
-    Ok(())
+    Output::default().line(format_args!("{} products imported", outcome?))
 }
 
 /// Imports a whole file, and gives the number of its products.
@@ -63,7 +63,7 @@ pub async fn import_file(
         .parse()
         .map_err(|error: MoneyError| CommandError::failed(error))?;
     let products = import::read_csv(file, currency).map_err(|bad| {
-        let lines: Vec<_> = bad.iter().map(ToString::to_string).collect();
+        let lines: Vec<_> = bad.iter().map(|bad| printable(&bad.to_string())).collect();
         CommandError::failed(format!("nothing was imported:\n{}", lines.join("\n")))
     })?;
     let count = products.len();

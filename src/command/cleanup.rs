@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CommandError, init_log};
+use super::{CommandError, init_log, output::Output};
 use crate::{
     app,
     config::Config,
@@ -31,11 +31,10 @@ pub async fn run(config: Config) -> Result<(), CommandError> {
 async fn clean_up(cleanup: &Cleanup) -> Result<(), CommandError> {
     let running = cleanup.run(Trigger::Command, None, Timestamp::now());
     let report = running.await.map_err(CommandError::failed)?;
-    let shown = serde_json::to_string(&CleanupResource::from(report.run));
-    println!("{}", shown.map_err(CommandError::failed)?);
+    let printed = Output::default().json(&CleanupResource::from(report.run));
     match report.failure {
         Some(failure) => Err(CommandError::failed(failure)),
-        None => Ok(()),
+        None => printed,
     }
 }
 

@@ -8,12 +8,14 @@ use super::{
     CommandError, catalog,
     fixture::{EMBEDDED, Fixture},
     init_log,
+    output::Output,
     sender::{Received, Sender},
 };
 use crate::{
     app,
     commerce::retailers::{self, NewRetailer},
     config::Config,
+    printable::printable,
     provider::Provider,
     secret::Secret,
     store::{
@@ -62,9 +64,10 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     let (store, handle) = (application.store(), application.handle());
     let sender = Sender::new(&config, &format!("http://{}", application.address))?;
     let server = actix_web::rt::spawn(application.run());
-    let outcome = show(&store, &sender).await;
+    let mut output = Output::default();
+    let outcome = show(&store, &sender, &mut output).await;
     if args.keep && outcome.is_ok() {
-        keep_serving(&sender, &handle).await?;
+        keep_serving(&sender, &handle, &mut output).await?;
     }
     handle.stop(true).await;
     server
@@ -74,7 +77,7 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     outcome
 }
 
-async fn show(store: &Store, sender: &Sender) -> Result<(), CommandError> {
+async fn show(store: &Store, sender: &Sender, output: &mut Output) -> Result<(), CommandError> {
     open_shop(store).await?;
     let fixtures = Fixture::embedded();
     let first = send_all(sender, &fixtures).await?;
@@ -85,12 +88,11 @@ async fn show(store: &Store, sender: &Sender) -> Result<(), CommandError> {
     for ((fixture, first), second) in fixtures.into_iter().zip(first).zip(second) {
         shown.push(look_up(store, fixture, first, second).await?);
     }
-    println!("{}", table(&shown));
-    print_totals(&shown, after_second);
+    output.line(table(&shown))?;
+    print_totals(&shown, after_second, output)?;
     let wrong = faults(&shown, after_first, after_second)?;
     if wrong.is_empty() {
-        println!("Everything was sent twice, and nothing happened twice.");
-        Ok(())
+        output.line("Everything was sent twice, and nothing happened twice.")
     } else {
         Err(CommandError::failed(wrong.join("\n")))
     }
@@ -176,12 +178,18 @@ fn table(shown: &[Shown]) -> Table {
         table.add_row([
             name.to_string_lossy().into_owned(),
             row.fixture.provider.as_str().to_owned(),
-            format!("{} {}", row.first.status, row.outcomes.join("\n    ")),
+            format!("{} {}", row.first.status, printed(&row.outcomes, "\n    ")),
             second_answer(row),
-            row.order_numbers.join("\n"),
+            printed(&row.order_numbers, "\n"),
         ]);
     }
     table
+}
+
+/// What comes from answers, each on a line of the table.
+fn printed(texts: &[String], between: &str) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| printable(text)).collect();
+    texts.join(between)
 }
 
 fn second_answer(row: &Shown) -> String {
@@ -208,17 +216,22 @@ fn is_same(row: &Shown) -> bool {
     essence(&row.first) == essence(&row.second)
 }
 
-fn print_totals(shown: &[Shown], totals: Totals) {
+fn print_totals(shown: &[Shown], totals: Totals, output: &mut Output) -> Result<(), CommandError> {
     let replayed = shown
         .iter()
         .filter(|row| row.second.replayed.as_deref() == Some("true"));
-    println!("deliveries sent    {}", shown.len() * 2);
-    println!("replayed           {}", replayed.count());
-    println!("events             {}", totals.events);
-    println!("orders             {}", totals.orders);
-    println!("order items        {}", totals.order_items);
-    println!("ledger entries     {}", totals.ledger_entries);
-    println!("records            {}", totals.records);
+    for (name, count) in [
+        ("deliveries sent", shown.len() as i64 * 2),
+        ("replayed", replayed.count() as i64),
+        ("events", totals.events),
+        ("orders", totals.orders),
+        ("order items", totals.order_items),
+        ("ledger entries", totals.ledger_entries),
+        ("records", totals.records),
+    ] {
+        output.line(format_args!("{name:<19}{count}"))?;
+    }
+    Ok(())
 }
 
 /// All that is not as it should be.
@@ -251,12 +264,17 @@ fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>,
     Ok(faults)
 }
 
-async fn keep_serving(sender: &Sender, handle: &app::Handle) -> Result<(), CommandError> {
-    println!("\nStill serving, until Ctrl-C. Try:\n");
+async fn keep_serving(
+    sender: &Sender,
+    handle: &app::Handle,
+    output: &mut Output,
+) -> Result<(), CommandError> {
+    output.line("\nStill serving, until Ctrl-C. Try:\n")?;
     for fixture in Fixture::embedded() {
         let name = fixture.path.file_stem().unwrap_or_default();
         if name == "text_order" || name == "batch_overlapping" {
-            println!("{}\n", sender.sign(&fixture, None)?.as_curl());
+            let call = sender.sign(&fixture, None)?.as_curl();
+            output.line(format_args!("{call}\n"))?;
         }
     }
     tokio::signal::ctrl_c()

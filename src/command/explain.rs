@@ -13,10 +13,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::CommandError;
+use super::{CommandError, output::Output};
 use crate::{
     config::Config,
-    provider::{Provider, diagnosis::shown_url},
+    printable::printable,
+    provider::{
+        Provider,
+        diagnosis::{Diagnosis, shown_url},
+    },
     web::{
         diagnosis::{Evidence, describe_secrets},
         origin::{Sighting, UrlSource},
@@ -68,60 +72,66 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CommandError> {
         body: &saved.body,
     };
     let diagnosis = evidence.diagnose(config, true);
-    say("provider", &format!("{} (by {by})", provider.as_str()));
+    let mut lines = Lines::default();
+    lines.say("provider", &format!("{} (by {by})", provider.as_str()));
     if provider == Provider::Twilio {
         let source = where_from(&sighting, config, args.peer);
-        say(
-            "URL",
-            &format!("{} ({source})", shown_url(&sighting.public_url(config))),
-        );
+        let url = shown_url(&sighting.public_url(config));
+        lines.say("URL", &format!("{url} ({source})"));
     }
     let content_type = evidence.content_type().unwrap_or("none");
-    say("content type", &printable(content_type));
-    say("body", &format!("{} bytes", saved.body.len()));
+    lines.say("content type", content_type);
+    lines.say("body", &format!("{} bytes", saved.body.len()));
     for note in &saved.notes {
-        say("note", note);
+        lines.say("note", note);
     }
-    say("signature", &diagnosis.signature.describe());
-    if let Some(hash) = diagnosis.body_hash {
-        say("bodySHA256", hash.as_str());
-    }
-    if diagnosis.secrets.is_empty() {
-        say(
-            "secrets",
-            &format!("none: {} is not set", provider.secret_variable()),
-        );
-    }
-    for secret in describe_secrets(&diagnosis) {
-        say("secret", &secret);
-    }
-    for change in &diagnosis.tried {
-        say("tried", &format!("{change}: does not fit"));
-    }
-    if let Some(fit) = &diagnosis.fits {
-        let url = fit.url.as_ref().map(|url| format!(" ({})", printable(url)));
-        let url = url.unwrap_or_default();
-        let secret = fit.secret + 1;
-        say(
-            "tried",
-            &format!("{}: fits, with secret {secret}{url}", fit.change),
-        );
-    }
-    say("result", &diagnosis.reason());
-    say("what to do", &diagnosis.advice());
+    describe(&diagnosis, &mut lines);
+    let printed = Output::default().line(lines.0.join("\n"));
     match diagnosis.verifies() {
-        true => Ok(()),
+        true => printed,
         false => Err(CommandError::failed("the signature would be refused")),
     }
 }
 
-fn say(name: &str, what: &str) {
-    println!("{name:<14}{what}");
+/// What was found out of the signature.
+fn describe(diagnosis: &Diagnosis, lines: &mut Lines) {
+    lines.say("signature", &diagnosis.signature.describe());
+    if let Some(hash) = diagnosis.body_hash {
+        lines.say("bodySHA256", hash.as_str());
+    }
+    if diagnosis.secrets.is_empty() {
+        lines.say(
+            "secrets",
+            &format!("none: {} is not set", diagnosis.provider.secret_variable()),
+        );
+    }
+    for secret in describe_secrets(diagnosis) {
+        lines.say("secret", &secret);
+    }
+    for change in &diagnosis.tried {
+        lines.say("tried", &format!("{change}: does not fit"));
+    }
+    if let Some(fit) = &diagnosis.fits {
+        let url = fit.url.as_ref().map(|url| format!(" ({url})"));
+        let url = url.unwrap_or_default();
+        let secret = fit.secret + 1;
+        lines.say(
+            "tried",
+            &format!("{}: fits, with secret {secret}{url}", fit.change),
+        );
+    }
+    lines.say("result", &diagnosis.reason());
+    lines.say("what to do", &diagnosis.advice());
 }
 
-/// What comes from a file may come from anywhere.
-fn printable(text: &str) -> String {
-    text.chars().flat_map(char::escape_debug).collect()
+/// Lines with their names before them. What comes from a file may come from anywhere.
+#[derive(Default)]
+struct Lines(Vec<String>);
+
+impl Lines {
+    fn say(&mut self, name: &str, what: &str) {
+        self.0.push(format!("{name:<14}{}", printable(what)));
+    }
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {

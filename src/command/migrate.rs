@@ -1,12 +1,12 @@
 //! `hookonce migrate`: brings the database's schema up to date, and stops.
 
-use super::{CommandError, init_log};
-use crate::{app, config::Config};
+use super::{CommandError, init_log, output::Output};
+use crate::{app, config::Config, printable::printable};
 
 pub async fn run(config: Config) -> Result<(), CommandError> {
     init_log(&config);
     let store = app::open_store(&config).await?;
     store.close().await;
-    println!("{} is up to date", config.database_url);
-    Ok(())
+    let database = printable(&config.database_url.to_string());
+    Output::default().line(format_args!("{database} is up to date"))
 }

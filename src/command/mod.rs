@@ -9,6 +9,8 @@ mod explain;
 mod fixture;
 mod migrate;
 mod openapi;
+mod output;
+mod reload;
 mod replay;
 mod restore;
 mod retailer;
@@ -24,7 +26,7 @@ use crate::{
     app::StartError,
     causes::with_causes,
     commerce::error::CommerceError,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Environment, Reading},
     logging::{self, LogFormat},
     store::{StoreError, backup::BackupError},
 };
@@ -148,14 +150,20 @@ impl From<StartError> for CommandError {
 /// Runs the program: exit code 0 done, 1 failed, 2 wrong usage or configuration.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    let config = Config::from_env();
-    let format = config
+    // Also where it panics.
+    let _log = FinishedLog;
+    let environment = Environment::of_process();
+    let read = environment.read().and_then(|reading| {
+        environment.export_rest(&reading)?;
+        Ok(reading)
+    });
+    let format = read
         .as_ref()
-        .map_or(LogFormat::Text, |config| config.log_format);
-    let ended = match config {
-        Ok(config) => {
+        .map_or(LogFormat::Text, |reading| reading.config.log_format);
+    let ended = match read {
+        Ok(reading) => {
             let system = actix_web::rt::System::new();
-            let ended = system.block_on(execute(cli, config));
+            let ended = system.block_on(execute(cli, environment, reading));
             // A service has waited for its work, as long as it may. The end of the system would wait on, for threads that
             // wait for a database which may never answer.
             std::mem::forget(system);
@@ -172,9 +180,19 @@ pub fn run() -> ExitCode {
     }
 }
 
-async fn execute(cli: Cli, config: Config) -> Result<(), CommandError> {
+/// Lets the log be written to its end.
+struct FinishedLog;
+
+impl Drop for FinishedLog {
+    fn drop(&mut self) {
+        logging::finish();
+    }
+}
+
+async fn execute(cli: Cli, environment: Environment, reading: Reading) -> Result<(), CommandError> {
+    let config = reading.config.clone();
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(config).await,
+        Command::Serve => serve::run(environment, reading).await,
         Command::Migrate => migrate::run(config).await,
         Command::Demo(args) => demo::run(args, config).await,
         Command::Replay(args) => replay::run(args, config).await,

@@ -8,9 +8,10 @@ use super::{
     CommandError,
     fixture::Fixture,
     init_log,
+    output::Output,
     sender::{Received, Sender},
 };
-use crate::config::Config;
+use crate::{config::Config, printable::printable};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -51,8 +52,12 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
         sender.sign(&renewed.map_err(CommandError::failed)?, args.key.as_deref())
     };
     if args.dry_run {
+        let mut output = Output::default();
         for fixture in sendings {
-            println!("{}", call(fixture)?.as_curl());
+            output.line(call(fixture)?.as_curl())?;
+            if output.is_unread() {
+                break;
+            }
         }
         return Ok(());
     }
@@ -77,9 +82,9 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    summary.print();
+    let printed = Output::default().line(summary.lines());
     match summary.failed {
-        0 => Ok(()),
+        0 => printed,
         failed => Err(CommandError::failed(format!("{failed} requests failed"))),
     }
 }
@@ -118,16 +123,20 @@ impl Summary {
         *self.outcomes.entry(outcome).or_default() += 1;
     }
 
-    fn print(&mut self) {
-        for (outcome, count) in &self.outcomes {
-            println!("{count:>8}  {outcome}");
-        }
+    fn lines(&mut self) -> String {
+        let outcomes = self.outcomes.iter();
+        let mut lines: Vec<_> = outcomes
+            .map(|(outcome, count)| format!("{count:>8}  {}", printable(outcome)))
+            .collect();
         self.latencies.sort_unstable();
         let last = self.latencies.len().saturating_sub(1);
         let at = |percent: usize| self.latencies.get(last * percent / 100);
         if let (Some(p50), Some(p95), Some(max)) = (at(50), at(95), at(100)) {
-            println!("latency   p50 {p50:.1?}  p95 {p95:.1?}  max {max:.1?}");
+            lines.push(format!(
+                "latency   p50 {p50:.1?}  p95 {p95:.1?}  max {max:.1?}"
+            ));
         }
+        lines.join("\n")
     }
 }
 

@@ -3,9 +3,10 @@
 use clap::Parser;
 use std::path::{Path, PathBuf};
 
-use super::{CommandError, init_log};
+use super::{CommandError, init_log, output::Output};
 use crate::{
     config::Config,
+    printable::printable,
     store::backup::{self, Source},
 };
 
@@ -22,9 +23,11 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
         false => Source::File(args.file),
     };
     let restored = backup::restore(&config.database_url, source).await?;
+    let mut output = Output::default();
     if let Some(kept) = restored.kept {
-        println!("what was there is kept as {}", kept.display());
+        let kept = printable(&kept.to_string_lossy());
+        output.line(format_args!("what was there is kept as {kept}"))?;
     }
-    println!("{} is restored", config.database_url);
-    Ok(())
+    let database = printable(&config.database_url.to_string());
+    output.line(format_args!("{database} is restored"))
 }

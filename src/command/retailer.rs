@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{CommandError, init_log};
+use super::{CommandError, init_log, output::Output};
 use crate::{
     app,
     commerce::{
@@ -62,13 +62,13 @@ async fn add(store: &Store, args: Add) -> Result<(), CommandError> {
         currency: args.currency,
     };
     let added = store.write(move |conn| retailers::add(conn, new, Timestamp::now()));
-    println!("{}", to_json(&added.await?));
-    Ok(())
+    Output::default().json(&to_json(&added.await?))
 }
 
 async fn list(store: &Store) -> Result<(), CommandError> {
+    let mut output = Output::default();
     for retailer in store.read(rows::list).await? {
-        println!("{}", to_json(&retailer));
+        output.json(&to_json(&retailer))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{CommandError, fixture::Fixture};
 use crate::{
     config::Config,
+    printable::is_unprintable,
     provider::{
         Provider,
         twilio::{self, form::Form},
@@ -125,7 +126,8 @@ impl Sender {
         let request = call.headers.iter().fold(request, |request, (name, value)| {
             request.header(*name, value)
         });
-        let response = request.send().await?;
+        // The address is whoever's called this, and may hold a password.
+        let response = request.send().await.map_err(reqwest::Error::without_url)?;
         let header = |name: &str| {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
@@ -146,13 +148,12 @@ impl SignedCall {
         let headers: String = self
             .headers
             .iter()
-            .map(|(name, value)| format!(" -H {}", quoted(&format!("{name}: {value}"))))
+            .map(|(name, value)| format!(" -H {}", quoted(format!("{name}: {value}").as_bytes())))
             .collect();
-        let body = String::from_utf8_lossy(&self.body);
         format!(
             "curl -i {}{headers} --data-raw {}",
-            quoted(&self.url),
-            quoted(&body)
+            quoted(self.url.as_bytes()),
+            quoted(&self.body)
         )
     }
 }
@@ -167,7 +168,45 @@ fn is_local(url: &str) -> bool {
     }
 }
 
-/// A text as a POSIX shell takes it verbatim.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+/// Bytes as a POSIX shell takes them verbatim. What is no text, or what a terminal might obey, is escaped as POSIX.1-2024
+/// has it, bash and zsh for long.
+fn quoted(bytes: &[u8]) -> String {
+    let is_shown = |c: char| c == '\n' || !is_unprintable(c);
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.chars().all(is_shown) => format!("'{}'", text.replace('\'', r"'\''")),
+        _ => {
+            let escape = |byte: &u8| match byte {
+                b'\'' | b'\\' => format!("\\{}", char::from(*byte)),
+                b' '..=b'~' => char::from(*byte).to_string(),
+                byte => format!("\\{byte:03o}"),
+            };
+            format!("$'{}'", bytes.iter().map(escape).collect::<String>())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_what_is_quoted_as_the_bytes_that_it_was() {
+        for bytes in [
+            &b"a'b \\ $x `y` \"z\"\nnew"[..],
+            b"esc \x1b[2J 'q' \\ $x\n",
+            "Zo\u{eb} \u{202e}turned".as_bytes(),
+            b"\xff\xfe1\x011",
+        ] {
+            let quoted = quoted(bytes);
+            assert!(
+                !quoted.contains(|c| c != '\n' && is_unprintable(c)),
+                "{quoted:?}"
+            );
+            let printed = std::process::Command::new("bash")
+                .args(["-c", &format!("printf %s {quoted}")])
+                .output()
+                .expect("a shell");
+            assert_eq!(printed.stdout, bytes, "{quoted}");
+        }
+    }
 }

@@ -3,21 +3,32 @@
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{CommandError, init_log};
-use crate::{app, config::Config};
+use super::{CommandError, init_log, reload};
+use crate::{
+    app,
+    config::{Config, Environment, Reading},
+};
 
-pub async fn run(config: Config) -> Result<(), CommandError> {
+pub async fn run(environment: Environment, reading: Reading) -> Result<(), CommandError> {
+    let config = reading.config.clone();
     init_log(&config);
     log_configuration(&config);
     // Before the start, or a signal during it would kill.
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
+    let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     let application = app::build(config).await?;
     log::info!("listening on http://{}", application.address);
     if let Some(address) = application.operations_address {
         log::info!("operations on http://{address}");
     }
     let handle = application.handle();
+    actix_web::rt::spawn(reload::on_hangup(
+        hangup,
+        environment,
+        reading,
+        handle.clone(),
+    ));
     actix_web::rt::spawn(async move {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",

@@ -2,12 +2,13 @@
 
 use clap::Parser;
 use comfy_table::{Cell, CellAlignment, Table, presets::NOTHING};
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 
-use super::{CommandError, init_log};
+use super::{CommandError, init_log, output::Output};
 use crate::{
     app,
     config::Config,
+    printable::printable,
     statistics::{self, Percentiles, Report, Window},
     store::types::Timestamp,
 };
@@ -34,24 +35,21 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     store.close().await;
     let report = looked?;
     match args.json {
-        true => println!(
-            "{}",
-            serde_json::to_string(&report).map_err(CommandError::failed)?
-        ),
-        false => print(&report),
+        true => Output::default().json(&report),
+        false => Output::default().line(tables(&report)),
     }
-    Ok(())
 }
 
-fn print(report: &Report) {
+fn tables(report: &Report) -> String {
     let (store, keys, traffic) = (&report.store, &report.keys, &report.traffic);
     let log = store.log_bytes;
     let log = log.map_or(String::new(), |bytes| format!(", with a log of {bytes}"));
-    println!(
+    let mut out = format!(
         "{}, {} bytes{log}, at {}",
         store.engine, store.size_bytes, report.generated_at
     );
     section(
+        &mut out,
         "Keys",
         &[
             "active",
@@ -81,17 +79,20 @@ fn print(report: &Report) {
     };
     let by_type = report.by_type.iter();
     section(
+        &mut out,
         "Keys by type",
         &headers("type"),
         by_type.map(|one| groups(&one.webhook_type, &one.records)),
     );
     let by_retailer = report.by_retailer.iter();
     section(
+        &mut out,
         "Keys by retailer",
         &headers("retailer"),
         by_retailer.map(|one| groups(one.name.as_deref().unwrap_or("none"), &one.records)),
     );
     section(
+        &mut out,
         "Traffic since the first start",
         &["", ""],
         [
@@ -110,6 +111,7 @@ fn print(report: &Report) {
     );
     let latency = &report.latency_ms;
     section(
+        &mut out,
         "Latency in ms",
         &["", "p50", "p95", "p99", "max"],
         [
@@ -119,12 +121,14 @@ fn print(report: &Report) {
         ]
         .map(|(name, percentiles)| latencies(name, percentiles)),
     );
-    print_rest(report);
+    add_rest(&mut out, report);
+    out
 }
 
-fn print_rest(report: &Report) {
+fn add_rest(out: &mut String, report: &Report) {
     let cleanup = &report.cleanup;
     section(
+        out,
         "Clean-up",
         &[
             "schedule",
@@ -147,6 +151,7 @@ fn print_rest(report: &Report) {
     );
     let alerts = report.alerts.iter();
     section(
+        out,
         "Alerts",
         &["alert", "firing since", ""],
         alerts.map(|alert| {
@@ -159,6 +164,7 @@ fn print_rest(report: &Report) {
     );
     let series = report.series.iter().filter(|hour| hour.received > 0);
     section(
+        out,
         "Hour by hour, where something came",
         &["hour", "received", "first", "replayed", "orders"],
         series.map(|hour| {
@@ -187,14 +193,19 @@ fn or_none(value: Option<impl Display>) -> String {
 }
 
 /// A table whose first column is to the left and whose numbers are to the right.
-fn section(title: &str, headers: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+fn section(
+    out: &mut String,
+    title: &str,
+    headers: &[&str],
+    rows: impl IntoIterator<Item = Vec<String>>,
+) {
     let is_number = |text: &str| text.parse::<f64>().is_ok();
     let cell = |text: &String| {
         let to = match is_number(text) {
             true => CellAlignment::Right,
             false => CellAlignment::Left,
         };
-        Cell::new(text).set_alignment(to)
+        Cell::new(printable(text)).set_alignment(to)
     };
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -204,5 +215,6 @@ fn section(title: &str, headers: &[&str], rows: impl IntoIterator<Item = Vec<Str
     for row in rows {
         table.add_row(row.iter().map(cell));
     }
-    println!("\n{title}\n{table}");
+    // A String takes everything.
+    let _ = write!(out, "\n\n{title}\n{table}");
 }

@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{CommandError, init_log};
+use super::{CommandError, init_log, output::Output};
 use crate::{
     access::{self, IssueError, Issued, Listed, Revoked, Scope, Scopes},
     app,
     config::Config,
+    logging,
     store::{
         Store,
         types::{Timestamp, Uuid},
@@ -76,10 +77,18 @@ async fn create(store: &Store, args: Create) -> Result<(), CommandError> {
         }
     });
     let issued: Issued = issued.await.map_err(refused)?;
-    eprintln!("client {}", issued.client_id);
-    eprintln!("token  {}", issued.token_id);
-    println!("{}", issued.token.expose());
-    Ok(())
+    logging::note(&format!("client {}", issued.client_id));
+    logging::note(&format!("token  {}", issued.token_id));
+    let mut output = Output::default();
+    output.line(issued.token.expose())?;
+    // It is shown this once.
+    match output.is_unread() {
+        true => Err(CommandError::failed(format!(
+            "nobody has read the token; make another, and revoke this one: hookonce token revoke {}",
+            issued.token_id
+        ))),
+        false => Ok(()),
+    }
 }
 
 fn refused(error: IssueError) -> CommandError {
@@ -92,8 +101,9 @@ fn refused(error: IssueError) -> CommandError {
 }
 
 async fn list(store: &Store) -> Result<(), CommandError> {
+    let mut output = Output::default();
     for token in store.read(access::list).await? {
-        println!("{}", to_json(&token));
+        output.json(&to_json(&token))?;
     }
     Ok(())
 }
@@ -115,16 +125,14 @@ async fn revoke(store: &Store, token: Uuid) -> Result<(), CommandError> {
     let revoked = store
         .write(move |conn| access::revoke(conn, token, Timestamp::now()))
         .await?;
+    let mut output = Output::default();
     match revoked {
-        Revoked::Now => println!("{token} is revoked"),
-        Revoked::Before => println!("{token} was revoked already"),
-        Revoked::Unknown => {
-            return Err(CommandError::failed(format!(
-                "there is no token {token}; see: hookonce token list"
-            )));
-        }
+        Revoked::Now => output.line(format_args!("{token} is revoked")),
+        Revoked::Before => output.line(format_args!("{token} was revoked already")),
+        Revoked::Unknown => Err(CommandError::failed(format!(
+            "there is no token {token}; see: hookonce token list"
+        ))),
     }
-    Ok(())
 }
 
 fn scope_help() -> String {

@@ -1,6 +1,6 @@
 //! Which database, read from `DATABASE_URL`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{borrow::Cow, fmt, path::PathBuf, str::FromStr};
 
 /// A database's address. Shows itself without its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,16 +25,108 @@ impl FromStr for DatabaseUrl {
             return match path {
                 "" => Err("sqlite:// must be followed by a path or :memory:"),
                 ":memory:" => Ok(Self::Sqlite { path: None }),
+                path if has_credentials(&decoded(path)) => {
+                    Err("sqlite:// is followed by a path, not by a user, a password and a host")
+                }
                 path => Ok(Self::Sqlite {
                     path: Some(path.into()),
                 }),
             };
         }
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self::Postgres { url: text.into() });
+        if !POSTGRES.iter().any(|scheme| text.starts_with(scheme)) {
+            return Err("allowed are sqlite://PATH, sqlite://:memory: and postgres://…");
         }
-        Err("allowed are sqlite://PATH, sqlite://:memory: and postgres://…")
+        match shown(text) {
+            Some(_) => Ok(Self::Postgres { url: text.into() }),
+            None => Err(
+                "allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE; in a user and a password write \
+                 % as %25, @ as %40, / as %2F and : as %3A",
+            ),
+        }
     }
+}
+
+const POSTGRES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// Whether a path is the address of a server rather.
+fn has_credentials(path: &str) -> bool {
+    let ends = (path.find(':'), path.rfind('@'));
+    matches!(ends, (Some(begin), Some(end)) if begin < end)
+}
+
+/// What of PostgreSQL's address may be shown: its hosts and the database. None where a part of the password, which was not
+/// encoded as it must be, might be taken for one of them. Reads as libpq does (`conninfo_uri_parse_options`), which shows
+/// in its errors what it takes for a host, a port, a parameter's name or something that is encoded.
+fn shown(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    if !is_decodable(rest) {
+        return None;
+    }
+    // Credentials end at the first @ before any slash.
+    let end = rest
+        .find(['@', '/'])
+        .filter(|&at| rest[at..].starts_with('@'));
+    let (credentials, rest) = end.map_or(("", rest), |at| (&rest[..at], &rest[at + 1..]));
+    let (address, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let (hosts, database) = address.split_once('/').unwrap_or((address, ""));
+    let (user, _) = credentials.split_once(':').unwrap_or((credentials, ""));
+    let hosts: Vec<_> = hosts.split(',').map(shown_host).collect::<Option<_>>()?;
+    let mut parameters = parameters.split('&').filter(|one| !one.is_empty());
+    let is_plain = !decoded(user).contains([':', ';', '/', ' '])
+        && !database.contains(['@', ':', '='])
+        && parameters.all(is_parameter);
+    is_plain.then(|| format!("postgres://{}/{database}", hosts.join(",")))
+}
+
+/// A host with its port.
+fn shown_host(text: &str) -> Option<String> {
+    const PORT: &str = "5432";
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, "")) => (address, PORT),
+        Some((address, rest)) => (address, rest.strip_prefix(':')?),
+        None => text.split_once(':').unwrap_or((text, PORT)),
+    };
+    let is_bracketed = text.starts_with('[');
+    let decoded = decoded(host);
+    let in_name = |c: char| c.is_alphanumeric() || "-._".contains(c);
+    let is_host = match is_bracketed {
+        true => host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ":.%".contains(c)),
+        // A folder with a socket begins with a slash.
+        false => decoded
+            .chars()
+            .all(|c| in_name(c) || decoded.starts_with('/') && c == '/'),
+    };
+    let is_port = port.is_empty() || port.parse::<u16>().is_ok();
+    let host = match is_bracketed {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    };
+    (is_host && is_port).then(|| format!("{host}:{}", if port.is_empty() { PORT } else { port }))
+}
+
+fn is_parameter(text: &str) -> bool {
+    let Some((name, value)) = text.split_once('=') else {
+        return false;
+    };
+    let may_hold_at = ["user", "password", "host"].contains(&name);
+    name.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        && !value.contains('=')
+        && (may_hold_at || !value.contains('@'))
+}
+
+/// Whether each % is followed by the number of a byte, and none of them is 0.
+fn is_decodable(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes().get(..2).unwrap_or_default();
+        digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit) && digits != b"00"
+    })
+}
+
+fn decoded(text: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy()
 }
 
 impl fmt::Display for DatabaseUrl {
@@ -42,17 +134,7 @@ impl fmt::Display for DatabaseUrl {
         match self {
             Self::Sqlite { path: None } => f.write_str("sqlite://:memory:"),
             Self::Sqlite { path: Some(path) } => write!(f, "sqlite://{}", path.display()),
-            Self::Postgres { url } => match ::url::Url::parse(url) {
-                // A query may hold a password too.
-                Ok(url) => write!(
-                    f,
-                    "postgres://{}:{}{}",
-                    url.host_str().unwrap_or_default(),
-                    url.port().unwrap_or(5432),
-                    url.path()
-                ),
-                Err(_) => f.write_str("postgres://…"),
-            },
+            Self::Postgres { url } => f.write_str(shown(url).as_deref().unwrap_or("postgres://…")),
         }
     }
 }
@@ -80,6 +162,70 @@ mod tests {
     fn an_unknown_scheme_is_refused() {
         for text in ["mysql://x", "hookonce.db", "", "sqlite://", "SQLITE://x"] {
             assert!(text.parse::<DatabaseUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_libpq_takes_is_taken_and_shown_without_credentials() {
+        for (url, shown) in [
+            (
+                "postgres://a,b:5433/shop?sslmode=require",
+                "postgres://a:5432,b:5433/shop",
+            ),
+            ("postgres://u:p:q?#!&,;[]@h/d", "postgres://h:5432/d"),
+            ("postgres://u:%40%2f%3a@h", "postgres://h:5432/"),
+            (
+                "postgresql://shop%40east:p@[2001:db8::1]:5433/d",
+                "postgres://[2001:db8::1]:5433/d",
+            ),
+            (
+                "postgres://%2Fvar%2Frun/d",
+                "postgres://%2Fvar%2Frun:5432/d",
+            ),
+            (
+                "postgres:///d?host=/var/run&user=shop@h",
+                "postgres://:5432/d",
+            ),
+            ("postgres://h:/d?", "postgres://h:5432/d"),
+        ] {
+            let parsed: DatabaseUrl = url.parse().expect(url);
+            assert_eq!(parsed.to_string(), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_which_a_password_may_be_taken_for_something_else_is_refused() {
+        for url in [
+            "postgres://u:a@SECRET@h/d",
+            "postgres://u:SECRET/x@h/d",
+            "postgres://u:/SECRET@h/d",
+            "postgres://u:5/SECRET@h/d",
+            "postgres://u:SECRET?x/y@h/d",
+            "postgres://u:5?SECRET/y@h/d",
+            "postgres://u:5?x=SECRET/y@h/d",
+            "postgres://u:SECRET%zz@h/d",
+            "postgres://u:SECRET%0@h/d",
+            "postgres://u:SECRET%@h/d",
+            "postgres://u:SECRET%00@h/d",
+            "postgres://u%3ASECRET@h/d",
+            "postgres://u;SECRET@h/d",
+            "postgres://u SECRET@h/d",
+            "postgres://u:SECRET",
+            "postgres://u:SECRET,h/d",
+            "postgres://h/d?SECRET",
+            "postgres://h/d?password:SECRET",
+            "postgres:/u:SECRET@h/d",
+            "postgres:u:SECRET@h/d",
+            "postgres//u:SECRET@h/d",
+            "host=h password=SECRET",
+            "u:SECRET@h/d",
+            "sqlite://u:SECRET@h/d",
+            "sqlite://u:SE/CRET@h/d",
+            "sqlite://u%3ASECRET@h/d",
+        ] {
+            let parsed = url.parse::<DatabaseUrl>();
+            let parsed = parsed.map(|url| url.to_string());
+            assert!(parsed.is_err(), "{url}: {parsed:?}");
         }
     }
 }

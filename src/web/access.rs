@@ -89,7 +89,7 @@ async fn admit(request: &HttpRequest, needed: Scope) -> Result<Caller, Problem> 
         .ok_or_else(|| Problem::internal(NoState))?;
     let token = bearer(request)?;
     let look_up = state.store.read(move |conn| access::caller(conn, &token));
-    let found = tokio::time::timeout(state.config.request_timeout, look_up)
+    let found = tokio::time::timeout(state.config.load().request_timeout, look_up)
         .await
         .map_err(Problem::unavailable)??;
     let caller = found.ok_or_else(|| invalid("the token is unknown or revoked"))?;

@@ -95,7 +95,13 @@ impl Evidence<'_> {
 }
 
 /// Tells in the log why a request was refused.
-pub fn log_refusal(request: &HttpRequest, state: &State, provider: Provider, body: &[u8]) {
+pub fn log_refusal(
+    request: &HttpRequest,
+    state: &State,
+    config: &Config,
+    provider: Provider,
+    body: &[u8],
+) {
     if !log::log_enabled!(Level::Warn) {
         return;
     }
@@ -105,11 +111,11 @@ pub fn log_refusal(request: &HttpRequest, state: &State, provider: Provider, bod
         body,
     };
     let thorough = body.len() < LARGE && state.diagnoses.0.check().is_ok();
-    let diagnosis = evidence.diagnose(&state.config, thorough);
+    let diagnosis = evidence.diagnose(config, thorough);
     write(
         &evidence,
         &diagnosis,
-        &state.config,
+        config,
         thorough,
         &RequestNotes::of(request).id(),
     );
@@ -132,45 +138,51 @@ fn write(
     };
     let fit = diagnosis.fits.as_ref();
     let reason = diagnosis.reason();
-    let fields = Fields::from([
-        ("request_id", json!(request_id)),
-        ("provider", json!(provider.as_str())),
-        ("reason", json!(reason)),
-        ("hint", json!(diagnosis.advice())),
-        ("signature", json!(diagnosis.signature.describe())),
-        ("secrets", json!(describe_secrets(diagnosis))),
-        (
-            "url",
-            json!(signs_url.then(|| shown_url(&sighting.public_url(config)))),
-        ),
-        ("url_source", json!(signs_url.then(|| source.as_str()))),
-        ("ignored_headers", json!(ignored)),
-        (
-            "peer",
-            json!(sighting.peer.map(|peer| peer.to_canonical().to_string())),
-        ),
-        ("content_type", json!(evidence.content_type().map(bounded))),
-        ("body_bytes", json!(evidence.body.len())),
-        (
-            "body_sha256",
-            json!(diagnosis.body_hash.map(BodyHash::as_str)),
-        ),
-        ("fits", json!(fit.map(|fit| &fit.change))),
-        ("fits_url", json!(fit.map(|fit| &fit.url))),
-        (
-            "fits_secret",
-            json!(fit.map(|fit| position(fit.secret, diagnosis.secrets.len()))),
-        ),
-        (
-            "variants_tried",
-            json!(thorough.then_some(diagnosis.tried.len())),
-        ),
-    ]);
+    let provider_name = provider.as_str();
+    let fields = || {
+        Fields::from([
+            ("request_id", json!(request_id)),
+            ("provider", json!(provider_name)),
+            ("reason", json!(reason)),
+            ("hint", json!(diagnosis.advice())),
+            ("signature", json!(diagnosis.signature.describe())),
+            ("secrets", json!(describe_secrets(diagnosis))),
+            (
+                "url",
+                json!(signs_url.then(|| shown_url(&sighting.public_url(config)))),
+            ),
+            ("url_source", json!(signs_url.then(|| source.as_str()))),
+            ("ignored_headers", json!(ignored)),
+            (
+                "peer",
+                json!(sighting.peer.map(|peer| peer.to_canonical().to_string())),
+            ),
+            ("content_type", json!(evidence.content_type().map(bounded))),
+            ("body_bytes", json!(evidence.body.len())),
+            (
+                "body_sha256",
+                json!(diagnosis.body_hash.map(BodyHash::as_str)),
+            ),
+            ("fits", json!(fit.map(|fit| &fit.change))),
+            ("fits_url", json!(fit.map(|fit| &fit.url))),
+            (
+                "fits_secret",
+                json!(fit.map(|fit| position(fit.secret, diagnosis.secrets.len()))),
+            ),
+            (
+                "variants_tried",
+                json!(thorough.then_some(diagnosis.tried.len())),
+            ),
+        ])
+    };
+    // Strangers choose how long a signature is.
+    let kind = std::mem::discriminant(&diagnosis.signature);
     logging::log(
         Level::Warn,
         module_path!(),
-        format_args!("{} signature refused: {reason}", provider.as_str()),
-        &fields,
+        format_args!("{provider_name} {kind:?} {}", diagnosis.fits.is_some()),
+        format_args!("{provider_name} signature refused: {reason}"),
+        fields,
     );
 }
 
@@ -196,16 +208,19 @@ pub fn log_secret(request_id: &str, provider: Provider, at: usize, count: usize)
         return;
     }
     let secret = position(at, count);
-    let fields = Fields::from([
-        ("request_id", json!(request_id)),
-        ("provider", json!(provider.as_str())),
-        ("secret", json!(secret)),
-    ]);
+    let provider = provider.as_str();
     logging::log(
         Level::Debug,
         module_path!(),
-        format_args!("{} signature made with secret {secret}", provider.as_str()),
-        &fields,
+        format_args!("{provider}"),
+        format_args!("{provider} signature made with secret {secret}"),
+        || {
+            Fields::from([
+                ("request_id", json!(request_id)),
+                ("provider", json!(provider)),
+                ("secret", json!(secret)),
+            ])
+        },
     );
 }
 

@@ -79,11 +79,11 @@ struct ChecksSchema {
     responses((status = 200, description = "Providers, headers, times, database", body = Object)),
 )]
 pub async fn configured(state: Data<State>) -> HttpResponse {
-    let config = &state.config;
+    let config = state.config.load();
     HttpResponse::Ok().json(json!({
         "success": true,
         "engine": state.store.engine(),
-        "redis": state.config.redis_url.is_some(),
+        "redis": config.redis_url.is_some(),
         "providers": {
             "twilio": !config.twilio_auth_tokens.is_empty(),
             "whatsapp": !config.whatsapp_app_secrets.is_empty(),

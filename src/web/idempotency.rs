@@ -13,6 +13,7 @@ use actix_web::{
     rt,
     web::{self, Bytes},
 };
+use arc_swap::ArcSwap;
 use futures_util::future::LocalBoxFuture;
 use ipnet::IpNet;
 use std::{
@@ -138,7 +139,8 @@ struct Settings {
     scope: Arc<ScopeOf>,
     max_body_bytes: usize,
     replayed_headers: Vec<HeaderName>,
-    trusted_proxies: Vec<IpNet>,
+    /// Of all clones: they may change while requests are answered.
+    trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
     redaction: Redaction,
     replays: Option<Arc<ReplayTally>>,
 }
@@ -159,7 +161,7 @@ impl Idempotency {
             scope: Arc::new(|_| Ok("http".to_owned())),
             max_body_bytes: 3 * 1024 * 1024,
             replayed_headers: REPLAYED_HEADERS.to_vec(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Arc::default(),
             redaction: Redaction::default(),
             replays: None,
         }))
@@ -227,7 +229,13 @@ impl Idempotency {
 
     /// The proxies whose `X-Forwarded-For` or `Forwarded` is believed, for the source address in the record. None.
     pub fn trusted_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> Self {
-        self.with(|settings| settings.trusted_proxies = networks.into_iter().collect())
+        let networks = Arc::new(ArcSwap::from_pointee(networks.into_iter().collect()));
+        self.with(|settings| settings.trusted_proxies = networks)
+    }
+
+    /// Believes these proxies from now on, in all clones.
+    pub(super) fn trust(&self, networks: Vec<IpNet>) {
+        self.0.trusted_proxies.store(Arc::new(networks));
     }
 
     /// The members whose values are masked in the body that the record keeps for the operator, of JSON and of forms. A
@@ -350,7 +358,7 @@ impl Settings {
         let scope = (self.scope)(request)?;
         let body = self.read_body(request).await?;
         let (fingerprint, body) = describe(request, body, &self.redaction).await?;
-        let source_ip = origin::source_ip(request.request(), &self.trusted_proxies);
+        let source_ip = origin::source_ip(request.request(), &self.trusted_proxies.load());
         request.extensions_mut().insert(key.clone());
         notes.key(&key);
         notes.route(request.match_pattern());

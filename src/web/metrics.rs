@@ -5,7 +5,10 @@ use prometheus::{
     Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
     Registry, TextEncoder, core::Collector,
 };
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{
     State,
@@ -15,6 +18,7 @@ use crate::{
     idempotency::{Cache, cache::RedisState},
     intake::Answer,
     jobs::watch::Found,
+    logging::{self, Missing},
     provider::Provider,
     statistics::{AlertName, Traffic},
     store::{Load, Store, types::Timestamp},
@@ -25,6 +29,12 @@ const SECONDS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// What comes of reading the configuration again.
+const RELOADS: [&str; 2] = ["done", "refused"];
+
+/// Why lines are not in the log.
+const MISSING: [&str; 2] = ["unwritten", "repeated"];
+
 /// The counters of this process, which begin at zero with it, and what it last saw of the database.
 pub struct Metrics {
     registry: Registry,
@@ -33,6 +43,9 @@ pub struct Metrics {
     deliveries: IntCounterVec,
     events: IntCounterVec,
     refusals: IntCounterVec,
+    reloads: IntCounterVec,
+    // Two who ask at once must not add the same twice.
+    missing_lines: Mutex<IntCounterVec>,
     seen: Seen,
 }
 
@@ -110,6 +123,23 @@ impl Metrics {
                 "Requests answered with an error, by its code.",
                 &["error_code"],
             )?,
+            reloads: from_zero(
+                counters(
+                    "hookonce_config_reloads_total",
+                    "How often the configuration was read again, by what came of it.",
+                    &["result"],
+                )?,
+                &RELOADS,
+            ),
+            missing_lines: Mutex::new(from_zero(
+                counters(
+                    "hookonce_log_lines_dropped_total",
+                    "Lines that are not in the log since nobody read it or it could not be written, and since others \
+                     had said the same.",
+                    &["reason"],
+                )?,
+                &MISSING,
+            )),
             seen: Seen::new(&registry)?,
             registry,
         })
@@ -137,6 +167,23 @@ impl Metrics {
         }
     }
 
+    /// Counts that the configuration was read again, and whether it was taken over.
+    pub fn count_reload(&self, done: bool) {
+        let [taken, refused] = RELOADS;
+        let result = if done { taken } else { refused };
+        self.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// Shows how much is not in the log. It only grows.
+    fn show_missing_lines(&self, missing: Missing) {
+        let counters = self.missing_lines.lock();
+        let counters = counters.unwrap_or_else(PoisonError::into_inner);
+        for (reason, count) in MISSING.into_iter().zip([missing.dropped, missing.repeated]) {
+            let lines = counters.with_label_values(&[reason]);
+            lines.inc_by(count.saturating_sub(lines.get()));
+        }
+    }
+
     /// Counts a request that was answered with an error.
     pub fn count_refusal(&self, code: ErrorCode) {
         self.refusals.with_label_values(&[code.name()]).inc();
@@ -149,6 +196,14 @@ fn registered<C: Collector + Clone + 'static>(
 ) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+/// The same, and zero is shown of each: an increase from nothing would be seen by nobody.
+fn from_zero(counters: IntCounterVec, values: &[&str]) -> IntCounterVec {
+    for value in values {
+        counters.with_label_values(&[*value]).inc_by(0);
+    }
+    counters
 }
 
 fn gauges(
@@ -300,6 +355,7 @@ pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
         .seen
         .show_load(state.store.load(), state.intake.waiting());
     metrics.seen.show_cache(&state.intake.cache());
+    metrics.show_missing_lines(logging::missing());
     if let Some(found) = state.board.read() {
         metrics.seen.show(&found);
     }

@@ -21,6 +21,7 @@ mod twilio;
 mod whatsapp;
 
 use actix_web::{Resource, Route, guard, web};
+use arc_swap::ArcSwap;
 use std::sync::Arc;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -44,8 +45,8 @@ pub use security_headers::add_security_headers;
 
 /// What the handlers share.
 pub struct State {
-    /// The configuration.
-    pub config: Config,
+    /// The configuration. A request keeps the one that it began with.
+    pub config: ArcSwap<Config>,
     /// The database.
     pub store: Store,
     /// Whether the database can do its work.
@@ -70,6 +71,15 @@ pub struct State {
     pub bodies: Arc<BodyBudget>,
     /// How much each may ask for.
     pub limits: RateLimits,
+}
+
+impl State {
+    /// Takes over from `new` what can change while requests are answered; see [`Config::RELOADED`].
+    pub fn reconfigure(&self, new: &Config) {
+        let config = self.config.load().reloaded(new);
+        self.once.trust(config.trusted_proxies.clone());
+        self.config.store(Arc::new(config));
+    }
 }
 
 /// Which routes a socket serves.

@@ -191,7 +191,7 @@ fn count(request: &HttpRequest) -> Result<(), Problem> {
     let Some(state) = request.app_data::<Data<State>>().filter(|_| !is_health) else {
         return Ok(());
     };
-    let address = sender(request, &state.config);
+    let address = sender(request, &state.config.load());
     address.map_or(Ok(()), |address| state.limits.count_address(address))
 }
 

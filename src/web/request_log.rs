@@ -325,8 +325,15 @@ impl Line<'_> {
         }
         let path = self.path();
         let route = self.facts.route.as_deref().unwrap_or(&path);
-        let (method, outcome, fields) = (self.method, self.outcome(), self.fields(&path));
-        let log = |line| logging::log(level, module_path!(), line, &fields);
+        let (method, outcome) = (self.method, self.outcome());
+        // Nothing that strangers choose: neither a path where there is nothing, nor a method.
+        let known = self.facts.route.as_deref().unwrap_or(NO_ROUTE);
+        let code = self.problem.map(|problem| problem.code.name());
+        let kind = format_args!("{known} {:?} {outcome} {code:?}", self.status);
+        let log = |line| {
+            let fields = || self.fields(&path);
+            logging::log(level, module_path!(), kind, line, fields);
+        };
         match self.status.map(|status| status.as_u16()) {
             Some(status) => log(format_args!("{method} {route} {status} {outcome}")),
             None => log(format_args!("{method} {route} {outcome}")),

@@ -5,6 +5,7 @@ use actix_web::{
     http::header::CONTENT_TYPE,
     web::{self, Bytes, Payload},
 };
+use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
@@ -54,23 +55,24 @@ pub async fn receive(
     provider: Provider,
     open: Open,
 ) -> Result<HttpResponse, Problem> {
-    let deadline = Instant::now() + state.config.request_timeout;
+    // What it is verified with does not change under it.
+    let config = state.config.load_full();
+    let deadline = Instant::now() + config.request_timeout;
     let notes = RequestNotes::of(&request);
     notes.received();
-    let limit = state.config.max_body_bytes;
-    let body = body::read(&request, payload, limit, deadline).await?;
+    let body = body::read(&request, payload, config.max_body_bytes, deadline).await?;
     let _work = state.bodies.work(body.len(), deadline).await?;
-    let signed = SignedRequest::new(&request, &state.config, provider, body.clone());
-    let opened = signed.open(state.clone(), open).await;
+    let signed = SignedRequest::new(&request, &config, provider, body.clone());
+    let opened = signed.open(config.clone(), open).await;
     if let Err(problem) = &opened
         && problem.code.is_about_signature()
     {
-        diagnosis::log_refusal(&request, &state, provider, &body);
+        diagnosis::log_refusal(&request, &state, &config, provider, &body);
     }
     let genuine = opened?;
     mark_verified(&request);
     let inbound = genuine?;
-    if state.config.idempotency_enabled {
+    if config.idempotency_enabled {
         let derived = || inbound.delivery.derived_key.parse().ok();
         if let Some(key) = inbound.key.clone().or_else(derived) {
             notes.key(&key);
@@ -125,10 +127,10 @@ impl SignedRequest {
     /// Verifies and parses, a large body on a thread that may be kept busy.
     async fn open(
         self,
-        state: web::Data<State>,
+        config: Arc<Config>,
         open: Open,
     ) -> Result<Result<Inbound, Problem>, Problem> {
-        body::examine(self.body.len(), move || self.opened(&state.config, open)).await
+        body::examine(self.body.len(), move || self.opened(&config, open)).await
     }
 
     fn opened(self, config: &Config, open: Open) -> Result<Result<Inbound, Problem>, Problem> {

@@ -33,7 +33,8 @@ use crate::{
     responses((status = 200, description = "The challenge", body = String, content_type = "text/plain")),
 )]
 pub async fn handshake(request: HttpRequest, state: Data<State>) -> Result<HttpResponse, Problem> {
-    let Some(ours) = &state.config.whatsapp_verify_token else {
+    let config = state.config.load_full();
+    let Some(ours) = &config.whatsapp_verify_token else {
         return Err(Problem::not_configured("WHATSAPP_VERIFY_TOKEN"));
     };
     let query = request.uri().query().unwrap_or_default();
@@ -43,7 +44,7 @@ pub async fn handshake(request: HttpRequest, state: Data<State>) -> Result<HttpR
     };
     let theirs = parameter(signature::VERIFY_TOKEN);
     if theirs.is_some() {
-        state.limits.count_guess(&request, &state.config)?;
+        state.limits.count_guess(&request, &config)?;
     }
     let ours_alone = theirs.is_some_and(|theirs| signature::verify_token_matches(ours, &theirs));
     if ours_alone {

@@ -1,5 +1,6 @@
 //! The command line, as a shell sees it: standard output, standard error, exit codes.
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -43,7 +44,7 @@ async fn wrong_usage_exits_with_2() {
 async fn a_value_that_cannot_be_used_is_named_with_what_is_allowed() {
     for (variable, value, allowed) in [
         ("DATABASE_URL", "mysql://", "postgres://"),
-        ("DATABASE_URL", "shop.db", "sqlite://"),
+        ("REDIS_URL", "memcached://", "rediss://"),
         ("DATABASE_CONNECTIONS", "0", "at least 1"),
         ("BIND", "8080", "127.0.0.1:8080"),
         ("PUBLIC_BASE_URL", "hooks.example.com", "https://"),
@@ -70,6 +71,109 @@ async fn a_password_in_a_wrong_address_is_not_shown() {
     assert_eq!(finished.code, Some(2));
     assert!(says(&finished, &["DATABASE_URL", "mysql"]), "{finished:?}");
     assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
+}
+
+/// As they are written by hand: nearly right, so that a part of the password stands where something else is read.
+#[actix_web::test]
+async fn no_part_of_a_password_in_an_address_that_is_nearly_right_is_shown() {
+    const ADDRESSES: [&str; 14] = [
+        "://shop:a@S3CRET@127.0.0.1:1/x",
+        "://shop:S3CRET/S3CRET@127.0.0.1:1/x",
+        "://shop:/S3CRET@127.0.0.1:1/x",
+        "://shop:S3CRET?S3CRET/@127.0.0.1:1/x",
+        "://shop:S3CRET#S3CRET@127.0.0.1:1/x",
+        "://shop:S3CRET%zz@127.0.0.1:1/x",
+        "://shop:S3CRET%@127.0.0.1:1/x",
+        "://shop:S3CRET%00@127.0.0.1:1/x",
+        "://shop%3AS3CRET@127.0.0.1:1/x",
+        "://shop:S3CRET",
+        "://shop:S3CRET@127.0.0.1:S3CRET/x",
+        ":/shop:S3CRET@127.0.0.1:1/x",
+        "//shop:S3CRET@127.0.0.1:1/x",
+        ":shop:S3CRET@127.0.0.1:1/x",
+    ];
+    let with = |scheme: &str| ADDRESSES.map(|rest| format!("{scheme}{rest}"));
+    let mut cases: Vec<_> = with("postgres").map(|url| ("DATABASE_URL", url)).into();
+    // Without an @ it is a file's name.
+    let sqlite = with("sqlite").into_iter().filter(|url| url.contains('@'));
+    cases.extend(sqlite.map(|url| ("DATABASE_URL", url)));
+    cases.extend(with("redis").map(|url| ("REDIS_URL", url)));
+    cases.extend(with("https").map(|url| ("PUBLIC_BASE_URL", url)));
+    for text in [
+        "host=127.0.0.1 password=S3CRET",
+        "shop:S3CRET@127.0.0.1",
+        "S3CRET",
+    ] {
+        for variable in ["DATABASE_URL", "REDIS_URL", "PUBLIC_BASE_URL"] {
+            cases.push((variable, text.to_owned()));
+        }
+    }
+    for some in cases.chunks(6) {
+        let runs = some.iter().map(async |(variable, value)| {
+            // One that is taken after all is tried, and cannot bind.
+            let program = Program::bare()
+                .set(variable, value)
+                .set("REQUEST_TIMEOUT", "200ms")
+                .set("RUST_LOG", "trace")
+                .set("BIND", "192.0.2.1:1");
+            let finished = program.run(&["serve"]).await;
+            let code = finished.code;
+            assert!(matches!(code, Some(1 | 2)), "{value}: {finished:?}");
+            let errors = finished.stderr;
+            assert!(!errors.contains("S3CRET"), "{variable}={value}: {errors}");
+        });
+        join_all(runs).await;
+    }
+}
+
+#[actix_web::test]
+async fn names_cannot_move_the_cursor_of_whoever_lists_them() {
+    const EVIL: &str = "a\u{1b}[2J\u{202e}b\u{9b}c\nd";
+    let database = Database::new(Engine::Sqlite);
+    let program = Program::new(&database);
+    let mut add = vec!["retailer", "add", "--name", EVIL];
+    add.extend(["--phone", SHOP_PHONE, "--currency", "USD"]);
+    let added = program.must(&add).await;
+    let id: Value = serde_json::from_str(&added).expect("JSON");
+    program
+        .must(&["token", "create", "--name", EVIL, "--scope", "admin"])
+        .await;
+    let csv = program.folder.path().join("bad.csv");
+    fs::write(
+        &csv,
+        format!("sku,name,aliases,price\nA,\"{EVIL}\",,{EVIL}\n"),
+    )
+    .expect("a file");
+    let saved = format!("POST /webhooks/twilio HTTP/1.1\r\nHost: h{EVIL}\r\n\r\n");
+    fs::write(
+        program.folder.path().join("saved"),
+        saved.replace("c\n", "c"),
+    )
+    .expect("a file");
+    fs::create_dir(program.folder.path().join("whatsapp")).expect("a folder");
+    fs::write(program.folder.path().join("whatsapp/a.json"), EVIL).expect("a file");
+    let list = program.must(&["retailer", "list"]).await;
+    let listed: Value = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(listed["name"], EVIL);
+    let csv = csv.to_string_lossy();
+    let id = id["id"].as_str().expect("an id");
+    for args in [
+        &["retailer", "list"][..],
+        &["token", "list"],
+        &["stats"],
+        &["stats", "--json"],
+        &["catalog", "import", &csv, "--retailer", id],
+        &["explain", "saved"],
+        &["replay", "whatsapp", "--dry-run"],
+        &["replay", EVIL],
+    ] {
+        let finished = program.run(args).await;
+        for text in [&added, &finished.stdout, &finished.stderr] {
+            let odd = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!text.contains(odd), "{args:?}: {text:?}");
+        }
+        assert!(!finished.stderr.contains("panicked"), "{finished:?}");
+    }
 }
 
 #[actix_web::test]

@@ -47,7 +47,10 @@ pub struct RedisUrl(Secret);
 
 /// Why a text is no address of a Redis.
 #[derive(Debug, thiserror::Error)]
-#[error("allowed are redis://…, or rediss://… with TLS, as in redis://:PASSWORD@HOST:6379/0")]
+#[error(
+    "allowed are redis://…, or rediss://… with TLS, as in redis://:PASSWORD@HOST:6379/0; in a password write @ as %40, / as \
+     %2F, # as %23 and ? as %3F"
+)]
 pub struct InvalidRedisUrl;
 
 impl FromStr for RedisUrl {
@@ -57,10 +60,22 @@ impl FromStr for RedisUrl {
         let is_known = text.starts_with("redis://") || text.starts_with("rediss://");
         // Its error may quote the text.
         match text.into_connection_info() {
-            Ok(_) if is_known => Ok(Self(Secret::new(text))),
+            Ok(_) if is_known && is_plain(text) => Ok(Self(Secret::new(text))),
             _ => Err(InvalidRedisUrl),
         }
     }
+}
+
+/// Whether nothing of a password, which was not encoded as it must be, can be taken for the host or what follows it: that
+/// is shown.
+fn is_plain(text: &str) -> bool {
+    let Ok(url) = url::Url::parse(text) else {
+        return false;
+    };
+    let host = url.host_str().unwrap_or_default();
+    let in_host = |c: char| c.is_alphanumeric() || "-._:[]".contains(c);
+    let rest = [Some(url.path()), url.query(), url.fragment()];
+    host.chars().all(in_host) && !rest.into_iter().flatten().any(|part| part.contains('@'))
 }
 
 impl fmt::Display for RedisUrl {
@@ -337,6 +352,12 @@ mod tests {
             "redis://",
             "redis://h:port",
             "memcached://h",
+            "redis://u:SECRET/x@h",
+            "redis://u:6379/x@h",
+            "redis://u:1?SECRET/x@h",
+            "redis://u:6#SECRET@h",
+            "redis://u;SECRET",
+            "redis:/u:SECRET@h",
         ] {
             assert!(text.parse::<RedisUrl>().is_err(), "{text}");
         }

@@ -172,7 +172,7 @@ impl Call {
                 .and_then(|wanted| work(conn, wanted, &context));
             created.map_err(undone).and_then(|created| done(&created))
         };
-        let ttl = kind.ttl(&self.state.config);
+        let ttl = kind.ttl(&self.state.config.load());
         let has_key = keyed.is_some();
         let performing = self.state.intake.perform(keyed, ttl, now, deadline, work);
         let answer = performing.await?;
@@ -266,7 +266,7 @@ impl Call {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.state.config.request_timeout
+        Instant::now() + self.state.config.load().request_timeout
     }
 
     fn context(&self, now: Timestamp) -> Context {
@@ -278,13 +278,13 @@ impl Call {
     }
 
     async fn body(&self, payload: Payload, deadline: Instant) -> Result<Bytes, Problem> {
-        let limit = largest_body(&self.state.config);
+        let limit = largest_body(&self.state.config.load());
         body::read(&self.request, payload, limit, deadline).await
     }
 
     /// The key that a header names; none where keys are ignored, or none is needed and given.
     fn key(&self, kind: Kind) -> Result<Option<IdempotencyKey>, Problem> {
-        let config = &self.state.config;
+        let config = self.state.config.load();
         if !config.idempotency_enabled {
             return Ok(None);
         }
@@ -300,7 +300,8 @@ impl Call {
 
     /// The request with its key.
     fn keyed(&self, kind: Kind, key: IdempotencyKey, fingerprint: Fingerprint) -> KeyedRequest {
-        let source_ip = origin::source_ip(&self.request, &self.state.config.trusted_proxies);
+        let config = self.state.config.load();
+        let source_ip = origin::source_ip(&self.request, &config.trusted_proxies);
         KeyedRequest {
             scope: self.caller.key_scope().into(),
             key,
@@ -320,7 +321,7 @@ impl Call {
             let document = parse(&body)?;
             Ok(Read {
                 fingerprint: fingerprint(&body),
-                text: Json::of(&state.config.redact_fields.of(&document)),
+                text: Json::of(&state.config.load().redact_fields.of(&document)),
                 wanted: state.schemas.read(document, &body),
             })
         })

@@ -52,12 +52,15 @@ pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     parameters.finish()?;
     let window = window.unwrap_or_default();
     let state = &call.state;
-    let (engine, schedule) = (state.store.engine(), state.config.cleanup_schedule.clone());
+    let (engine, schedule) = (
+        state.store.engine(),
+        state.config.load().cleanup_schedule.clone(),
+    );
     let ours = state.traffic.rows();
     let looking = state.store.snapshot(move |conn| {
         statistics::report(conn, engine, &schedule, &ours, window, Timestamp::now())
     });
-    let report = tokio::time::timeout(state.config.request_timeout, looking).await;
+    let report = tokio::time::timeout(state.config.load().request_timeout, looking).await;
     let report = report.map_err(Problem::unavailable)??;
     Ok(HttpResponse::Ok().json(StatisticsAnswer {
         success: true,

@@ -115,6 +115,34 @@ impl Program {
         self
     }
 
+    /// Without a variable.
+    pub fn unset(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// Puts a `.env` into its folder, in one step.
+    pub fn write_dotenv(&self, text: &str) {
+        let (new, dotenv) = (
+            self.folder.path().join("new"),
+            self.folder.path().join(".env"),
+        );
+        fs::write(&new, text).expect("a file");
+        fs::rename(new, dotenv).expect("the file in its place");
+    }
+
+    /// The command as it would be run, for whoever reads what it writes in a way of their own.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
     /// Runs a command to its end.
     pub async fn run(&self, args: &[&str]) -> Finished {
         self.finish(self.start(args)).await
@@ -201,11 +229,8 @@ impl Program {
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         let file = |name| self.outputs.path().join(format!("{run}.{name}"));
         let (stdout, stderr) = (file("stdout"), file("stderr"));
-        let child = Command::new(&self.executable)
-            .args(args)
-            .current_dir(self.folder.path())
-            .env_clear()
-            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+        let child = self
+            .command(args)
             .stdin(stdin)
             .stdout(File::create(&stdout).expect("a file"))
             .stderr(File::create(&stderr).expect("a file"))
@@ -357,7 +382,8 @@ impl Drop for Server {
     }
 }
 
-async fn ended(child: &mut Child, bound: Duration) -> ExitStatus {
+/// Waits until it has ended by itself, at most for `bound`.
+pub async fn ended(child: &mut Child, bound: Duration) -> ExitStatus {
     let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("its state") {

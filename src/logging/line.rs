@@ -1,60 +1,13 @@
-//! The log: one line for each record on standard error, as text for people or as JSON for machines. Knows nothing of
-//! what is logged, so it trusts none of it: nothing in a record can begin a line or move the cursor of a terminal.
+//! A record as a line, of text or of JSON.
 
 use log::{
     Record,
     kv::{Error as KvError, Key, Source, Value, VisitSource},
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use std::{
-    backtrace::{Backtrace, BacktraceStatus},
-    fmt::{self, Write as _},
-    io::{self, Write as _},
-    panic::PanicHookInfo,
-    str::FromStr,
-};
+use std::{fmt::Write as _, io};
 
-/// How a line of the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// `[time LEVEL target] message name=value …`
-    #[default]
-    Text,
-    /// One object: `timestamp`, `level`, `target`, `message`, and the fields as its members.
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err("allowed is text or json"),
-        }
-    }
-}
-
-/// Logs to standard error what the filter lets through; panics too.
-pub fn init(filter: &str, format: LogFormat) {
-    env_logger::Builder::new()
-        .parse_filters(filter)
-        .format(move |to, record| match format {
-            LogFormat::Text => {
-                let (level, style) = (record.level(), to.default_level_style(record.level()));
-                let (time, target) = (to.timestamp_millis(), printable(record.target()));
-                let line = text(record);
-                writeln!(to, "[{time} {style}{level:<5}{style:#} {target}] {line}")
-            }
-            LogFormat::Json => {
-                let line = json(&to.timestamp_millis().to_string(), record)?;
-                writeln!(to, "{line}")
-            }
-        })
-        .init();
-    std::panic::set_hook(Box::new(log_panic));
-}
+use crate::printable::{is_unprintable, printable, printable_json};
 
 /// Fields of a record, in their order. One that is null, or an empty list, is left out.
 #[derive(Clone, Debug)]
@@ -81,77 +34,10 @@ impl Source for Fields {
     }
 }
 
-/// Logs a record with fields.
-pub fn log(level: log::Level, target: &str, message: fmt::Arguments<'_>, fields: &Fields) {
-    if level > log::max_level() {
-        return;
-    }
-    let record = Record::builder()
-        .level(level)
-        .target(target)
-        .module_path(Some(target))
-        .args(message)
-        .key_values(fields)
-        .build();
-    log::logger().log(&record);
-}
-
-/// Says on standard error why a command ends, in the form of the log.
-pub fn report(format: LogFormat, failure: &str) {
-    match format {
-        LogFormat::Text => eprintln!("hookonce: {failure}"),
-        LogFormat::Json => {
-            let message = format_args!("{failure}");
-            let record = Record::builder()
-                .level(log::Level::Error)
-                .target("hookonce")
-                .args(message)
-                .build();
-            let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-            eprintln!("{}", json(&now, &record).unwrap_or_default());
-        }
-    }
-}
-
-/// The standard library would write several lines, past the log.
-fn log_panic(panic: &PanicHookInfo<'_>) {
-    let payload = panic.payload();
-    let message = payload
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let place = panic.location().map(ToString::to_string);
-    let backtrace = Backtrace::capture();
-    let trace = match backtrace.status() {
-        BacktraceStatus::Captured => format!("\n{backtrace}"),
-        _ => String::new(),
-    };
-    log::error!(
-        "panicked at {}: {}{trace}",
-        place.unwrap_or_default(),
-        message.unwrap_or("no message"),
-    );
-}
-
-fn json(timestamp: &str, record: &Record<'_>) -> io::Result<String> {
+/// A record as one object.
+pub(super) fn json(timestamp: &str, record: &Record<'_>) -> io::Result<String> {
     let line = serde_json::to_string(&Line { timestamp, record })?;
-    // JSON lets through what is no ASCII; a terminal need not.
-    let is_harmless = |c: char| c.is_ascii() && c != '\u{7f}' || !is_unprintable(c);
-    if line.chars().all(is_harmless) {
-        return Ok(line);
-    }
-    let mut escaped = String::with_capacity(line.len());
-    for c in line.chars() {
-        if is_harmless(c) {
-            escaped.push(c);
-            continue;
-        }
-        for unit in c.encode_utf16(&mut [0; 2]) {
-            // A String takes everything.
-            let _ = write!(escaped, "\\u{unit:04x}");
-        }
-    }
-    Ok(escaped)
+    Ok(printable_json(line))
 }
 
 struct Line<'a> {
@@ -199,7 +85,8 @@ impl<'kvs, M: SerializeMap> VisitSource<'kvs> for Members<'_, M> {
     }
 }
 
-fn text(record: &Record<'_>) -> String {
+/// A record's message with its fields.
+pub(super) fn text(record: &Record<'_>) -> String {
     let mut line = printable(&record.args().to_string());
     // A value that cannot be written ends the line, which is still one.
     let _ = record.key_values().visit(&mut Words(&mut line));
@@ -237,26 +124,6 @@ fn shown(value: &serde_json::Value) -> String {
 fn is_word(text: &str) -> bool {
     let in_word = |c: char| !c.is_whitespace() && !is_unprintable(c) && !"\"\\".contains(c);
     !text.is_empty() && text.chars().all(in_word)
-}
-
-/// A text in which every character that could break or forge a line is escaped.
-fn printable(text: &str) -> String {
-    if !text.contains(is_unprintable) {
-        return text.to_owned();
-    }
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_unprintable(c) {
-            true => escaped.extend(c.escape_debug()),
-            false => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-/// Controls, separators of lines, marks that turn the direction of writing, and what is not assigned.
-fn is_unprintable(c: char) -> bool {
-    !matches!(c, '"' | '\'' | '\\') && c.escape_debug().len() > 1
 }
 
 #[cfg(test)]
