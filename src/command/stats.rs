@@ -106,6 +106,8 @@ fn tables(report: &Report) -> String {
             ("failed", traffic.failed),
             ("duplicate events", traffic.duplicate_events),
             ("conflicts", traffic.conflicts),
+            ("edits noted", traffic.edits_noted),
+            ("revokes noted", traffic.revokes_noted),
         ]
         .map(|(name, count)| vec![name.to_owned(), count.to_string()]),
     );

@@ -1,6 +1,7 @@
 //! The business: catalogues, orders from messages and from clients, payments, bookings, money, and what customers are
 //! told. Knows neither HTTP nor providers.
 
+pub mod amendments;
 pub mod amount;
 pub mod bookings;
 pub mod catalogue;

@@ -10,6 +10,7 @@ use crate::{
     identity::{PhoneNumber, UserId},
     store::{
         Conn, StoreError,
+        amendments::Amendment,
         ledger::{self, EntryKind, LedgerEntry},
         orders::{self, Order, OrderItem, OrderSource, OrderStatus},
         types::{Timestamp, Uuid},
@@ -101,6 +102,8 @@ pub struct PlacedOrder {
     pub order: Order,
     /// Its items, in their order.
     pub items: Vec<OrderItem>,
+    /// What became of its message afterwards, as far as that was looked up.
+    pub amendments: Vec<Amendment>,
 }
 
 /// How the writing of an order went.
@@ -284,7 +287,11 @@ impl Draft {
             unit_price_minor: product.price_minor,
         };
         let items = (0..).zip(self.lines).map(item).collect();
-        PlacedOrder { order, items }
+        PlacedOrder {
+            order,
+            items,
+            amendments: Vec::new(),
+        }
     }
 }
 
@@ -315,7 +322,7 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
 }
 
 fn write_rest(conn: &mut Conn<'_>, placed: &PlacedOrder) -> Result<(), StoreError> {
-    let PlacedOrder { order, items } = placed;
+    let PlacedOrder { order, items, .. } = placed;
     orders::insert_items(conn, items)?;
     ledger::insert(conn, &owed(order))
 }
@@ -358,7 +365,11 @@ pub fn earlier(
         return Ok(None);
     };
     let items = orders::items(conn, order.id)?;
-    Ok(Some(PlacedOrder { order, items }))
+    Ok(Some(PlacedOrder {
+        order,
+        items,
+        amendments: Vec::new(),
+    }))
 }
 
 #[cfg(test)]

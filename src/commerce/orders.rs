@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
+    amendments,
     amount::Amount,
     error::{CommerceError, FieldError},
     ordering::{self, Customer, Draft, Origin, PlacedOrder},
@@ -117,7 +118,13 @@ fn lines(items: &[(String, u32)], shop: &Shop) -> Result<Lines, Vec<FieldError>>
 pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<PlacedOrder, CommerceError> {
     let order = find_alone(conn, id, reach)?;
     let items = orders::items(conn, id)?;
-    Ok(PlacedOrder { order, items })
+    let mut placed = PlacedOrder {
+        order,
+        items,
+        amendments: Vec::new(),
+    };
+    amendments::show(conn, std::slice::from_mut(&mut placed))?;
+    Ok(placed)
 }
 
 /// The order with this id, without its items.
@@ -157,9 +164,12 @@ pub fn list(
     }
     let with_items = |order: Order| PlacedOrder {
         items: items.remove(&order.id).unwrap_or_default(),
+        amendments: Vec::new(),
         order,
     };
-    Ok(orders.into_iter().map(with_items).collect())
+    let mut placed: Vec<_> = orders.into_iter().map(with_items).collect();
+    amendments::show(conn, &mut placed)?;
+    Ok(placed)
 }
 
 /// Moves an order to another status; to the one that it has is no change. A cancelled order is no longer owed.

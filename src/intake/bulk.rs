@@ -17,11 +17,12 @@ use super::{
     transaction::{Done, Settled, Told, Transaction},
 };
 use crate::{
-    commerce::ordering,
+    commerce::{amendments, ordering},
     idempotency::{self, Answered, Claim},
     provider::{Content, Event},
     store::{
         StoreError,
+        amendments::Noted,
         bulk::BulkConn,
         idempotency::{AnsweredRecord, Record},
         types::Uuid,
@@ -31,10 +32,10 @@ use crate::{
 /// What became of a delivery. None: it is not plain, and nothing was done.
 pub(super) type Fate = Option<Result<Done, IntakeError>>;
 
-/// The one event of a delivery that may be plain.
+/// The one event of a delivery that may be plain. What a customer changed of a message is seldom told.
 pub(super) fn only_event(transaction: &Transaction) -> Option<&Event> {
     match transaction.inbound.delivery.events.as_slice() {
-        [event] => Some(event),
+        [event] if !matches!(event.content, Content::Amended(_)) => Some(event),
         _ => None,
     }
 }
@@ -80,12 +81,16 @@ pub(super) fn run(
     let new = look_up(conn, transactions, &mut fates)?;
     let candidates = candidates(conn, transactions, new)?;
     let claimed = claim(conn, &candidates)?;
-    carry_out(conn, &claimed)?;
+    let mut noted = carry_out(conn, &claimed)?;
     for Claimed {
         candidate, kept, ..
     } in claimed
     {
-        let answer = candidate.settled.answer.clone();
+        let mut answer = candidate.settled.answer.clone();
+        for event in &mut answer.events {
+            let noted = event.order_id.and_then(|order| noted.remove(&order));
+            event.noted = noted.unwrap_or_default();
+        }
         fates[candidate.at] = Some(Ok(Done::Answered { answer, kept }));
     }
     Ok(fates)
@@ -292,8 +297,11 @@ fn claim_keys<'a>(
     Ok(claimed.into_iter().filter(is_ours).collect())
 }
 
-/// Does what was planned.
-fn carry_out(conn: &mut BulkConn<'_>, claimed: &[Claimed<'_>]) -> Result<(), Setback> {
+/// Does what was planned. Gives what was noted on which order.
+fn carry_out(
+    conn: &mut BulkConn<'_>,
+    claimed: &[Claimed<'_>],
+) -> Result<HashMap<Uuid, Noted>, Setback> {
     let placed: Vec<_> = claimed
         .iter()
         .filter_map(|claimed| claimed.candidate.plan.order.as_ref())
@@ -306,6 +314,7 @@ fn carry_out(conn: &mut BulkConn<'_>, claimed: &[Claimed<'_>]) -> Result<(), Set
     conn.insert_items(&items)?;
     let entries: Vec<_> = orders.iter().map(|order| ordering::owed(order)).collect();
     conn.insert_entries(&entries)?;
+    let noted = amendments::note_earlier_on_all(&mut conn.conn(), &orders)?;
     let mut statuses: Vec<_> = claimed.iter().map(|claimed| claimed.candidate).collect();
     statuses.sort_by_key(|candidate| match &candidate.event.content {
         Content::Status(change) => Some(&change.message_id),
@@ -317,5 +326,5 @@ fn carry_out(conn: &mut BulkConn<'_>, claimed: &[Claimed<'_>]) -> Result<(), Set
             .transaction
             .advance_statuses(&mut conn.conn(), &[told])?;
     }
-    Ok(())
+    Ok(noted)
 }

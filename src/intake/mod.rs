@@ -28,6 +28,7 @@ use crate::{
     redaction::Redaction,
     store::{
         Store, StoreError,
+        amendments::Noted,
         events::Outcome,
         types::{Json, Timestamp, Uuid},
     },
@@ -100,6 +101,8 @@ pub struct EventReport {
     pub order_number: Option<String>,
     /// Whether the event was known before, with the same content, so that nothing was done.
     pub known: bool,
+    /// What it had noted on its order: itself, or what came of its message before it did.
+    pub noted: Noted,
 }
 
 impl Serialize for EventReport {
@@ -392,6 +395,15 @@ impl IntakeError {
 }
 
 impl Answer {
+    /// What was noted on orders now.
+    pub fn noted(&self) -> Noted {
+        let mut all = Noted::default();
+        for event in &self.events {
+            all += event.noted;
+        }
+        all
+    }
+
     fn replay(reply: StoredReply) -> Self {
         Self {
             reply,

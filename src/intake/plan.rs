@@ -58,7 +58,8 @@ impl Plan {
     pub fn without_shop(event: &Event, retailer: Option<Uuid>) -> Self {
         let outcome = match event.content {
             Content::Status(_) => Outcome::StatusRecorded,
-            Content::Other => Outcome::Ignored,
+            // An order that it is about is noted once its event is claimed.
+            Content::Amended(_) | Content::Other => Outcome::Ignored,
             Content::Text { .. } | Content::Cart { .. } => Outcome::UnknownRetailer,
         };
         Self {
@@ -83,7 +84,7 @@ impl Plan {
                 };
                 Self::order(provider, event, from, wish, shop, now)
             }
-            Content::Status(_) | Content::Other => {
+            Content::Status(_) | Content::Amended(_) | Content::Other => {
                 Self::without_shop(event, Some(shop.retailer_id))
             }
         }

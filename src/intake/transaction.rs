@@ -14,6 +14,7 @@ use super::{
 use crate::{
     causes::with_causes,
     commerce::{
+        amendments::{self, NewAmendment},
         ordering::{self, Placement},
         reply,
         shop::Shops,
@@ -21,9 +22,10 @@ use crate::{
     idempotency::{
         self, Answered, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms,
     },
-    provider::{Content, Event, Provider, ReplyForm, StatusChange},
+    provider::{self, Content, Event, MessageChange, Provider, ReplyForm, StatusChange},
     store::{
         Conn, StoreError,
+        amendments::{AmendmentKind, Noted},
         events::{self, KnownEvent, NewEvent, Outcome},
         message_status::{self, MessageStatus},
         retailers::Retailer,
@@ -213,6 +215,7 @@ impl Transaction {
         }
         told.sort_by_key(|(at, _)| *at);
         tell_repeats(&mut told);
+        self.note_amendments(conn, &mut told)?;
         self.advance_statuses(conn, &told)?;
         Ok(match failure {
             Some(failure) => Err(failure),
@@ -311,6 +314,11 @@ impl Transaction {
             None => self.earlier_order(conn, event)?,
         };
         let known = matches!(placement, Placement::Earlier(_));
+        let noted = match (&placement, &plan.order) {
+            (Placement::AsPlanned, Some(placed)) => amendments::note_earlier(conn, &placed.order)?,
+            (Placement::Renumbered(placed), _) => amendments::note_earlier(conn, &placed.order)?,
+            (Placement::AsPlanned, None) | (Placement::Earlier(_), _) => Noted::default(),
+        };
         if let Placement::Renumbered(placed) | Placement::Earlier(placed) = placement {
             let reply = reply::order_received(&placed.order, &placed.items);
             let provider = self.provider().as_str();
@@ -322,7 +330,9 @@ impl Transaction {
                 order: Some(*placed),
             };
         }
-        Ok(Told::planned(event, plan, known))
+        let mut told = Told::planned(event, plan, known);
+        told.report.noted = noted;
+        Ok(told)
     }
 
     /// The order that a message made before its event was forgotten, though today it would make none.
@@ -376,10 +386,72 @@ impl Transaction {
                 order_id: known.order_id,
                 order_number: known.order_number,
                 known: true,
+                noted: Noted::default(),
             },
             reply: known.reply,
             // The number may have been given to a retailer since.
             retailer_id: known.retailer_id.or(retailer),
+        }
+    }
+
+    /// Keeps what customers changed of their messages, those of this delivery that were news, and notes it on the orders
+    /// that the messages made: last, so that the message of an order may come in the same delivery.
+    fn note_amendments(
+        &self,
+        conn: &mut Conn<'_>,
+        told: &mut [(usize, Told)],
+    ) -> Result<(), StoreError> {
+        let is_news = |told: &Told| told.report.outcome == Outcome::Ignored && !told.report.known;
+        for (at, told) in told.iter_mut().filter(|(_, told)| is_news(told)) {
+            let event = &self.inbound.delivery.events[*at];
+            let (Content::Amended(amendment), Some(retailer)) = (&event.content, told.retailer_id)
+            else {
+                continue;
+            };
+            let new = self.amendment(*at, event, amendment, retailer);
+            let kind = new.kind;
+            if let Some(order) = amendments::note(conn, new, self.now)? {
+                told.report.outcome = amendments::outcome(kind);
+                told.report.order_id = Some(order.id);
+                told.report.order_number = Some(order.order_number);
+                told.report.noted = kind.into();
+            }
+        }
+        Ok(())
+    }
+
+    /// What is kept of an amendment. Its text is that of the payload as it is stored, masked where that is.
+    fn amendment<'a>(
+        &self,
+        at: usize,
+        event: &'a Event,
+        amendment: &'a provider::Amendment,
+        retailer_id: Uuid,
+    ) -> NewAmendment<'a> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let (kind, text) = match &amendment.change {
+            MessageChange::Edited { text_at } => {
+                let payload = serde_json::from_str(self.payloads[at].as_str());
+                let payload: serde_json::Value = payload.unwrap_or_default();
+                let text = text_at
+                    .iter()
+                    .fold(&payload, |value, member| &value[member]);
+                (AmendmentKind::Edit, text.as_str().map(str::to_owned))
+            }
+            MessageChange::Revoked => (AmendmentKind::Revoke, None),
+        };
+        let told_at = amendment.at_s.and_then(|at_s| at_s.checked_mul(1_000_000));
+        let told_at = told_at.and_then(Timestamp::from_microseconds);
+        // The provider's clock is believed, but not that it knows the future.
+        let latest = self.now.after(DAY);
+        NewAmendment {
+            source: plan::order_source(self.provider()),
+            message_id: &amendment.message_id,
+            event_id: &event.id,
+            kind,
+            retailer_id,
+            text,
+            amended_at: told_at.filter(|at| (Timestamp::beginning()..latest).contains(at)),
         }
     }
 
@@ -445,6 +517,7 @@ impl Told {
                 order_id: order.as_ref().map(|order| order.id),
                 order_number: order.map(|order| order.order_number),
                 known,
+                noted: Noted::default(),
             },
             reply: plan.reply,
             retailer_id: plan.retailer_id,
@@ -459,6 +532,7 @@ impl Told {
                 order_id: None,
                 order_number: None,
                 known: false,
+                noted: Noted::default(),
             },
             reply: None,
             retailer_id: retailer,

@@ -239,6 +239,7 @@ impl Cleanup {
             move |conn, most| rows::delete_events(conn, until, most),
         )
         .await?;
+        self.forget_amendments(run, until).await?;
         self.in_batches(
             run,
             |run| &mut run.released,
@@ -252,6 +253,17 @@ impl Cleanup {
         run.remaining = Some(counting.await?);
         self.keep_statistics(run).await?;
         self.give_space_back(run, begun.elapsed()).await
+    }
+
+    /// Forgets what customers changed of messages that made no order: few rows, and counted with their events.
+    async fn forget_amendments(&self, run: &Run, until: Timestamp) -> Result<(), Failure> {
+        const BATCH: i64 = 100;
+        let forget =
+            move |conn: &mut Conn<'_>, _: Demand| rows::delete_amendments(conn, until, BATCH);
+        while self.alone(run.id, forget).await? >= BATCH {
+            self.pause(Pace::PAUSE).await?;
+        }
+        Ok(())
     }
 
     /// Has the caches forget what is to be deleted, and all else where an operator asks for the run: records may have been

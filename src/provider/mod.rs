@@ -122,6 +122,8 @@ pub enum Content {
     },
     /// A message that we sent has come further.
     Status(StatusChange),
+    /// A customer edited a message, or took it back.
+    Amended(Amendment),
     /// Anything else: stored, and nothing more.
     Other,
 }
@@ -131,7 +133,7 @@ impl Content {
     pub fn may_order(&self) -> bool {
         match self {
             Self::Text { .. } | Self::Cart { .. } => true,
-            Self::Status(_) | Self::Other => false,
+            Self::Status(_) | Self::Amended(_) | Self::Other => false,
         }
     }
 }
@@ -188,6 +190,29 @@ pub struct StatusChange {
     pub status: String,
     /// Why it failed.
     pub error_code: Option<String>,
+}
+
+/// What a customer changed of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amendment {
+    /// The message.
+    pub message_id: String,
+    /// What became of it.
+    pub change: MessageChange,
+    /// When, in seconds since 1970.
+    pub at_s: Option<i64>,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageChange {
+    /// It says something else now.
+    Edited {
+        /// The members that lead to what it says, within the event's payload.
+        text_at: Vec<String>,
+    },
+    /// It was taken back.
+    Revoked,
 }
 
 impl StatusChange {

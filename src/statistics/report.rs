@@ -179,6 +179,10 @@ pub struct TrafficReport {
     pub duplicate_events: i64,
     /// Events that were known with another content.
     pub conflicts: i64,
+    /// Edits of messages that made an order.
+    pub edits_noted: i64,
+    /// Revokes of messages that made an order.
+    pub revokes_noted: i64,
     /// Refused: the key stands for another request.
     pub mismatched: i64,
     /// Refused: the first request with the key was still going on.
@@ -431,6 +435,8 @@ impl TrafficReport {
             replayed: counts.replayed,
             duplicate_events: counts.duplicate_events,
             conflicts: counts.conflicts,
+            edits_noted: counts.edits_noted,
+            revokes_noted: counts.revokes_noted,
             mismatched: counts.mismatched,
             in_progress_rejected: counts.in_progress_rejected,
             signature_rejected: counts.signature_rejected,

@@ -11,6 +11,7 @@ use std::{
 use super::latency::Latencies;
 use crate::store::{
     Store, StoreError,
+    amendments::Noted,
     statistics::{self as rows, Counts, TrafficHour},
     types::{Timestamp, Uuid},
 };
@@ -47,6 +48,8 @@ pub struct Received {
     pub conflicts: u64,
     /// How many orders it made.
     pub orders: u64,
+    /// The edits and revokes that it had noted on orders.
+    pub noted: Noted,
     /// The retailers that it was for.
     pub retailers: Vec<Uuid>,
 }
@@ -280,6 +283,8 @@ impl Hour {
         counts.duplicate_events += received.duplicate_events.cast_signed();
         counts.conflicts += received.conflicts.cast_signed();
         counts.orders += received.orders.cast_signed();
+        counts.edits_noted += received.noted.edits.cast_signed();
+        counts.revokes_noted += received.noted.revokes.cast_signed();
         match received.verdict {
             Verdict::First => self.first.record(received.took),
             Verdict::Replayed => self.replayed.record(received.took),
@@ -363,6 +368,7 @@ mod tests {
             duplicate_events: 0,
             conflicts: 0,
             orders: 0,
+            noted: Noted::default(),
             retailers: Vec::new(),
         }
     }

@@ -171,6 +171,26 @@ pub fn delete_events(conn: &mut Conn<'_>, until: Timestamp, most: i64) -> Result
     Ok(on_each!(conn, |c| delete.execute(c))? as i64)
 }
 
+/// Deletes at most `most` amendments of messages that made no order and that came by `until`, the oldest first. Gives how
+/// many.
+pub fn delete_amendments(
+    conn: &mut Conn<'_>,
+    until: Timestamp,
+    most: i64,
+) -> Result<i64, StoreError> {
+    // One that came at the very moment of its order may not know of it.
+    const CHOSEN: &str = "SELECT source, message_id, event_id FROM message_amendments a
+        WHERE order_id IS NULL AND created_at <= $1 AND NOT EXISTS (
+            SELECT 1 FROM orders o WHERE o.source = a.source AND o.message_id = a.message_id)
+        ORDER BY created_at LIMIT $2";
+    let delete = sql_query(format!(
+        "DELETE FROM message_amendments WHERE (source, message_id, event_id) IN ({CHOSEN})"
+    ))
+    .bind::<Moment, _>(until)
+    .bind::<BigInt, _>(most);
+    Ok(on_each!(conn, |c| delete.execute(c))? as i64)
+}
+
 /// Gives at most `most` keys back whose owners let their leases run out, with what became of them. Gives how many.
 pub fn release_leases(
     conn: &mut Conn<'_>,

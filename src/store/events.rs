@@ -23,6 +23,10 @@ text_enum! {
         UnknownProduct => "unknown_product",
         /// How far a message of ours has come.
         StatusRecorded => "status_recorded",
+        /// A message that made an order says something else now: noted on the order.
+        EditNoted => "edit_noted",
+        /// A message that made an order was taken back: noted on the order.
+        RevokeNoted => "revoke_noted",
         /// Stored, and nothing else.
         Ignored => "ignored",
         /// Its id is known with another content: nothing was done.
@@ -110,6 +114,22 @@ pub fn find(
         ))
         .get_result(c)
         .optional())?)
+}
+
+/// Says that an event is noted on an order.
+pub fn note(
+    conn: &mut Conn<'_>,
+    provider: &str,
+    event_id: &str,
+    outcome: Outcome,
+    order_id: Uuid,
+) -> Result<(), StoreError> {
+    on_each!(conn, |c| diesel::update(
+        table::table.find((provider, event_id))
+    )
+    .set((table::outcome.eq(outcome), table::order_id.eq(order_id)))
+    .execute(c))?;
+    Ok(())
 }
 
 /// Corrects what became of an event that this transaction has claimed.

@@ -1,6 +1,7 @@
 //! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
 
 pub mod alerts;
+pub mod amendments;
 pub mod backup;
 pub mod bookings;
 pub mod bulk;

@@ -1,11 +1,11 @@
 //! The orders and their items.
 
-use diesel::prelude::*;
+use diesel::{dsl::sql, prelude::*};
 
 use super::{
     Conn, StoreError, on_each,
     schema::{order_items, orders as table},
-    types::{Timestamp, Uuid, text_enum},
+    types::{Id, Timestamp, Uuid, text_enum},
 };
 
 text_enum! {
@@ -165,11 +165,22 @@ pub struct OrderFilter {
     pub order_number: Option<String>,
     /// Who ordered, E.164 with `+`.
     pub customer_phone: Option<String>,
+    /// Who ordered, by WhatsApp's business-scoped user id.
+    pub customer_user_id: Option<String>,
     /// Created then or later.
     pub created_from: Option<Timestamp>,
     /// Created before then.
     pub created_before: Option<Timestamp>,
 }
+
+impl OrderFilter {
+    fn is_of_customer(&self) -> bool {
+        self.customer_phone.is_some() || self.customer_user_id.is_some()
+    }
+}
+
+/// The retailer of an order, as no index has it.
+const UNINDEXED_RETAILER: &str = "coalesce(retailer_id, retailer_id)";
 
 /// The orders of a filter, the newest first, that come after the order `after`; at most `limit`. Ids are made in the
 /// order of time.
@@ -182,7 +193,11 @@ pub fn list(
     Ok(on_each!(conn, |c| {
         let mut query = table::table.select(Order::as_select()).into_boxed();
         if let Some(id) = filter.retailer_id {
-            query = query.filter(table::retailer_id.eq(id));
+            query = match filter.is_of_customer() {
+                // The index of a customer's orders is the short one, which SQLite cannot know.
+                true => query.filter(sql::<Id>(UNINDEXED_RETAILER).eq(id)),
+                false => query.filter(table::retailer_id.eq(id)),
+            };
         }
         if let Some(status) = filter.status {
             query = query.filter(table::status.eq(status));
@@ -195,6 +210,9 @@ pub fn list(
         }
         if let Some(phone) = &filter.customer_phone {
             query = query.filter(table::customer_phone.eq(phone));
+        }
+        if let Some(user_id) = &filter.customer_user_id {
+            query = query.filter(table::customer_user_id.eq(user_id));
         }
         if let Some(from) = filter.created_from {
             query = query.filter(table::created_at.ge(from));

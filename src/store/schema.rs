@@ -186,6 +186,23 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+    use crate::store::types::{Id, Moment};
+
+    message_amendments (source, message_id, event_id) {
+        source -> Text,
+        message_id -> Text,
+        event_id -> Text,
+        kind -> Text,
+        retailer_id -> Id,
+        text -> Nullable<Text>,
+        amended_at -> Moment,
+        created_at -> Moment,
+        order_id -> Nullable<Id>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use crate::store::types::Moment;
 
     message_status (provider, message_id) {
@@ -285,6 +302,8 @@ diesel::table! {
         first_latency -> Binary,
         replayed_latency -> Binary,
         lookup_latency -> Binary,
+        edits_noted -> BigInt,
+        revokes_noted -> BigInt,
     }
 }
 

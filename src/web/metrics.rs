@@ -42,6 +42,7 @@ pub struct Metrics {
     durations: HistogramVec,
     deliveries: IntCounterVec,
     events: IntCounterVec,
+    amendments: IntCounterVec,
     refusals: IntCounterVec,
     reloads: IntCounterVec,
     // Two who ask at once must not add the same twice.
@@ -118,6 +119,11 @@ impl Metrics {
                 "Events looked at, by provider and outcome; an event that was known before is a duplicate_event.",
                 &["provider", "outcome"],
             )?,
+            amendments: counters(
+                "hookonce_order_amendments_total",
+                "Edits and revokes of messages that made an order, by provider and kind.",
+                &["provider", "kind"],
+            )?,
             refusals: counters(
                 "hookonce_refusals_total",
                 "Requests answered with an error, by its code.",
@@ -164,6 +170,13 @@ impl Metrics {
                 false => event.outcome.as_str(),
             };
             self.events.with_label_values(&[provider, outcome]).inc();
+        }
+        let noted = answer.noted();
+        for (kind, count) in [("edit", noted.edits), ("revoke", noted.revokes)] {
+            if count > 0 {
+                let amendments = self.amendments.with_label_values(&[provider, kind]);
+                amendments.inc_by(count);
+            }
         }
     }
 

@@ -65,7 +65,7 @@ pub struct EventReportSchema {
     /// The provider's id.
     id: String,
     /// `order_created`, `duplicate`, `not_an_order`, `unknown_retailer`, `unknown_product`, `status_recorded`,
-    /// `ignored` or `conflict`.
+    /// `edit_noted`, `revoke_noted`, `ignored` or `conflict`.
     pub outcome: String,
     #[schema(required)]
     order_id: Option<uuid::Uuid>,

@@ -36,6 +36,7 @@ use crate::{
     provider::Delivery,
     statistics::{Received, Verdict},
     store::{
+        amendments::Noted,
         events,
         types::{Timestamp, Uuid},
     },
@@ -72,6 +73,7 @@ struct Facts {
     duplicate_events: u64,
     conflicts: u64,
     orders: u64,
+    noted: Noted,
     retailers: Vec<Uuid>,
 }
 
@@ -151,6 +153,7 @@ impl RequestNotes {
         facts.conflicts = count(|event| event.outcome == events::Outcome::Conflict);
         facts.orders =
             count(|event| !event.known && event.outcome == events::Outcome::OrderCreated);
+        facts.noted = answer.noted();
         facts.retailers.clone_from(&answer.retailers);
     }
 
@@ -289,6 +292,7 @@ impl Line<'_> {
                 duplicate_events: self.facts.duplicate_events,
                 conflicts: self.facts.conflicts,
                 orders: self.facts.orders,
+                noted: self.facts.noted,
                 retailers: self.facts.retailers.clone(),
             };
             state.traffic.count(&received, Timestamp::now());

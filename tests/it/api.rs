@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::support::{
     app::config,
     database::{Engine, on_both},
-    requests::{Call, new_sid},
+    requests::{Call, SHOP_PHONE, new_sid},
     shop::{
         Answer, Client, Service, booking, check_books, items, new_key, payment, redacted, refund,
         text, with, work,
@@ -109,6 +109,7 @@ async fn other_programs_can_rely_on_the_members_of_every_resource(engine: Engine
         insta::assert_snapshot!(redacted(&order), @r#"
     {
       "data": {
+        "amendments": [],
         "created_at": "[time]",
         "customer": {
           "name": "Ana",
@@ -151,6 +152,7 @@ async fn other_programs_can_rely_on_the_members_of_every_resource(engine: Engine
         insta::assert_snapshot!(redacted(&work), @r#"
     {
       "data": {
+        "amendments": [],
         "created_at": "[time]",
         "customer": {
           "name": "Ana",
@@ -381,7 +383,12 @@ async fn each_filter_of_the_orders_filters(engine: Engine) {
         json!({"customer": {"name": "Bea", "phone": "+14155550199"}}),
     );
     let bea = pos.create("/api/v1/orders", &bea).await;
-    let call = Call::twilio_text(&new_sid(), "1 cola");
+    let call = Call::twilio(&[
+        ("MessageSid", &new_sid()),
+        ("From", "whatsapp:US.24680135790"),
+        ("To", &format!("whatsapp:{SHOP_PHONE}")),
+        ("Body", "1 cola"),
+    ]);
     assert_eq!(service.app.send(&call).await.status, 200);
     let elsewhere = with(
         work("10.00"),
@@ -416,6 +423,12 @@ async fn each_filter_of_the_orders_filters(engine: Engine) {
         (format!("order_number={number}"), vec![of_ana]),
         ("order_number=0".into(), vec![]),
         ("customer_phone=%2B14155550199".into(), vec![of_bea]),
+        ("customer_user_id=US.24680135790".into(), vec![of_twilio]),
+        (
+            format!("customer_user_id=US.24680135790&retailer_id={other}"),
+            vec![],
+        ),
+        ("customer_user_id=14155550199".into(), vec![]),
         (
             format!("created_from={bea_at}"),
             vec![of_other, of_twilio, of_bea],

@@ -977,7 +977,7 @@ async fn identifiers_in_paths_must_be_uuids(engine: Engine) {
 
 async fn parameters_of_lists_are_known_given_once_and_well_formed(engine: Engine) {
     let shop = Paid::new(engine).await;
-    let orders: [(&str, &[&str]); 27] = [
+    let orders: [(&str, &[&str]); 28] = [
         ("limit=0", &["limit invalid"]),
         ("limit=101", &["limit invalid"]),
         ("limit=-1", &["limit invalid"]),
@@ -1013,6 +1013,7 @@ async fn parameters_of_lists_are_known_given_once_and_well_formed(engine: Engine
         ("source=", &["source invalid"]),
         ("order_number=%00", &["order_number invalid"]),
         ("customer_phone=a%00b", &["customer_phone invalid"]),
+        ("customer_user_id=a%00b", &["customer_user_id invalid"]),
         ("created_from=yesterday", &["created_from invalid"]),
         ("created_from=2026-12-01", &["created_from invalid"]),
         (

@@ -142,6 +142,39 @@ async fn what_comes_of_deliveries_is_the_same_together_and_alone() {
 }
 
 #[actix_web::test]
+async fn orders_that_share_a_transaction_note_what_came_of_their_messages_before() {
+    let app = App::new(Engine::Postgres).await;
+    // The catalogue is read with the first.
+    app.send(&text(1_000, "1 cola")).await;
+    let original = |n: usize| format!("wamid.order-{n}");
+    let revoke = |n: usize| {
+        let about = json!({"original_message_id": original(n)});
+        let revoke = json!({"id": format!("wamid.revoke-{n}"), "type": "revoke", "revoke": about});
+        Call::whatsapp_messages(json!([revoke]))
+    };
+    let order = |n: usize| Call::whatsapp_messages(json!([whatsapp_text(&original(n), "1 pizza")]));
+    let revokes: Vec<_> = (0..MANY).filter(|n| n % 4 == 0).map(revoke).collect();
+    let orders: Vec<_> = (0..MANY).map(order).collect();
+    for reply in send_all(&app, &revokes).await {
+        assert_eq!(reply.json()["events"][0]["outcome"], "ignored");
+    }
+    let before = batches(&app).await;
+    send_all(&app, &orders).await;
+    let after = batches(&app).await;
+    assert!(after.0 - before.0 < MANY as f64 / 2.0, "they shared none");
+    let noted = "SELECT count(*) AS n FROM webhook_event e JOIN orders o ON o.id = e.order_id
+        JOIN message_amendments a ON a.order_id = o.id AND a.event_id = e.event_id
+        WHERE e.outcome = 'revoke_noted' AND a.message_id = o.message_id";
+    assert_eq!(app.database.count(noted), revokes.len() as i64);
+    let metrics = app.get("/metrics").await.body;
+    let counted = format!(
+        "hookonce_order_amendments_total{{kind=\"revoke\",provider=\"whatsapp\"}} {}",
+        revokes.len()
+    );
+    assert!(metrics.contains(&counted), "{metrics}");
+}
+
+#[actix_web::test]
 async fn one_that_fails_costs_the_others_nothing() {
     let app = App::new(Engine::Postgres).await;
     app.database.trigger(

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod amendments;
 mod api;
 mod api_bad_input;
 mod api_isolation;

@@ -3,11 +3,12 @@
 
 pub mod diagnosis;
 pub mod renew;
+mod sender;
 pub mod signature;
 
 use super::{
-    Address, Content, Delivery, Event, Malformed, Provider, ReplyForm, Sender, StatusChange,
-    as_written, cart_lines, digest, first_user_id, json, sha256_hex, text, usable_id, without_nul,
+    Address, Amendment, Content, Delivery, Event, Malformed, MessageChange, Provider, ReplyForm,
+    StatusChange, as_written, cart_lines, digest, json, sha256_hex, text, usable_id, without_nul,
 };
 use crate::{identity::PhoneNumber, json::Value};
 
@@ -119,7 +120,7 @@ fn message_event(value: &Value, message: &Value) -> Event {
 }
 
 fn message_content(kind: &str, value: &Value, message: &Value) -> Content {
-    let from = sender(value, message);
+    let from = sender::sender(value, message);
     match kind {
         "text" => match text(&message["text"], "body") {
             Some(text) => Content::Text { from, text },
@@ -128,51 +129,42 @@ fn message_content(kind: &str, value: &Value, message: &Value) -> Content {
         "order" => Content::Cart {
             from,
             lines: cart_lines(&message["order"]["product_items"]),
-            note: text(&message["order"], "text").filter(|note| !note.is_empty()),
+            note: told(&message["order"], "text"),
+        },
+        "edit" | "revoke" => match amendment(kind, message) {
+            Some(amendment) => Content::Amended(amendment),
+            None => Content::Other,
         },
         _ => Content::Other,
     }
 }
 
-/// Who wrote, by all that the message and its contact tell: any of it may be missing or empty.
-fn sender(value: &Value, message: &Value) -> Sender {
-    let contact = contact(value, message).unwrap_or(&Value::Null);
-    let from = told(message, "from");
-    let user_ids = [
-        told(message, "from_user_id"),
-        told(contact, "user_id"),
-        from.clone(),
-        // That of a group of businesses, where theirs alone is told.
-        told(message, "from_parent_user_id"),
-        told(contact, "parent_user_id"),
-    ];
-    let mut numbers = [from, told(contact, "wa_id")].into_iter().flatten();
-    Sender {
-        name: text(&contact["profile"], "name"),
-        phone: numbers.find_map(|digits| PhoneNumber::of_digits(&digits).ok()),
-        user_id: first_user_id(user_ids.iter().flatten()),
-    }
+/// What a customer changed of a message. Of Meta's references for "edit" and "revoke" messages.
+fn amendment(kind: &str, message: &Value) -> Option<Amendment> {
+    let message_id = told(&message[kind], "original_message_id").filter(|id| usable_id(id))?;
+    let change = match kind {
+        "edit" => MessageChange::Edited {
+            text_at: text_of_edit(&message["edit"]["message"]),
+        },
+        _ => MessageChange::Revoked,
+    };
+    Some(Amendment {
+        message_id,
+        change,
+        at_s: message["timestamp"]
+            .as_str()
+            .and_then(|text| text.parse().ok()),
+    })
 }
 
-/// The contact of a message's sender: the one with its number or its user id, else the only one of an only message, where
-/// it is not told to be somebody else.
-fn contact<'a>(value: &'a Value, message: &Value) -> Option<&'a Value> {
-    let pairs = [("wa_id", "from"), ("user_id", "from_user_id")];
-    let compare = |contact: &Value, is: fn(&str, &str) -> bool| {
-        pairs.iter().any(|&(theirs, ours)| {
-            told(contact, theirs)
-                .is_some_and(|theirs| told(message, ours).is_some_and(|ours| is(&theirs, &ours)))
-        })
+/// Where the text of an edited message is: its body, or the caption of what it shows.
+fn text_of_edit(edited: &Value) -> Vec<String> {
+    let path = match text(edited, "type") {
+        Some(kind) if kind != "text" => [kind, "caption".to_owned()],
+        _ => ["text".to_owned(), "body".to_owned()],
     };
-    let same = list(value, "contacts").find(|contact| compare(contact, |a, b| a == b));
-    same.or_else(|| {
-        let mut contacts = list(value, "contacts");
-        let is_only = list(value, "messages").count() == 1;
-        let contact = contacts
-            .next()
-            .filter(|_| is_only && contacts.next().is_none());
-        contact.filter(|contact| !compare(contact, |a, b| a != b))
-    })
+    let around = ["edit", "message"].map(str::to_owned);
+    around.into_iter().chain(path).collect()
 }
 
 /// A text member that is there and not empty.
@@ -319,60 +311,53 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_is_known_by_all_that_is_told_of_it() {
-        let sender = |contact: serde_json::Value, message: serde_json::Value| {
-            let mut message = message;
-            let text = json!({"id": "wamid.A", "type": "text", "text": {"body": "1 cola"}});
-            message
-                .as_object_mut()
-                .unwrap()
-                .extend(text.as_object().unwrap().clone());
-            let value = json!({"contacts": [contact], "messages": [message]});
-            let Content::Text { from, .. } = batch(value).events.remove(0).content else {
-                panic!("no text")
-            };
-            let user_id = from.user_id.map(|id| id.to_string());
-            let phone = from.phone.map(|phone| phone.to_string());
-            [phone, user_id, from.name].map(|told| told.unwrap_or_default())
+    fn an_edit_and_a_revoke_name_the_message_that_they_are_about() {
+        let amended = |message: serde_json::Value| {
+            batch(json!({"messages": [message]}))
+                .events
+                .remove(0)
+                .content
         };
-        let (phone, id) = ("+14155550100", "US.8354526747523280581");
-        let profile = json!({"name": "Ana"});
-        let contact = |wa_id: serde_json::Value, user_id: serde_json::Value| json!({"profile": profile, "wa_id": wa_id, "user_id": user_id});
-        let message = |from: serde_json::Value, user_id: serde_json::Value| json!({"from": from, "from_user_id": user_id});
-        let none = || serde_json::Value::Null;
-        let (digits, empty) = (|| json!("14155550100"), || json!(""));
-        for (contact, message) in [
-            (contact(digits(), json!(id)), message(digits(), json!(id))),
-            (contact(none(), json!(id)), message(digits(), json!(id))),
-            (contact(empty(), json!(id)), message(digits(), empty())),
-            (contact(digits(), json!(id)), message(none(), json!(id))),
-            (contact(digits(), json!(id)), message(digits(), none())),
-            (contact(digits(), none()), message(empty(), json!(id))),
-            (contact(none(), json!(id)), message(digits(), none())),
+        let edit = |edited: serde_json::Value| {
+            let edit = json!({"original_message_id": "wamid.A", "message": edited, "more": [1]});
+            amended(
+                json!({"id": "wamid.E", "type": "edit", "timestamp": "1795000000", "edit": edit}),
+            )
+        };
+        let expected = |change, at_s| {
+            Content::Amended(Amendment {
+                message_id: "wamid.A".to_owned(),
+                change,
+                at_s,
+            })
+        };
+        let edited = |path: [&str; 2]| {
+            let text_at = ["edit", "message"]
+                .iter()
+                .chain(&path)
+                .map(ToString::to_string);
+            expected(
+                MessageChange::Edited {
+                    text_at: text_at.collect(),
+                },
+                Some(1_795_000_000),
+            )
+        };
+        let text = json!({"type": "text", "text": {"body": "3 cola"}, "context": {"id": "M0"}});
+        assert_eq!(edit(text), edited(["text", "body"]));
+        let image = json!({"type": "image", "image": {"caption": "3 cola", "id": "1"}});
+        assert_eq!(edit(image), edited(["image", "caption"]));
+        assert_eq!(edit(json!(null)), edited(["text", "body"]));
+        let revoke = json!({"id": "wamid.R", "type": "revoke", "revoke": {"original_message_id": "wamid.A"}});
+        assert_eq!(amended(revoke), expected(MessageChange::Revoked, None));
+        for nothing in [
+            json!({"id": "wamid.R", "type": "revoke"}),
+            json!({"id": "wamid.R", "type": "revoke", "revoke": {"original_message_id": ""}}),
+            json!({"id": "wamid.R", "type": "edit", "edit": {"original_message_id": "x".repeat(300)}}),
+            json!({"id": "wamid.R", "type": "edit", "edit": ["wamid.A"]}),
         ] {
-            let told = sender(contact.clone(), message.clone());
-            assert_eq!(told, [phone, id, "Ana"], "{contact} {message}");
+            assert_eq!(amended(nothing.clone()), Content::Other, "{nothing}");
         }
-        let only_id = sender(contact(empty(), json!(id)), message(empty(), json!(id)));
-        assert_eq!(only_id, ["", id, "Ana"]);
-        let id_as_number = sender(contact(none(), none()), message(json!(id), none()));
-        assert_eq!(id_as_number, ["", id, "Ana"]);
-        let only_number = sender(contact(digits(), none()), message(digits(), none()));
-        assert_eq!(only_number, [phone, "", "Ana"]);
-        // Somebody else's name and number are not taken for the sender's.
-        let other = sender(
-            contact(json!("14155550199"), none()),
-            message(digits(), none()),
-        );
-        assert_eq!(other, [phone, "", ""]);
-        let other = sender(contact(digits(), json!("US.1")), message(none(), json!(id)));
-        assert_eq!(other, ["", id, ""]);
-        // What is neither is neither.
-        let neither = sender(
-            contact(none(), none()),
-            message(json!("MYBANK"), json!("7")),
-        );
-        assert_eq!(neither, ["", "", "Ana"]);
     }
 
     #[test]

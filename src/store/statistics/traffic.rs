@@ -46,6 +46,12 @@ pub struct Counts {
     /// Orders made.
     #[diesel(sql_type = BigInt)]
     pub orders: i64,
+    /// Edits noted on orders.
+    #[diesel(sql_type = BigInt)]
+    pub edits_noted: i64,
+    /// Revokes noted on orders.
+    #[diesel(sql_type = BigInt)]
+    pub revokes_noted: i64,
 }
 
 impl AddAssign for Counts {
@@ -61,6 +67,8 @@ impl AddAssign for Counts {
         self.duplicate_events += other.duplicate_events;
         self.conflicts += other.conflicts;
         self.orders += other.orders;
+        self.edits_noted += other.edits_noted;
+        self.revokes_noted += other.revokes_noted;
     }
 }
 
@@ -113,6 +121,8 @@ struct HourRow {
     first_latency: Vec<u8>,
     replayed_latency: Vec<u8>,
     lookup_latency: Vec<u8>,
+    edits_noted: i64,
+    revokes_noted: i64,
 }
 
 impl From<&TrafficHour> for HourRow {
@@ -136,6 +146,8 @@ impl From<&TrafficHour> for HourRow {
             first_latency: hour.first_latency.clone(),
             replayed_latency: hour.replayed_latency.clone(),
             lookup_latency: hour.lookup_latency.clone(),
+            edits_noted: counts.edits_noted,
+            revokes_noted: counts.revokes_noted,
         }
     }
 }
@@ -158,6 +170,8 @@ impl From<HourRow> for TrafficHour {
                 duplicate_events: row.duplicate_events,
                 conflicts: row.conflicts,
                 orders: row.orders,
+                edits_noted: row.edits_noted,
+                revokes_noted: row.revokes_noted,
             },
             first_latency: row.first_latency,
             replayed_latency: row.replayed_latency,
@@ -205,7 +219,7 @@ pub fn counts_before(conn: &mut Conn<'_>, until: Timestamp) -> Result<Counts, St
     Ok(on_each!(conn, |c| query.get_result(c))?)
 }
 
-const COUNTED: [&str; 11] = [
+const COUNTED: [&str; 13] = [
     "received",
     "first",
     "replayed",
@@ -217,6 +231,8 @@ const COUNTED: [&str; 11] = [
     "duplicate_events",
     "conflicts",
     "orders",
+    "edits_noted",
+    "revokes_noted",
 ];
 
 /// Adds the hours before `until` up in one row, without their histograms.

@@ -118,6 +118,10 @@ enum EventOutcome {
     UnknownProduct,
     /// How far a message of ours has come.
     StatusRecorded,
+    /// A message that made an order says something else now: noted on the order.
+    EditNoted,
+    /// A message that made an order was taken back: noted on the order.
+    RevokeNoted,
     /// Stored, and nothing else.
     Ignored,
     /// Its id is known with another content: nothing was done.

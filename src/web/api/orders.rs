@@ -241,6 +241,8 @@ pub struct OrderResource {
     /// What was paid and not refunded, in the currency of the total.
     #[schema(example = "0.00")]
     paid: String,
+    /// What the customer edited or took back of the message that made the order, in the order of time.
+    amendments: Vec<AmendmentResource>,
     #[schema(format = DateTime)]
     created_at: String,
     #[schema(format = DateTime)]
@@ -261,6 +263,31 @@ struct CustomerResource {
     user_id: Option<String>,
 }
 
+/// What the customer changed of the message that made an order. The order stays as it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderAmendment)]
+struct AmendmentResource {
+    #[schema(value_type = AmendmentKind)]
+    kind: &'static str,
+    /// What the message says now; null where it was taken back, or says nothing.
+    #[schema(required)]
+    text: Option<String>,
+    /// When the customer did it.
+    #[schema(format = DateTime)]
+    at: String,
+}
+
+/// What became of a message.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[allow(dead_code)] // For the OpenAPI document.
+enum AmendmentKind {
+    /// It says something else now.
+    Edit,
+    /// It was taken back.
+    Revoke,
+}
+
 /// A line of an order, with name and price as they were.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OrderItem)]
@@ -279,7 +306,11 @@ impl OrderResource {
     /// # Errors
     /// Where its currency is none.
     pub fn of(placed: PlacedOrder) -> Result<Self, StoreError> {
-        let PlacedOrder { order, items } = placed;
+        let PlacedOrder {
+            order,
+            items,
+            amendments,
+        } = placed;
         let currency = order.currency.as_str();
         let item = |item: OrderItem| {
             Ok(ItemResource {
@@ -300,6 +331,14 @@ impl OrderResource {
                 .collect::<Result<_, StoreError>>()?,
             total: Money::of(order.total_minor, currency)?,
             paid: decimal(order.paid_minor, currency)?,
+            amendments: amendments
+                .into_iter()
+                .map(|amendment| AmendmentResource {
+                    kind: amendment.kind.as_str(),
+                    text: amendment.text,
+                    at: amendment.amended_at.to_string(),
+                })
+                .collect(),
             created_at: order.created_at.to_string(),
             updated_at: order.updated_at.to_string(),
             order_number: order.order_number,
@@ -398,6 +437,9 @@ pub struct ListParameters {
     /// Of this customer, E.164 with `+`.
     #[param(pattern = r"^[^\x00]*$")]
     customer_phone: Option<String>,
+    /// Of this customer, by WhatsApp's business-scoped user id.
+    #[param(pattern = r"^[^\x00]*$")]
+    customer_user_id: Option<String>,
     /// Created then or later.
     #[param(format = DateTime)]
     created_from: Option<String>,
@@ -443,6 +485,7 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
         source: parameters.take("source", |text| parameters::word(text, OrderSource::ALL)),
         order_number: parameters.take("order_number", parameters::text),
         customer_phone: parameters.take("customer_phone", parameters::text),
+        customer_user_id: parameters.take("customer_user_id", parameters::text),
         created_from: parameters.take("created_from", parameters::instant),
         created_before: parameters.take("created_before", parameters::instant),
     };

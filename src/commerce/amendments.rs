@@ -1,0 +1,184 @@
+//! What customers edit or take back of messages that made an order: noted on the order, whichever of the two comes first.
+//! An order shows what is known of its message, so it shows all of it. Where PostgreSQL takes both in at the very same
+//! moment, neither sees the other: it is shown all the same, and not counted.
+
+use std::collections::HashMap;
+
+use super::ordering::PlacedOrder;
+use crate::store::{
+    Conn, StoreError,
+    amendments::{self as rows, Amendment, AmendmentKind, Noted},
+    events::{self, Outcome},
+    orders::{self, Order, OrderSource},
+    types::{Timestamp, Uuid},
+};
+
+/// The most characters of a text that are kept: WhatsApp's own limit.
+const MAX_TEXT: usize = 4_096;
+
+/// What a customer changed of a message, as an event tells it.
+#[derive(Clone, Debug)]
+pub struct NewAmendment<'a> {
+    /// Where the message came from.
+    pub source: OrderSource,
+    /// The message.
+    pub message_id: &'a str,
+    /// The event.
+    pub event_id: &'a str,
+    /// What became of the message.
+    pub kind: AmendmentKind,
+    /// Whose number it was written to.
+    pub retailer_id: Uuid,
+    /// What the message says now.
+    pub text: Option<String>,
+    /// When the customer did it, where that is told.
+    pub amended_at: Option<Timestamp>,
+}
+
+/// What became of the event of an amendment that is noted on an order.
+pub fn outcome(kind: AmendmentKind) -> Outcome {
+    match kind {
+        AmendmentKind::Edit => Outcome::EditNoted,
+        AmendmentKind::Revoke => Outcome::RevokeNoted,
+    }
+}
+
+/// Keeps an amendment. Gives the order that its message made, with which it is noted; none where there is no such yet.
+///
+/// # Errors
+/// The database's own.
+pub fn note(
+    conn: &mut Conn<'_>,
+    new: NewAmendment<'_>,
+    now: Timestamp,
+) -> Result<Option<Order>, StoreError> {
+    let amendment = Amendment {
+        source: new.source,
+        message_id: new.message_id.to_owned(),
+        event_id: new.event_id.to_owned(),
+        kind: new.kind,
+        retailer_id: new.retailer_id,
+        text: new.text.as_deref().map(shortened),
+        amended_at: new.amended_at.unwrap_or(now),
+        created_at: now,
+        order_id: None,
+    };
+    if !rows::insert(conn, &amendment)? {
+        return Ok(None);
+    }
+    let order = orders::by_message(conn, new.source, new.message_id)?;
+    let order = order.filter(|order| is_about(&amendment, order));
+    if let Some(order) = &order {
+        connect(conn, &amendment, order)?;
+    }
+    Ok(order)
+}
+
+fn shortened(text: &str) -> String {
+    let text = text.chars().filter(|char| *char != '\0');
+    text.take(MAX_TEXT).collect()
+}
+
+/// A message's id is the provider's word, and the number may have been given to another retailer since.
+fn is_about(amendment: &Amendment, order: &Order) -> bool {
+    amendment.retailer_id == order.retailer_id
+}
+
+fn connect(conn: &mut Conn<'_>, amendment: &Amendment, order: &Order) -> Result<(), StoreError> {
+    rows::link(conn, amendment, order)?;
+    let (provider, event_id) = (amendment.source.as_str(), &amendment.event_id);
+    events::note(conn, provider, event_id, outcome(amendment.kind), order.id)
+}
+
+/// Notes on a new order what came of its message before it did.
+///
+/// # Errors
+/// The database's own.
+pub fn note_earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Noted, StoreError> {
+    let Some(message_id) = &order.message_id else {
+        return Ok(Noted::default());
+    };
+    let earlier = rows::of_message(conn, order.source, message_id)?;
+    connect_all(conn, earlier.iter().map(|amendment| (amendment, order)))
+}
+
+/// Does for many new orders what [`note_earlier`] does for one. Gives what was noted on which.
+///
+/// # Errors
+/// The database's own.
+pub fn note_earlier_on_all(
+    conn: &mut Conn<'_>,
+    orders: &[&Order],
+) -> Result<HashMap<Uuid, Noted>, StoreError> {
+    let earlier = of_all(conn, orders.iter().copied())?;
+    let mut noted = HashMap::new();
+    for order in orders {
+        if let Some(earlier) = earlier.get(&order.id) {
+            let pairs = earlier.iter().map(|amendment| (amendment, *order));
+            noted.insert(order.id, connect_all(conn, pairs)?);
+        }
+    }
+    Ok(noted)
+}
+
+fn connect_all<'a>(
+    conn: &mut Conn<'_>,
+    pairs: impl Iterator<Item = (&'a Amendment, &'a Order)>,
+) -> Result<Noted, StoreError> {
+    let mut noted = Noted::default();
+    for (amendment, order) in pairs {
+        if amendment.order_id.is_none() && is_about(amendment, order) {
+            connect(conn, amendment, order)?;
+            noted += amendment.kind.into();
+        }
+    }
+    Ok(noted)
+}
+
+/// Adds to orders what is noted on them.
+///
+/// # Errors
+/// The database's own.
+pub(super) fn show(conn: &mut Conn<'_>, placed: &mut [PlacedOrder]) -> Result<(), StoreError> {
+    let mut noted = of_all(conn, placed.iter().map(|placed| &placed.order))?;
+    for placed in placed {
+        placed.amendments = noted.remove(&placed.order.id).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// What is known of the messages of orders, by order.
+fn of_all<'a>(
+    conn: &mut Conn<'_>,
+    orders: impl Iterator<Item = &'a Order> + Clone,
+) -> Result<HashMap<Uuid, Vec<Amendment>>, StoreError> {
+    let mut found: HashMap<Uuid, Vec<Amendment>> = HashMap::new();
+    for source in OrderSource::ALL {
+        let of_source = orders.clone().filter(|order| order.source == *source);
+        let with_message =
+            of_source.filter_map(|order| Some((order.message_id.as_deref()?, order)));
+        let by_message: HashMap<&str, &Order> = with_message.collect();
+        if by_message.is_empty() {
+            continue;
+        }
+        let ids: Vec<_> = by_message.keys().copied().collect();
+        for amendment in rows::of_messages(conn, *source, &ids)? {
+            let order = by_message.get(amendment.message_id.as_str());
+            if let Some(order) = order.filter(|order| is_about(&amendment, order)) {
+                found.entry(order.id).or_default().push(amendment);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_as_far_as_a_message_can_be_and_without_nul() {
+        assert_eq!(shortened("2 \0cola"), "2 cola");
+        assert_eq!(shortened(&"é".repeat(9_000)).chars().count(), MAX_TEXT);
+    }
+}

@@ -1,0 +1,138 @@
+//! What customers edited or took back of their messages afterwards.
+
+use diesel::prelude::*;
+use std::ops::AddAssign;
+
+use super::{
+    Conn, StoreError, on_each,
+    orders::{Order, OrderSource},
+    schema::message_amendments as table,
+    types::{Timestamp, Uuid, text_enum},
+};
+
+/// The most edits, and the most revokes, that are kept of a message: bounds what is shown of its order. Further ones are
+/// known as events alone.
+pub const MOST: i64 = 50;
+
+text_enum! {
+    /// What became of a message.
+    AmendmentKind {
+        /// It says something else now.
+        Edit => "edit",
+        /// It was taken back.
+        Revoke => "revoke",
+    }
+}
+
+/// How many edits and revokes were noted on orders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Edits.
+    pub edits: u64,
+    /// Revokes.
+    pub revokes: u64,
+}
+
+impl AddAssign for Noted {
+    fn add_assign(&mut self, other: Self) {
+        self.edits += other.edits;
+        self.revokes += other.revokes;
+    }
+}
+
+impl From<AmendmentKind> for Noted {
+    fn from(kind: AmendmentKind) -> Self {
+        let (edits, revokes) = match kind {
+            AmendmentKind::Edit => (1, 0),
+            AmendmentKind::Revoke => (0, 1),
+        };
+        Self { edits, revokes }
+    }
+}
+
+/// What a customer changed of a message.
+#[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+pub struct Amendment {
+    /// Where the message came from.
+    pub source: OrderSource,
+    /// The message that was edited or taken back.
+    pub message_id: String,
+    /// The event that tells of it.
+    pub event_id: String,
+    /// What became of it.
+    pub kind: AmendmentKind,
+    /// Whose number both were written to.
+    pub retailer_id: Uuid,
+    /// What the message says now.
+    pub text: Option<String>,
+    /// When the customer did it, as far as the provider tells it.
+    pub amended_at: Timestamp,
+    /// When we learnt it.
+    pub created_at: Timestamp,
+    /// The order, once both are there.
+    pub order_id: Option<Uuid>,
+}
+
+/// Adds an amendment. `false`: it is known, or as many are kept as may be, and nothing was done.
+pub fn insert(conn: &mut Conn<'_>, amendment: &Amendment) -> Result<bool, StoreError> {
+    let kept: i64 = on_each!(conn, |c| table::table
+        .filter(table::source.eq(amendment.source))
+        .filter(table::message_id.eq(&amendment.message_id))
+        .filter(table::kind.eq(amendment.kind))
+        .count()
+        .get_result(c))?;
+    if kept >= MOST {
+        return Ok(false);
+    }
+    let rows = on_each!(conn, |c| diesel::insert_into(table::table)
+        .values(amendment)
+        .on_conflict((table::source, table::message_id, table::event_id))
+        .do_nothing()
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// The amendments of a message, in the order of their times.
+pub fn of_message(
+    conn: &mut Conn<'_>,
+    source: OrderSource,
+    message_id: &str,
+) -> Result<Vec<Amendment>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .filter(table::source.eq(source))
+        .filter(table::message_id.eq(message_id))
+        .order((table::amended_at, table::event_id))
+        .select(Amendment::as_select())
+        .load(c))?)
+}
+
+/// The amendments of several messages, in the order of their times.
+pub fn of_messages(
+    conn: &mut Conn<'_>,
+    source: OrderSource,
+    message_ids: &[&str],
+) -> Result<Vec<Amendment>, StoreError> {
+    Ok(on_each!(conn, |c| table::table
+        .filter(table::source.eq(source))
+        .filter(table::message_id.eq_any(message_ids))
+        .order((table::amended_at, table::event_id))
+        .select(Amendment::as_select())
+        .load(c))?)
+}
+
+/// Says that an amendment is about an order.
+pub fn link(conn: &mut Conn<'_>, amendment: &Amendment, order: &Order) -> Result<(), StoreError> {
+    let Amendment {
+        source,
+        message_id,
+        event_id,
+        ..
+    } = amendment;
+    on_each!(conn, |c| diesel::update(
+        table::table.find((source, message_id, event_id))
+    )
+    .set(table::order_id.eq(order.id))
+    .execute(c))?;
+    Ok(())
+}
