@@ -27,6 +27,7 @@ on_both!(
     instances_share_answers_through_redis
     what_redis_cannot_tell_the_database_does_and_redis_learns_it
     databases_that_share_a_redis_know_nothing_of_each_other
+    a_redis_that_stops_is_noticed_without_any_request
     without_redis_requests_go_on_and_it_is_used_again_when_it_is_back
     a_redis_that_never_answers_keeps_nobody_waiting
     a_redis_that_is_full_is_left_alone_until_it_is_not
@@ -303,6 +304,20 @@ async fn what_redis_cannot_tell_the_database_does_and_redis_learns_it(engine: En
     assert_eq!(lookups(&other.url, "redis", "hit").await, 0);
     assert!(is_ready(&other.url, "ok", "ok").await);
     assert_eq!(app.orders(), 1);
+}
+
+async fn a_redis_that_stops_is_noticed_without_any_request(engine: Engine) {
+    let mut redis = RedisServer::start().await;
+    let app = App::with(engine, only(&redis)).await;
+    until_ready(&app.url, "ok", "ok").await;
+    redis.stop().await;
+    until_ready(&app.url, "degraded", "failed").await;
+    redis.start_again().await;
+    until_ready(&app.url, "ok", "ok").await;
+    redis.freeze();
+    until_ready(&app.url, "degraded", "failed").await;
+    redis.thaw();
+    until_ready(&app.url, "ok", "ok").await;
 }
 
 async fn databases_that_share_a_redis_know_nothing_of_each_other(engine: Engine) {

@@ -38,7 +38,12 @@ impl Breaker {
     /// `true`: this was the one that opened it.
     pub fn failed(&self, act: Act) -> bool {
         let before = self.failures[act as usize].fetch_add(1, Ordering::Relaxed);
-        before + 1 >= FAILURES && !self.is_open.swap(true, Ordering::Relaxed)
+        before + 1 >= FAILURES && self.trip()
+    }
+
+    /// Opens it. `true`: it was closed.
+    pub fn trip(&self) -> bool {
+        !self.is_open.swap(true, Ordering::Relaxed)
     }
 
     pub fn close(&self) {

@@ -34,6 +34,8 @@ const SOON: Duration = Duration::from_secs(60);
 /// After how long without a sign of the other end a connection is lost, which the system would hold on to for minutes.
 #[cfg(target_os = "linux")]
 const LOST_AFTER: Duration = Duration::from_secs(2);
+/// How often it is looked at while it works: where no request asks it, nothing else would find out that it does not.
+const LOOK: Duration = Duration::from_secs(2);
 /// How many writes are under way at once; what comes beyond them is not kept.
 const WRITES: usize = 256;
 /// The most that is read of a value: an answer is never so long, not even with each byte escaped.
@@ -260,6 +262,27 @@ impl Link {
         None
     }
 
+    /// Waits until it does not work any more: a request has found out, or a look that is taken now and then.
+    async fn breaks(&self) {
+        loop {
+            tokio::select! {
+                // Whoever broke it has told so.
+                () = self.broke.notified() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            // One failure alone may be a connection that was closed for its age.
+            if self.probe().await.is_ok() || self.probe().await.is_ok() {
+                continue;
+            }
+            if let Err(cause) = self.probe().await
+                && self.breaker.trip()
+            {
+                log_away(&cause);
+                return;
+            }
+        }
+    }
+
     /// Whether all that requests ask of it works.
     async fn probe(&self) -> Result<(), String> {
         let key = format!("{}probe", self.prefix);
@@ -315,8 +338,7 @@ async fn mend(link: Arc<Link>) {
             false => log::info!("Redis is asked for answers"),
         }
         let closed_at = Instant::now();
-        // Whoever broke it has told so.
-        link.broke.notified().await;
+        link.breaks().await;
         is_told = true;
         pause = match closed_at.elapsed() < SOON {
             true => (2 * pause).min(LONGEST_PAUSE),
