@@ -118,17 +118,48 @@ impl Handle {
     }
 }
 
-/// Opens the database that the configuration names, and migrates it.
+/// What somebody wants of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// To write to it; it is made where there is none.
+    Make,
+    /// To change what is in it, so that there must be one.
+    Change,
+    /// To read it as it is. Nothing is made or changed, its schema neither.
+    Read,
+}
+
+/// Opens the database that the configuration names with all connections that it may have, and migrates it.
 ///
 /// # Errors
 /// Where it cannot be reached or migrated.
 pub async fn open_store(config: &Config) -> Result<Store, StoreError> {
+    Store::open(&config.database_url, &store_options(config)).await
+}
+
+/// Opens it with one connection, for whoever does one thing after another.
+///
+/// # Errors
+/// Where it cannot be reached, or is not there, or is not as it must be.
+pub async fn open_store_once(config: &Config, opening: Opening) -> Result<Store, StoreError> {
     let options = StoreOptions {
+        connections: 1,
+        ..store_options(config)
+    };
+    let url = &config.database_url;
+    match opening {
+        Opening::Make => Store::open(url, &options).await,
+        Opening::Change => Store::open_existing(url, &options).await,
+        Opening::Read => Store::open_to_read(url, &options).await,
+    }
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    StoreOptions {
         connections: config.database_connections,
         write_batch: config.write_batch,
         timeout: config.request_timeout,
-    };
-    Store::open(&config.database_url, &options).await
+    }
 }
 
 /// Opens the database and takes the address; see [`Application::run`].

@@ -5,7 +5,7 @@ use std::{fs::File, io, path::PathBuf};
 
 use super::{CommandError, init_log, output::Output};
 use crate::{
-    app,
+    app::{self, Opening},
     commerce::{
         import,
         money::{Currency, MoneyError},
@@ -38,7 +38,7 @@ pub async fn run(Command::Import(args): Command, config: Config) -> Result<(), C
     let file = File::open(&args.file).map_err(|error| {
         CommandError::failed(format!("{} cannot be opened: {error}", args.file.display()))
     })?;
-    let store = app::open_store(&config).await?;
+    let store = app::open_store_once(&config, Opening::Change).await?;
     let outcome = import_file(&store, Uuid(args.retailer), file).await;
     store.close().await;
     Output::default().line(format_args!("{} products imported", outcome?))

@@ -4,7 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CommandError, init_log, output::Output};
 use crate::{
-    app,
+    app::{self, Opening},
     config::Config,
     idempotency::Cache,
     jobs::cleanup::Cleanup,
@@ -20,7 +20,7 @@ pub async fn run(config: Config) -> Result<(), CommandError> {
     // Before the run, or a signal would leave it unfinished and its lease held.
     let terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
-    let store = app::open_store(&config).await?;
+    let store = app::open_store_once(&config, Opening::Change).await?;
     let cleanup = app::cleanup(&config, store.clone(), Uuid::random(), Cache::default());
     actix_web::rt::spawn(stop_on(terminate, interrupt, cleanup.clone()));
     let outcome = clean_up(&cleanup).await;

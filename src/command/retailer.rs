@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{CommandError, init_log, output::Output};
 use crate::{
-    app,
+    app::{self, Opening},
     commerce::{
         money::Currency,
         retailers::{self, NewRetailer},
@@ -45,7 +45,11 @@ pub struct Add {
 
 pub async fn run(command: Command, config: Config) -> Result<(), CommandError> {
     init_log(&config);
-    let store = app::open_store(&config).await?;
+    let opening = match command {
+        Command::Add(_) => Opening::Make,
+        Command::List => Opening::Read,
+    };
+    let store = app::open_store_once(&config, opening).await?;
     let outcome = match command {
         Command::Add(args) => add(&store, args).await,
         Command::List => list(&store).await,

@@ -10,13 +10,13 @@ use crate::{
 };
 
 pub async fn run(environment: Environment, reading: Reading) -> Result<(), CommandError> {
-    let config = reading.config.clone();
-    init_log(&config);
-    log_configuration(&config);
-    // Before the start, or a signal during it would kill.
+    // Before all else, or a signal during the start would kill.
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
+    let config = reading.config.clone();
+    init_log(&config);
+    log_configuration(&config);
     let application = app::build(config).await?;
     log::info!("listening on http://{}", application.address);
     if let Some(address) = application.operations_address {

@@ -6,7 +6,7 @@ use std::fmt::{Display, Write as _};
 
 use super::{CommandError, init_log, output::Output};
 use crate::{
-    app,
+    app::{self, Opening},
     config::Config,
     printable::printable,
     statistics::{self, Percentiles, Report, Window},
@@ -25,7 +25,7 @@ pub struct Args {
 
 pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     init_log(&config);
-    let store = app::open_store(&config).await?;
+    let store = app::open_store_once(&config, Opening::Read).await?;
     let (engine, schedule, window) = (store.engine(), config.cleanup_schedule, args.window);
     let looking = store.snapshot(move |conn| {
         // What was counted in the last second may not be written down yet.

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{CommandError, init_log, output::Output};
 use crate::{
     access::{self, IssueError, Issued, Listed, Revoked, Scope, Scopes},
-    app,
+    app::{self, Opening},
     config::Config,
     logging,
     store::{
@@ -46,6 +46,13 @@ pub struct Create {
     client: Option<uuid::Uuid>,
 }
 
+impl Create {
+    /// Whether it can be done in a database that is empty.
+    fn needs_nothing(&self) -> bool {
+        self.retailer.is_none() && self.client.is_none()
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Revoke {
     /// The token's id, as `token list` shows it
@@ -54,7 +61,12 @@ pub struct Revoke {
 
 pub async fn run(command: Command, config: Config) -> Result<(), CommandError> {
     init_log(&config);
-    let store = app::open_store(&config).await?;
+    let opening = match &command {
+        Command::Create(args) if args.needs_nothing() => Opening::Make,
+        Command::Create(_) | Command::Revoke(_) => Opening::Change,
+        Command::List => Opening::Read,
+    };
+    let store = app::open_store_once(&config, opening).await?;
     let outcome = match command {
         Command::Create(args) => create(&store, args).await,
         Command::List => list(&store).await,

@@ -24,18 +24,14 @@ pub struct Done {
 }
 
 /// What a client asked for is not done.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Undone {
     /// It cannot be done: an answer like any other, now and whenever the request comes again.
+    #[error("the request was refused")]
     Refused(StoredReply),
     /// The database did not do it: the next request tries again.
-    Failed(StoreError),
-}
-
-impl From<StoreError> for Undone {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error)
-    }
+    #[error(transparent)]
+    Failed(#[from] StoreError),
 }
 
 /// What the transaction did.

@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    causes::with_causes,
     schedule::Schedule,
     statistics::{self, Alert, AlertName, Limits, Observed, Traffic},
     store::{
@@ -51,6 +52,13 @@ impl Board {
     fn write(&self, found: Found) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
+
+    /// Changes the alerts alone: nothing else could be looked at.
+    fn set_firing(&self, firing: Vec<Alert>) {
+        if let Some(found) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            found.firing = firing;
+        }
+    }
 }
 
 /// What is looked at, and by which rules.
@@ -74,29 +82,50 @@ impl Watch {
         let mut known = BTreeSet::new();
         let mut is_away = false;
         loop {
+            let look = async {
+                // Where it fails, that is noted by itself.
+                let _ = self.store.try_again().await;
+                self.look(up_since, Timestamp::now()).await
+            };
             let looked = tokio::select! {
                 // A database that hangs holds up no shutdown.
                 _changed = stop.changed() => return,
-                looked = self.look(up_since, Timestamp::now()) => looked,
+                looked = look => looked,
             };
             match looked {
                 Ok(found) => {
                     log_changes(&mut known, &found.firing);
-                    self.board.write(found);
-                    is_away = false;
+                    self.board.write(found.clone());
+                    let written = tokio::select! {
+                        _changed = stop.changed() => return,
+                        written = self.write_down(found.firing, found.at) => written,
+                    };
+                    let what = "the alerts could not be written down";
+                    log_once(written, &mut is_away, what);
                 }
-                // Once: requests tell of it too.
-                Err(error) if !is_away => {
-                    log::warn!("the statistics could not be looked at: {error}");
-                    is_away = true;
+                Err(error) => {
+                    self.fire_without_the_database(&mut known);
+                    let what = "the statistics could not be looked at";
+                    log_once(Err(error), &mut is_away, what);
                 }
-                Err(_) => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 _changed = stop.changed() => return,
             }
         }
+    }
+
+    /// What fired goes on firing, but for what is known without the database.
+    fn fire_without_the_database(&self, known: &mut BTreeSet<AlertName>) {
+        let mut firing = self
+            .board
+            .read()
+            .map_or_else(Vec::new, |found| found.firing);
+        firing.retain(|alert| alert.name != AlertName::WritesFailing);
+        firing.extend(self.writes_failing());
+        log_changes(known, &firing);
+        self.board.set_firing(firing);
     }
 
     async fn look(&self, up_since: Timestamp, now: Timestamp) -> Result<Found, StoreError> {
@@ -108,14 +137,19 @@ impl Watch {
         });
         let (observed, deleted_total) = looking.await?;
         let recent = self.traffic.recent(now);
-        let firing = statistics::firing(&observed, &recent, limits, &self.schedule, up_since, now);
-        self.write_down(firing.clone(), now).await?;
+        let mut firing =
+            statistics::firing(&observed, &recent, limits, &self.schedule, up_since, now);
+        firing.extend(self.writes_failing());
         Ok(Found {
             at: now,
             observed,
             deleted_total,
             firing,
         })
+    }
+
+    fn writes_failing(&self) -> Option<Alert> {
+        statistics::writes_failing(self.store.health().failing_lately().as_ref())
     }
 
     /// Writes down what fires; where nothing does and nothing did, nothing.
@@ -149,6 +183,17 @@ fn row(alert: Alert, before: &[Firing], instance: Uuid, now: Timestamp) -> Firin
         since: since.map(|known| known.since).min().unwrap_or(now),
         seen_at: now,
         detail: alert.detail,
+    }
+}
+
+/// Once until it succeeds again: requests tell of it too.
+fn log_once(outcome: Result<(), StoreError>, is_told: &mut bool, what: &str) {
+    match outcome {
+        Ok(()) => *is_told = false,
+        Err(error) if !std::mem::replace(is_told, true) => {
+            log::warn!("{what}: {}", with_causes(&error));
+        }
+        Err(_) => {}
     }
 }
 

@@ -6,7 +6,7 @@ use super::traffic::Recent;
 use crate::{
     schedule::Schedule,
     store::{
-        Conn, StoreError,
+        Conn, Failing, StoreError,
         cleanup::{self, Run},
         statistics::{self as rows, RecordCounts, Silent, Size},
         types::{Timestamp, text_enum},
@@ -16,6 +16,8 @@ use crate::{
 text_enum! {
     /// What is the matter.
     AlertName {
+        /// Nothing can be written, or could not a moment ago.
+        WritesFailing => "writes_failing",
         /// The last clean-up failed, or the one that was due has not come.
         CleanupFailing => "cleanup_failing",
         /// The records take more room than they should.
@@ -90,7 +92,21 @@ const GRACE: Duration = Duration::from_secs(10 * 60);
 /// So few look-ups say nothing about their 95th of a hundred.
 const ENOUGH_LOOKUPS: u64 = 20;
 
-/// The alerts that fire. `up_since` is when this process began: what was due before is not missed by it.
+/// The alert that fires where writes fail, whatever the database says or does not say.
+pub fn writes_failing(failing: Option<&Failing>) -> Option<Alert> {
+    failing.map(|failing| Alert {
+        name: AlertName::WritesFailing,
+        detail: format!(
+            "{}, since {}, and no webhook is acknowledged that needs one; {}: {}",
+            failing.trouble.reason(),
+            failing.since,
+            failing.trouble.advice(),
+            failing.cause
+        ),
+    })
+}
+
+/// The alerts that follow from what was observed. `up_since` is when this process began: what was due before is not missed by it.
 pub fn firing(
     observed: &Observed,
     recent: &Recent,

@@ -6,7 +6,7 @@ mod latency;
 mod report;
 mod traffic;
 
-pub use alerts::{Alert, AlertName, Limits, Observed, firing};
+pub use alerts::{Alert, AlertName, Limits, Observed, firing, writes_failing};
 pub use latency::{Latencies, Percentiles};
 pub use report::{
     AlertReport, CleanupReport, Groups, KeysReport, LatencyReport, Report, RetailerReport,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, str::FromStr, time::Duration};
 use utoipa::ToSchema;
 
 use super::{
-    alerts::AlertName,
+    alerts::{Alert, AlertName},
     latency::{Latencies, Percentiles},
 };
 use crate::{
@@ -308,6 +308,19 @@ pub fn report(
         cleanup: CleanupReport::read(conn, schedule, now)?,
         alerts: alerts(conn, now)?,
     })
+}
+
+impl Report {
+    /// Tells of an alert that fires in this process since then, where the database does not tell of it yet.
+    pub fn add(&mut self, alert: Alert, since: Timestamp) {
+        let name = alert.name.as_str();
+        let mut reports = self.alerts.iter_mut();
+        if let Some(report) = reports.find(|report| report.name == name && !report.firing) {
+            report.firing = true;
+            report.since = Some(since.to_string());
+            report.detail = Some(alert.detail);
+        }
+    }
 }
 
 impl KeysReport {

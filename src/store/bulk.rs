@@ -2,7 +2,7 @@
 //! and costs more than the rows that it writes.
 
 use diesel::{PgConnection, prelude::*};
-use std::{collections::HashSet, error::Error};
+use std::{collections::HashSet, error::Error, time::Duration};
 
 use super::{
     Conn, Store, StoreError,
@@ -10,14 +10,17 @@ use super::{
     idempotency::{AnsweredRecord, Record},
     ledger::LedgerEntry,
     orders::{Order, OrderItem, OrderSource},
-    postgres::Postgres,
+    postgres::{Begin, Postgres, Session},
     schema::{ledger_entries, order_items, orders, webhook_event, webhook_idempotency},
     types::Uuid,
 };
 
 /// Long enough for another transaction of the kind. What holds a lock for longer holds up those alone who need it: they
 /// are not to keep the rest waiting.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = 300";
+const BEGIN: Begin = Begin {
+    statements: "BEGIN; SET LOCAL lock_timeout = 300",
+    lock_timeout: Some(Duration::from_millis(300)),
+};
 
 /// The most rows of one statement: PostgreSQL takes 65,535 values.
 const ROWS: usize = 2_000;
@@ -27,7 +30,7 @@ const ROWS: usize = 2_000;
 pub struct Bulk(Postgres);
 
 /// A connection of it.
-pub struct BulkConn<'a>(&'a mut PgConnection);
+pub struct BulkConn<'a>(&'a mut Session);
 
 impl Bulk {
     /// None: there it does not pay.
@@ -64,6 +67,10 @@ impl BulkConn<'_> {
         Conn::Postgres(self.0)
     }
 
+    fn pg(&mut self) -> &mut PgConnection {
+        self.0
+    }
+
     /// The records of keys, each with its key.
     pub fn records(
         &mut self,
@@ -75,7 +82,7 @@ impl BulkConn<'_> {
             .filter(table::scope.eq(scope))
             .filter(table::idempotency_key.eq_any(keys))
             .select((table::idempotency_key, Record::as_select()))
-            .load(self.0)?)
+            .load(self.pg())?)
     }
 
     /// Those of a source's messages that have made an order before.
@@ -88,7 +95,7 @@ impl BulkConn<'_> {
             .filter(orders::source.eq(source))
             .filter(orders::message_id.eq_any(messages))
             .select(orders::message_id)
-            .load(self.0)?;
+            .load(self.pg())?;
         Ok(known.into_iter().flatten().collect())
     }
 
@@ -106,7 +113,7 @@ impl BulkConn<'_> {
                 .on_conflict((table::scope, table::idempotency_key))
                 .do_nothing()
                 .returning(table::id)
-                .load(self.0)?;
+                .load(self.pg())?;
             new.extend(ids);
         }
         Ok(new)
@@ -115,7 +122,7 @@ impl BulkConn<'_> {
     /// Takes records away again.
     pub fn delete_records(&mut self, ids: &[Uuid]) -> Result<(), StoreError> {
         use webhook_idempotency as table;
-        diesel::delete(table::table.filter(table::id.eq_any(ids))).execute(self.0)?;
+        diesel::delete(table::table.filter(table::id.eq_any(ids))).execute(self.pg())?;
         Ok(())
     }
 
@@ -133,7 +140,7 @@ impl BulkConn<'_> {
                 .on_conflict((table::provider, table::event_id))
                 .do_nothing()
                 .returning((table::provider, table::event_id))
-                .load(self.0)?;
+                .load(self.pg())?;
             new.extend(ids);
         }
         Ok(new)
@@ -146,7 +153,7 @@ impl BulkConn<'_> {
             new += diesel::insert_into(orders::table)
                 .values(orders.to_vec())
                 .on_conflict_do_nothing()
-                .execute(self.0)?;
+                .execute(self.pg())?;
         }
         Ok(new)
     }
@@ -156,7 +163,7 @@ impl BulkConn<'_> {
         for items in items.chunks(ROWS) {
             diesel::insert_into(order_items::table)
                 .values(items.to_vec())
-                .execute(self.0)?;
+                .execute(self.pg())?;
         }
         Ok(())
     }
@@ -166,7 +173,7 @@ impl BulkConn<'_> {
         for entries in entries.chunks(ROWS) {
             diesel::insert_into(ledger_entries::table)
                 .values(entries)
-                .execute(self.0)?;
+                .execute(self.pg())?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Brings a database's schema up to date.
 
 use diesel::{
-    Connection as _, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection,
+    PgConnection, QueryableByName, RunQueryDsl, SqliteConnection,
     backend::Backend,
     migration::{Migration, MigrationSource},
     pg::Pg,
@@ -27,13 +27,23 @@ pub fn sqlite(conn: &mut SqliteConnection) -> Result<(), StoreError> {
     })
 }
 
-/// Brings a PostgreSQL database up to date, on a connection of its own: no time-out may cut a long migration short.
-pub fn postgres(url: &str) -> Result<(), StoreError> {
-    let conn = &mut PgConnection::establish(url)?;
+/// Brings a PostgreSQL database up to date.
+pub fn postgres(conn: &mut PgConnection) -> Result<(), StoreError> {
     diesel::sql_query(format!("SELECT pg_advisory_lock({LOCK})")).execute(conn)?;
     let outcome = conn.run_pending_migrations(POSTGRES).map(drop);
     diesel::sql_query(format!("SELECT pg_advisory_unlock({LOCK})")).execute(conn)?;
     outcome.map_err(StoreError::Migration)
+}
+
+/// For who only reads.
+///
+/// # Errors
+/// [`StoreError::NotCurrent`] where the database lacks a migration of this program.
+pub fn needs_current(conn: &mut Conn<'_>) -> Result<(), StoreError> {
+    match is_current(conn)? {
+        true => Ok(()),
+        false => Err(StoreError::NotCurrent),
+    }
 }
 
 /// Whether the database has every migration of this program. One that a newer program has taken further has them too.
@@ -48,6 +58,9 @@ pub fn is_current(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
         Conn::Postgres(_) => postgres_versions()?,
     };
     // Diesel's own harness would create the table where it is not there, and a look must not write.
+    if !has_any(conn)? {
+        return Ok(false);
+    }
     let query = diesel::sql_query("SELECT version FROM __diesel_schema_migrations");
     let applied: Vec<Applied> = on_each!(conn, |c| query.load(c))?;
     let is_applied = |version: &String| applied.iter().any(|row| row.version == *version);
@@ -62,6 +75,25 @@ pub fn sqlite_versions() -> Result<Vec<String>, StoreError> {
 /// The same for PostgreSQL.
 pub fn postgres_versions() -> Result<Vec<String>, StoreError> {
     versions::<Pg>(&POSTGRES)
+}
+
+/// Whether migrations were ever made there.
+fn has_any(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = diesel::sql_types::Bool)]
+        is_there: bool,
+    }
+    let query = diesel::sql_query(match conn {
+        Conn::Sqlite(_) => {
+            "SELECT count(*) > 0 AS is_there FROM sqlite_master WHERE name = '__diesel_schema_migrations'"
+        }
+        Conn::Postgres(_) => {
+            "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS is_there"
+        }
+    });
+    let found: Found = on_each!(conn, |c| query.get_result(c))?;
+    Ok(found.is_there)
 }
 
 fn versions<DB: Backend>(source: &impl MigrationSource<DB>) -> Result<Vec<String>, StoreError> {

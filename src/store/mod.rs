@@ -10,6 +10,7 @@ pub mod cleanup;
 pub mod clients;
 pub mod deliveries;
 pub mod events;
+mod health;
 pub mod idempotency;
 pub mod installation;
 pub mod job_lease;
@@ -27,19 +28,26 @@ mod schema;
 mod sqlite;
 pub mod statistics;
 pub mod totals;
+mod trouble;
 pub mod types;
 mod url;
+mod write_probe;
 
+pub use health::{Failing, Health};
 pub use load::{Load, PoolLoad};
+pub use postgres::Session;
 pub use sqlite::FileFault;
+pub use trouble::{Foreign, Trouble};
 pub use url::DatabaseUrl;
 
 use cached::Fixed;
 use diesel::{
-    PgConnection, RunQueryDsl as _, SqliteConnection,
+    RunQueryDsl as _, SqliteConnection,
     result::{DatabaseErrorKind, Error as QueryError},
 };
+use postgres::Access;
 use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
+use trouble::is_passing;
 
 use crate::causes::with_causes;
 
@@ -58,6 +66,15 @@ pub enum StoreError {
     /// The database's file is not what it was.
     #[error(transparent)]
     File(#[from] FileFault),
+    /// A server refused it in another language than English, so that the reason is not known: it may be passing.
+    #[error("the database refused it")]
+    Foreign(#[from] Foreign),
+    /// There is no database where one must be; what it is called.
+    #[error("there is no database at {0}")]
+    Missing(String),
+    /// The schema is not that of this program, and whoever only reads does not change it.
+    #[error("the database lacks a migration of this version: run hookonce migrate")]
+    NotCurrent,
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date")]
     Migration(#[source] Box<dyn Error + Send + Sync>),
@@ -87,6 +104,7 @@ impl StoreError {
             | Self::File(_)
             | Self::Commit(_)
             | Self::Lost(_)
+            | Self::Foreign(_)
             | Self::Closed => true,
             Self::Query(QueryError::DatabaseError(kind, about)) => match kind {
                 DatabaseErrorKind::ClosedConnection
@@ -100,7 +118,8 @@ impl StoreError {
                 }
             },
             Self::Query(QueryError::BrokenTransactionManager) => true,
-            Self::Query(_) | Self::Migration(_) | Self::Unreadable(_) | Self::Panicked(_) => false,
+            Self::Query(_) | Self::Missing(_) | Self::NotCurrent | Self::Migration(_) => false,
+            Self::Unreadable(_) | Self::Panicked(_) => false,
         }
     }
 
@@ -109,12 +128,13 @@ impl StoreError {
         matches!(self, Self::Commit(_) | Self::Closed)
     }
 
-    /// Whether it waited for a lock that others held for too long.
+    /// Whether it waited for a lock that others held for too long, or may have: others need not wait for it.
     pub fn is_blocked(&self) -> bool {
         match self {
             Self::Query(QueryError::DatabaseError(_, about)) => {
                 about.message().contains("due to lock timeout")
             }
+            Self::Foreign(_) => true,
             _ => false,
         }
     }
@@ -140,43 +160,6 @@ impl StoreError {
     }
 }
 
-/// Whether nothing was wrong but that others ran at the same time: nothing is done, and the same, done again at once, will
-/// most likely succeed. The database's own error may be the cause of another.
-fn is_collision(error: &(dyn Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.any(|cause| match cause.downcast_ref() {
-        Some(QueryError::DatabaseError(kind, about)) => {
-            matches!(kind, DatabaseErrorKind::SerializationFailure)
-                || about.message().contains("deadlock detected")
-                || about.message().contains("could not serialize access")
-        }
-        _ => false,
-    })
-}
-
-/// What Diesel has no kind for: the words of SQLite (`sqlite3_errstr`) and libpq for a database that is busy or away.
-fn is_passing(message: &str) -> bool {
-    const PASSING: [&str; 16] = [
-        "database is locked",
-        "database table is locked",
-        "database or disk is full",
-        "disk I/O error",
-        "unable to open database file",
-        "attempt to write a readonly database",
-        "due to lock timeout",
-        "due to statement timeout",
-        "terminating connection",
-        "server closed the connection",
-        "no connection to the server",
-        "deadlock detected",
-        "could not serialize access",
-        "the database system is",
-        "out of shared memory",
-        "No space left on device",
-    ];
-    PASSING.iter().any(|words| message.contains(words))
-}
-
 /// The database: cheap to clone, closed with the last clone.
 #[derive(Clone)]
 pub enum Store {
@@ -191,7 +174,7 @@ pub enum Conn<'a> {
     /// SQLite's.
     Sqlite(&'a mut SqliteConnection),
     /// PostgreSQL's.
-    Postgres(&'a mut PgConnection),
+    Postgres(&'a mut Session),
 }
 
 /// Whether others write too, and would have to wait.
@@ -231,10 +214,13 @@ impl Conn<'_> {
     pub fn savepoint<T, E, F>(&mut self, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E>,
-        E: From<StoreError>,
+        E: From<StoreError> + Error + 'static,
     {
         self.execute(Fixed("SAVEPOINT part"))?;
-        let outcome = guarded(work, self);
+        let outcome = guarded(work, self).map_err(|error| match self {
+            Self::Sqlite(_) => error,
+            Self::Postgres(session) => session.understood(error),
+        });
         if outcome.is_err() {
             self.execute(Fixed("ROLLBACK TO SAVEPOINT part"))?;
         }
@@ -280,7 +266,47 @@ impl Store {
         blocking(move || match url {
             DatabaseUrl::Sqlite { path } => sqlite::Sqlite::open(path, &options).map(Self::Sqlite),
             DatabaseUrl::Postgres { url } => {
-                postgres::Postgres::open(&url, &options).map(Self::Postgres)
+                postgres::Postgres::open(&url, &options, Access::Write).map(Self::Postgres)
+            }
+        })
+        .await
+    }
+
+    /// Opens a database that is there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Missing`] where there is none.
+    pub async fn open_existing(
+        url: &DatabaseUrl,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
+        if is_missing(url) {
+            return Err(StoreError::Missing(url.to_string()));
+        }
+        Self::open(url, options).await
+    }
+
+    /// Opens a database that is there to read it, whatever else happens there: makes and changes nothing, and takes no
+    /// writes.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is none, [`StoreError::NotCurrent`] where its schema is older than this
+    /// program; else where it cannot be reached.
+    pub async fn open_to_read(
+        url: &DatabaseUrl,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let (url, options) = (url.clone(), options.clone());
+        if is_missing(&url) {
+            return Err(StoreError::Missing(url.to_string()));
+        }
+        blocking(move || match url {
+            DatabaseUrl::Sqlite { path } => {
+                let path = path.unwrap_or_default();
+                sqlite::Sqlite::open_to_read(path, &options).map(Self::Sqlite)
+            }
+            DatabaseUrl::Postgres { url } => {
+                postgres::Postgres::open(&url, &options, Access::Read).map(Self::Postgres)
             }
         })
         .await
@@ -371,6 +397,28 @@ impl Store {
         }
     }
 
+    /// What its writes have met of late.
+    pub fn health(&self) -> &Health {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.health(),
+            Self::Postgres(postgres) => postgres.health(),
+        }
+    }
+
+    /// Where writes fail, tries whether they do so still: where no request comes, nothing else would tell.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn try_again(&self) -> Result<(), StoreError> {
+        match self.health().failing() {
+            Some(failing) if !failing.outweighs() => {}
+            _ => return Ok(()),
+        }
+        self.write(write_probe::large).await?;
+        self.health().found_room();
+        Ok(())
+    }
+
     /// How busy it is now.
     pub fn load(&self) -> Load {
         match self {
@@ -411,6 +459,14 @@ impl Store {
 /// What came of work with SQLite, whose errors may tell that the file is damaged.
 fn noted<T, E: Error + 'static>(sqlite: &sqlite::Sqlite, outcome: Result<T, E>) -> Result<T, E> {
     outcome.inspect_err(|error| sqlite.note(error))
+}
+
+/// Whether there is surely no database. Of one that is on a server the server tells.
+fn is_missing(url: &DatabaseUrl) -> bool {
+    match url {
+        DatabaseUrl::Sqlite { path } => !path.as_ref().is_some_and(|path| path.exists()),
+        DatabaseUrl::Postgres { .. } => false,
+    }
 }
 
 /// Does `work` that changes nothing in a transaction that begins so.

@@ -123,7 +123,7 @@ pub fn insert_items(conn: &mut Conn<'_>, items: &[OrderItem]) -> Result<(), Stor
         Conn::Postgres(c) => {
             diesel::insert_into(order_items::table)
                 .values(items)
-                .execute(*c)?;
+                .execute(&mut ***c)?;
         }
     }
     Ok(())

@@ -1,9 +1,8 @@
 //! PostgreSQL: a pool of connections, used from threads that may block.
 
 use diesel::{
-    PgConnection,
-    connection::SimpleConnection,
-    r2d2::{ConnectionManager, CustomizeConnection, HandleError, Pool},
+    connection::SimpleConnection as _,
+    r2d2::{HandleError, Pool},
     result::{DatabaseErrorKind, Error as QueryError},
 };
 use prometheus::Histogram;
@@ -17,50 +16,61 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
+use self::session::{Connector, Door, ThroughDoor};
 use super::{
-    Conn, StoreError, StoreOptions, blocking,
+    Conn, Health, StoreError, StoreOptions, Trouble, blocking,
     cached::Fixed,
-    guarded, in_transaction, is_collision,
+    guarded, in_transaction,
     load::{self, Load, PoolLoad},
-    migrations,
+    trouble::is_collision,
 };
+use crate::causes::with_causes;
+
+mod session;
+
+pub(super) use session::Access;
+pub use session::Session;
 
 /// A PostgreSQL server.
 #[derive(Clone)]
 pub struct Postgres {
-    pool: Pool<ConnectionManager<PgConnection>>,
-    /// How long a connection is waited for.
+    pool: Pool<ThroughDoor>,
+    door: Arc<Door>,
+    /// How long a connection is waited for, and a lock where a transaction does not say.
     patience: Duration,
     // A permit before a thread: waiting requests cost a queue entry, not a blocked thread.
     permits: Arc<Semaphore>,
     /// How many wait for a permit.
     waiting: Arc<AtomicUsize>,
     batch_sizes: Histogram,
+    health: Health,
 }
 
 impl Postgres {
-    pub(super) fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
-        let url = with_defaults(url);
-        migrations::postgres(&url)?;
+    pub(super) fn open(
+        url: &str,
+        options: &StoreOptions,
+        access: Access,
+    ) -> Result<Self, StoreError> {
+        let connector = Connector::open(with_defaults(url), options.timeout, access)?;
+        let door = Arc::new(Door::new(connector));
         let pool = Pool::builder()
             .max_size(options.connections)
             // How long is waited for one is said with each wait. This bounds the pause after a failure, which doubles
             // with each, to a half of it.
             .connection_timeout(2 * LONGEST_PAUSE)
-            .error_handler(Box::new(Failures::default()))
-            .connection_customizer(Box::new(Session {
-                timeout: options.timeout,
-            }))
-            .build_unchecked(ConnectionManager::new(url));
+            .error_handler(Box::new(Failures::of(door.clone())))
+            .build_unchecked(ThroughDoor(door.clone()));
         Ok(Self {
             pool,
+            door,
             patience: options.timeout,
             permits: Arc::new(Semaphore::new(options.connections as usize)),
             waiting: Arc::default(),
             batch_sizes: load::batch_sizes(),
+            health: Health::default(),
         })
     }
-
     pub(super) fn load(&self) -> Load {
         Load {
             queue: self.waiting.load(Ordering::Relaxed),
@@ -72,13 +82,12 @@ impl Postgres {
         self.batch_sizes.clone()
     }
 
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// Does the `work` of `count` requests in a transaction that begins so.
-    pub(super) async fn write<T, E, F>(
-        &self,
-        count: usize,
-        begin: &'static str,
-        work: F,
-    ) -> Result<T, E>
+    pub(super) async fn write<T, E, F>(&self, count: usize, begin: Begin, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
@@ -86,11 +95,13 @@ impl Postgres {
     {
         self.batch_sizes.observe(count as f64);
         let deadline = Instant::now() + self.patience;
-        self.with(move |c| {
+        let (patience, health) = (self.patience, self.health.clone());
+        let write = move |session: &mut Session| {
             let mut attempt = 1;
             loop {
                 let is_last = attempt == ATTEMPTS || Instant::now() >= deadline;
-                match transaction(c, begin, work.clone()) {
+                session.begins(begin.lock_timeout.unwrap_or(patience));
+                match transaction(session, begin, &health, work.clone()) {
                     Err(error) if !is_last && is_collision(&error) => {
                         log::debug!("a transaction collided with another, and is tried again");
                         std::thread::sleep(pause(attempt));
@@ -99,41 +110,52 @@ impl Postgres {
                     settled => return settled,
                 }
             }
-        })
-        .await
+        };
+        let health = self.health.clone();
+        self.with(write, move |error| note(&health, error)).await
     }
 
     pub(super) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
-        self.with(move |c| guarded(work, &mut Conn::Postgres(c)))
-            .await
+        let patience = self.patience;
+        let read = move |session: &mut Session| {
+            session.begins(patience);
+            let outcome = guarded(work, &mut Conn::Postgres(session));
+            outcome.map_err(|error| session.understood(error))
+        };
+        self.with(read, |_| {}).await
     }
 
     pub(super) async fn snapshot<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         const BEGIN: Fixed = Fixed("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
         self.read(|conn| in_transaction(conn, BEGIN, work)).await
     }
 
-    /// Waits for the work that has begun, then lets none begin.
+    /// Waits for the work that has begun and for the connections that are being made, then lets none begin.
     pub(super) async fn close(&self) {
         let _all = self.permits.acquire_many(self.pool.max_size()).await;
         self.permits.close();
+        let door = self.door.clone();
+        // An error says that the runtime is ending: then nobody waits for anything.
+        let _ = tokio::task::spawn_blocking(move || door.close()).await;
     }
 
-    async fn with<T, E, F>(&self, work: F) -> Result<T, E>
+    /// Does `work` with a connection; `failed` is told why it was not done.
+    async fn with<T, E, F, N>(&self, work: F, failed: N) -> Result<T, E>
     where
-        F: FnOnce(&mut PgConnection) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Session) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
+        N: FnOnce(&(dyn Error + 'static)) + Send + 'static,
     {
         let waiting = Waiting::new(&self.waiting);
         let permit = self.permits.clone().acquire_owned().await;
@@ -141,14 +163,26 @@ impl Postgres {
         let permit = permit.map_err(|_closed| StoreError::Closed)?;
         let (pool, patience) = (self.pool.clone(), self.patience);
         blocking(move || {
-            let mut conn = pool.get_timeout(patience).map_err(StoreError::from)?;
-            let outcome = work(&mut conn);
+            let outcome = match pool.get_timeout(patience) {
+                Ok(mut session) => work(&mut session).inspect_err(|error| failed(error)),
+                Err(none) => {
+                    let error = StoreError::from(none);
+                    failed(&error);
+                    Err(error.into())
+                }
+            };
             // The connection is back in the pool before the permit is.
-            drop(conn);
             drop(permit);
             outcome
         })
         .await
+    }
+}
+
+/// Notes that a write was not made durable, where that is not its own fault.
+fn note(health: &Health, error: &(dyn Error + 'static)) {
+    if let Some(trouble) = Trouble::of(error) {
+        health.failed(trouble, with_causes(error));
     }
 }
 
@@ -195,13 +229,33 @@ fn with_defaults(url: &str) -> String {
 }
 
 /// Tells of failures to connect, not of each.
-#[derive(Debug, Default)]
-struct Failures(Mutex<Option<Instant>>);
+struct Failures {
+    last: Mutex<Option<Instant>>,
+    door: Arc<Door>,
+}
+
+impl Failures {
+    fn of(door: Arc<Door>) -> Self {
+        Self {
+            last: Mutex::default(),
+            door,
+        }
+    }
+}
+
+impl std::fmt::Debug for Failures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Failures").finish_non_exhaustive()
+    }
+}
 
 impl HandleError<diesel::r2d2::Error> for Failures {
     fn handle_error(&self, error: diesel::r2d2::Error) {
         const EVERY: Duration = Duration::from_secs(10);
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.door.is_closed() {
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= EVERY) {
             *last = Some(Instant::now());
             log::warn!("PostgreSQL: {error}");
@@ -209,8 +263,19 @@ impl HandleError<diesel::r2d2::Error> for Failures {
     }
 }
 
-/// Begins a transaction.
-pub(super) const BEGIN: &str = "BEGIN";
+/// How a transaction begins.
+#[derive(Clone, Copy)]
+pub(super) struct Begin {
+    pub statements: &'static str,
+    /// How long it waits for a lock; None: as long as it may.
+    pub lock_timeout: Option<Duration>,
+}
+
+/// As most do.
+pub(super) const BEGIN: Begin = Begin {
+    statements: "BEGIN",
+    lock_timeout: None,
+};
 
 /// How often a transaction is tried that collides with others.
 const ATTEMPTS: u32 = 5;
@@ -222,32 +287,45 @@ fn pause(attempt: u32) -> Duration {
 }
 
 /// Does `work` in a transaction that begins so, once.
-fn transaction<T, E, F>(c: &mut PgConnection, begin: &str, work: F) -> Result<T, E>
+fn transaction<T, E, F>(
+    session: &mut Session,
+    begin: Begin,
+    health: &Health,
+    work: F,
+) -> Result<T, E>
 where
     F: FnOnce(&mut Conn<'_>) -> Result<T, E>,
-    E: From<StoreError>,
+    E: From<StoreError> + Error + 'static,
 {
-    if let Err(error) = c.batch_execute(begin) {
+    if let Err(error) = session.batch_execute(begin.statements) {
         // The first of its statements may have worked.
-        let _ = c.batch_execute("ROLLBACK");
-        return Err(StoreError::from(error).into());
+        let _ = session.batch_execute("ROLLBACK");
+        return Err(session.understood(StoreError::from(error)).into());
     }
-    let outcome = guarded(work, &mut Conn::Postgres(c));
+    let outcome = guarded(work, &mut Conn::Postgres(session));
+    let outcome = outcome.map_err(|error| session.understood(error));
+    let is_news = outcome.is_ok() && health.is_failing() && session.has_written() == Ok(true);
     let ended = match outcome {
         // COMMIT alone would not tell that a statement has failed and the transaction was lost with it.
-        Ok(_) => c.batch_execute("SAVEPOINT whole; COMMIT"),
-        Err(_) => c.batch_execute("ROLLBACK"),
+        Ok(_) => session.batch_execute("SAVEPOINT whole; COMMIT"),
+        Err(_) => session.batch_execute("ROLLBACK"),
     };
     match (outcome, ended) {
-        (Ok(value), Ok(())) => Ok(value),
+        (Ok(value), Ok(())) => {
+            if is_news {
+                health.committed();
+            }
+            Ok(value)
+        }
         (Ok(_), Err(error)) => {
             // Fails where the connection is gone, and the transaction with it.
-            let _ = c.batch_execute("ROLLBACK");
-            Err(match is_refusal(&error) {
-                true => StoreError::from(error),
-                false => StoreError::Commit(error.to_string()),
+            let _ = session.batch_execute("ROLLBACK");
+            if is_refusal(&error) {
+                return Err(StoreError::from(error).into());
             }
-            .into())
+            // What it is called hides what it was.
+            note(health, &error);
+            Err(StoreError::Commit(error.to_string()).into())
         }
         (Err(error), _) => Err(error),
     }
@@ -281,25 +359,6 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Bounds what one statement or lock may cost, on every connection.
-#[derive(Debug)]
-struct Session {
-    timeout: Duration,
-}
-
-impl CustomizeConnection<PgConnection, diesel::r2d2::Error> for Session {
-    fn on_acquire(&self, c: &mut PgConnection) -> Result<(), diesel::r2d2::Error> {
-        let ms = self.timeout.as_millis();
-        c.batch_execute(&format!(
-            "SET statement_timeout = {ms};
-             SET lock_timeout = {ms};
-             SET idle_in_transaction_session_timeout = {ms};
-             SET TIME ZONE 'UTC';"
-        ))
-        .map_err(diesel::r2d2::Error::QueryError)
     }
 }
 

@@ -1,5 +1,6 @@
-//! Whether the database can do its work. Asked every second or so, so it is asked cheaply, answers in a bounded time
-//! whatever is stuck, and writes nothing.
+//! Whether the database can do its work, by what the writes of requests have met and by what is tried here. Asked every
+//! second or so, so it is asked cheaply, answers in a bounded time whatever is stuck, and writes little: now and then,
+//! and while writes fail, for where no request comes nothing else would tell that they no longer do.
 
 use diesel::{RunQueryDsl as _, sql_query, sql_types::Text};
 use std::{
@@ -11,11 +12,14 @@ use std::{
 };
 use tokio::{sync::Mutex as AsyncMutex, task::JoinHandle};
 
-use super::{Conn, FileFault, Store, StoreError, migrations, totals};
+use super::{Conn, FileFault, Store, StoreError, migrations, totals, write_probe};
 use crate::causes::with_causes;
 
 /// How long the schema is taken for what it was when it was last looked at.
 const SCHEMA_MEMORY: Duration = Duration::from_secs(5);
+
+/// How long writes are taken to go well without one being made.
+const WRITE_MEMORY: Duration = Duration::from_secs(30);
 
 /// Looks at one database. What it asks is under way once at most: while something is stuck, each probe waits for the
 /// same answer instead of adding a connection or a thread to those that hang.
@@ -27,6 +31,7 @@ pub struct Probe {
     writing: Flight<Result<bool, StoreError>>,
     measuring: Flight<Result<Option<u64>, FileFault>>,
     current_at: Arc<Mutex<Option<Instant>>>,
+    written_at: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What was found. All of it must be fine for the service to be ready.
@@ -73,6 +78,7 @@ impl Probe {
             writing: Flight::default(),
             measuring: Flight::default(),
             current_at: Arc::default(),
+            written_at: Arc::default(),
         }
     }
 
@@ -122,10 +128,34 @@ impl Probe {
     }
 
     async fn writer(&self) -> Finding {
-        let store = self.store.clone();
-        let question = async move { store.write(takes_writes).await };
+        let (store, written_at) = (self.store.clone(), self.written_at.clone());
+        let question = async move {
+            let last = *written_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let attempt = match store.health().failing() {
+                Some(failing) if failing.outweighs() => Attempt::None,
+                Some(_) => Attempt::Large,
+                None if last.is_some_and(|at| at.elapsed() < WRITE_MEMORY) => Attempt::None,
+                None => Attempt::Small,
+            };
+            let takes_writes = store.write(move |conn| try_writing(conn, attempt)).await?;
+            if takes_writes && attempt == Attempt::Large {
+                store.health().found_room();
+            }
+            if takes_writes && attempt != Attempt::None {
+                let now = Some(Instant::now());
+                *written_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            }
+            Ok(takes_writes)
+        };
         match self.writing.ask(question, self.patience).await {
-            Ok(Ok(true)) => Finding::Fine,
+            // What requests met counts for more.
+            Ok(Ok(true)) => match self.store.health().failing() {
+                None => Finding::Fine,
+                Some(failing) => Finding::Flaw(Flaw {
+                    reason: failing.trouble.reason(),
+                    cause: Some(format!("since {}: {}", failing.since, failing.cause)),
+                }),
+            },
             Ok(Ok(false)) => Finding::flaw("the database can only be read"),
             Ok(Err(error)) => Finding::caused("the database takes no writes", &error),
             Err(Silence) => Finding::flaw("the database does not take a write in time"),
@@ -209,8 +239,29 @@ impl fmt::Display for Flaw {
     }
 }
 
+/// What is written to see whether it can be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    None,
+    Small,
+    Large,
+}
+
+/// `false`: nothing can be written here.
+fn try_writing(conn: &mut Conn<'_>, attempt: Attempt) -> Result<bool, StoreError> {
+    if !may_write(conn)? {
+        return Ok(false);
+    }
+    match attempt {
+        Attempt::None => {}
+        Attempt::Small => write_probe::small(conn)?,
+        Attempt::Large => write_probe::large(conn)?,
+    }
+    Ok(true)
+}
+
 /// Whether a transaction may write: a standby of PostgreSQL begins one all the same.
-fn takes_writes(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
+fn may_write(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
     #[derive(diesel::QueryableByName)]
     struct Setting {
         #[diesel(sql_type = Text)]
@@ -221,7 +272,7 @@ fn takes_writes(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
         Conn::Sqlite(_) => totals::ping(conn).map(|()| true),
         Conn::Postgres(c) => {
             let asked = sql_query("SELECT current_setting('transaction_read_only') AS value");
-            let setting: Setting = asked.get_result(*c)?;
+            let setting: Setting = asked.get_result(&mut ***c)?;
             Ok(setting.value == "off")
         }
     }

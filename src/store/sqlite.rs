@@ -30,7 +30,7 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Conn, Demand, StoreError, StoreOptions, blocking,
+    Conn, Demand, Health, StoreError, StoreOptions, blocking,
     cached::Fixed,
     guarded, in_transaction,
     load::{self, Load, PoolLoad},
@@ -41,6 +41,7 @@ use crate::causes::with_causes;
 mod checkpoints;
 pub(super) mod file;
 mod job;
+mod reading;
 mod writer;
 
 pub use file::FileFault;
@@ -58,6 +59,7 @@ pub struct Sqlite {
     file: Option<Arc<DatabaseFile>>,
     threads: Threads,
     batch_sizes: Histogram,
+    health: Health,
 }
 
 /// The threads that have a connection each, until they are waited for.
@@ -106,7 +108,7 @@ impl Sqlite {
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (log, mover) = log(&jobs)?.unzip();
-        let batch_sizes = load::batch_sizes();
+        let (batch_sizes, health) = (load::batch_sizes(), Health::default());
         let writer = Writer::new(
             conn,
             queue,
@@ -114,6 +116,7 @@ impl Sqlite {
             log,
             file.cloned(),
             batch_sizes.clone(),
+            health.clone(),
         );
         let writer = spawn("sqlite-writer", move || writer.run())?;
         Ok(Self {
@@ -124,6 +127,7 @@ impl Sqlite {
                 [Some(writer), mover].into_iter().flatten().collect(),
             )),
             batch_sizes,
+            health,
         })
     }
 
@@ -155,11 +159,15 @@ impl Sqlite {
         self.batch_sizes.clone()
     }
 
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
     pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         let work = move |conn: &mut Conn<'_>, _demand| work(conn);
         self.ask(work, Message::Job).await
@@ -169,7 +177,7 @@ impl Sqlite {
     where
         F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         self.ask(work, Message::Background).await
     }
@@ -178,7 +186,7 @@ impl Sqlite {
     where
         F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Pending::new(work, reply));
@@ -195,7 +203,7 @@ impl Sqlite {
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         let (Some(readers), Some(file)) = (self.readers.clone(), self.file.clone()) else {
             return self.write(work).await;
@@ -219,7 +227,7 @@ impl Sqlite {
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
     {
         if self.readers.is_none() {
             return self.write(work).await;
@@ -328,20 +336,22 @@ fn use_log(conn: &mut SqliteConnection, options: &StoreOptions) -> Result<(), St
     }
 }
 
-/// The number that tells this file from its copies; given to it where it has none.
-fn stamp(conn: &mut SqliteConnection) -> Result<i32, StoreError> {
+/// The number that tells this file from its copies; 0 where it has none.
+fn known_stamp(conn: &mut SqliteConnection) -> Result<i32, StoreError> {
     #[derive(QueryableByName)]
     struct Stamp {
         #[diesel(sql_type = Integer)]
         user_version: i32,
     }
-    let ask = |conn: &mut SqliteConnection| {
-        let found: Stamp = sql_query("PRAGMA user_version").get_result(conn)?;
-        Ok::<_, StoreError>(found.user_version)
-    };
-    let mut stamp = ask(conn)?;
+    let found: Stamp = sql_query("PRAGMA user_version").get_result(conn)?;
+    Ok(found.user_version)
+}
+
+/// The same, given to it where it has none.
+fn stamp(conn: &mut SqliteConnection) -> Result<i32, StoreError> {
+    let mut stamp = known_stamp(conn)?;
     if stamp == 0 {
-        stamp = conn.exclusive_transaction(|conn| match ask(conn)? {
+        stamp = conn.exclusive_transaction(|conn| match known_stamp(conn)? {
             0 => {
                 let stamp = file::new_stamp();
                 conn.batch_execute(&format!("PRAGMA user_version = {stamp}"))?;

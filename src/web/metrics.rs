@@ -21,7 +21,7 @@ use crate::{
     logging::{self, Missing},
     provider::Provider,
     statistics::{AlertName, Traffic},
-    store::{Load, Store, types::Timestamp},
+    store::{Health, Load, Store, types::Timestamp},
 };
 
 /// The bounds of what a request may take, in seconds.
@@ -63,6 +63,7 @@ struct Seen {
     cleanup_succeeded: Gauge,
     deleted: IntCounter,
     alerts: GaugeVec,
+    writes_failing: Gauge,
     queue: Gauge,
     connections: GaugeVec,
     connections_most: Gauge,
@@ -78,6 +79,7 @@ impl Metrics {
     pub fn new(store: &Store, traffic: &Traffic, cache: &Cache) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         registered(&registry, store.batch_sizes())?;
+        registered(&registry, store.health().failures())?;
         registered(&registry, traffic.lookup_seconds())?;
         registered(&registry, cache.lookups())?;
         let counters = |name: &str, about: &str, labels: &[&str]| {
@@ -280,6 +282,10 @@ impl Seen {
                 "Whether this instance sees the alert firing: 1 or 0.",
                 &["name"],
             )?,
+            writes_failing: gauge(
+                "hookonce_writes_failing",
+                "Whether writes fail: 1 or 0; also within the minute after.",
+            )?,
             queue: gauge(
                 "hookonce_writer_queue_length",
                 "Writes that wait for the database.",
@@ -312,6 +318,11 @@ impl Seen {
             connections("idle").set(pool.idle.into());
             self.connections_most.set(pool.most.into());
         }
+    }
+
+    fn show_health(&self, health: &Health) {
+        let is_failing = health.failing_lately().is_some();
+        self.writes_failing.set(f64::from(is_failing));
     }
 
     fn show_cache(&self, cache: &Cache) {
@@ -367,6 +378,7 @@ pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
     metrics
         .seen
         .show_load(state.store.load(), state.intake.waiting());
+    metrics.seen.show_health(state.store.health());
     metrics.seen.show_cache(&state.intake.cache());
     metrics.show_missing_lines(logging::missing());
     if let Some(found) = state.board.read() {

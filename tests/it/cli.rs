@@ -226,6 +226,7 @@ async fn with_nothing_configured_it_serves_and_says_what_is_off() {
 async fn a_retailer_is_printed_as_json_and_nothing_else(engine: Engine) {
     let database = Database::new(engine);
     let program = Program::new(&database).set("RUST_LOG", "trace");
+    program.must(&["migrate"]).await;
     assert_eq!(program.must(&["retailer", "list"]).await, "");
     let first = program.add_retailer(SHOP_PHONE, SHOP_PHONE_NUMBER_ID).await;
     let second = program.add_retailer("+14155238887", "7").await;
@@ -299,6 +300,7 @@ async fn importing_again_changes_prices_and_keeps_ids(engine: Engine) {
 async fn a_catalogue_for_an_unknown_retailer_or_from_no_file_fails() {
     let database = Database::new(Engine::Sqlite);
     let program = Program::new(&database);
+    program.must(&["migrate"]).await;
     let nobody = "0192f0c1-2d3e-7abc-8def-0123456789ab";
     for (file, named) in [(CATALOGUE, nobody), ("missing.csv", "missing.csv")] {
         let args = ["catalog", "import", file, "--retailer", nobody];

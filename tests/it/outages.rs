@@ -29,12 +29,12 @@ use crate::support::{
 /// `REQUEST_TIMEOUT` of these tests.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// What a request may take, with the slack of a machine that is busy with other things.
-const IN_TIME: Duration = Duration::from_secs(3);
+pub const IN_TIME: Duration = Duration::from_secs(3);
 /// From where the database is back to where the service is.
-const RECOVERY: Duration = Duration::from_secs(5);
+pub const RECOVERY: Duration = Duration::from_secs(5);
 /// The same, where the database was never away.
-const AT_ONCE: Duration = Duration::from_secs(1);
-const SENDERS: usize = 8;
+pub const AT_ONCE: Duration = Duration::from_secs(1);
+pub const SENDERS: usize = 8;
 
 #[actix_web::test]
 async fn a_restart_under_load_loses_nothing_and_needs_no_restart_of_the_service() {
@@ -81,9 +81,9 @@ async fn a_database_that_no_longer_answers_keeps_nobody_waiting_for_longer_than_
     under_load(async |server, shop| {
         server.freeze();
         shop.tells_that_the_database_is_away().await;
-        let before = shop.courier.put_off.load(Ordering::SeqCst);
+        let before = shop.put_off();
         sleep(2 * IN_TIME).await;
-        let put_off = shop.courier.put_off.load(Ordering::SeqCst) - before;
+        let put_off = shop.put_off() - before;
         assert!(put_off >= SENDERS, "{put_off} were told");
         server.thaw();
         shop.recovers_within(RECOVERY).await;
@@ -281,7 +281,7 @@ fn tries(database: &Database) -> i64 {
     database.count("SELECT last_value AS n FROM tries")
 }
 
-fn an_order() -> Call {
+pub fn an_order() -> Call {
     Call::twilio_text(&new_sid(), "2 pizza and 1 cola")
 }
 
@@ -292,10 +292,17 @@ fn assert_put_off(reply: &Reply, took: Duration) {
     assert!(took <= IN_TIME, "it took {took:?}: {reply:?}");
 }
 
-/// Breaks the server while deliveries come, and checks that each was answered once and for all.
 async fn under_load(breaking: impl AsyncFnOnce(&mut PostgresServer, &Shop)) {
+    under_load_on(Database::on, breaking).await;
+}
+
+/// Breaks the server while deliveries come, and checks that each was answered once and for all.
+pub async fn under_load_on(
+    make: impl FnOnce(&PostgresServer) -> Database,
+    breaking: impl AsyncFnOnce(&mut PostgresServer, &Shop),
+) {
     let mut server = PostgresServer::start().await;
-    let shop = Shop::on(&server).await;
+    let shop = Shop::over(make(&server)).await;
     let breaking = async {
         shop.answers(50).await;
         breaking(&mut server, &shop).await;
@@ -307,9 +314,9 @@ async fn under_load(breaking: impl AsyncFnOnce(&mut PostgresServer, &Shop)) {
 }
 
 /// The service in a process of its own, on a server that is going to be broken, and what is sent to it.
-struct Shop {
+pub struct Shop {
     service: Server,
-    database: Database,
+    pub database: Database,
     url: watch::Sender<String>,
     client: reqwest::Client,
     deliveries: Mutex<Deliveries>,
@@ -320,7 +327,10 @@ struct Shop {
 
 impl Shop {
     async fn on(server: &PostgresServer) -> Self {
-        let database = Database::on(server);
+        Self::over(Database::on(server)).await
+    }
+
+    pub async fn over(database: Database) -> Self {
         let timeout = format!("{}s", TIMEOUT.as_secs());
         let program = Program::new(&database).set("REQUEST_TIMEOUT", &timeout);
         program.open_shop().await;
@@ -363,13 +373,13 @@ impl Shop {
         until("more answers", async || self.answers.count() >= enough).await;
     }
 
-    async fn ready(&self) -> Reply {
+    pub async fn ready(&self) -> Reply {
         let url = format!("{}/health/ready", *self.url.borrow());
         let response = self.client.get(url).send().await.expect("an answer");
         Reply::of(response).await.expect("a body")
     }
 
-    async fn tells_that_the_database_is_away(&self) {
+    pub async fn tells_that_the_database_is_away(&self) {
         let begun = Instant::now();
         while self.ready().await.status != 503 {
             assert!(begun.elapsed() < RECOVERY, "it is still called ready");
@@ -378,7 +388,7 @@ impl Shop {
     }
 
     /// It answers deliveries, and is called ready.
-    async fn recovers_within(&self, bound: Duration) {
+    pub async fn recovers_within(&self, bound: Duration) {
         let begun = Instant::now();
         let delivered = async {
             self.receive_one().await;
@@ -394,22 +404,27 @@ impl Shop {
         assert!(ready <= bound, "it was ready after {ready:?}");
     }
 
-    async fn send_timed(&self, call: &Call) -> (Reply, Duration) {
+    pub async fn send_timed(&self, call: &Call) -> (Reply, Duration) {
         let begun = Instant::now();
         let url = self.url.borrow().clone();
         let reply = call.send(&self.client, &url).await.expect("an answer");
         (reply, begun.elapsed())
     }
 
+    /// How many were told to come again.
+    pub fn put_off(&self) -> usize {
+        self.courier.put_off.load(Ordering::SeqCst)
+    }
+
     /// All at once.
-    async fn are_put_off(&self, calls: &[Call]) {
+    pub async fn are_put_off(&self, calls: &[Call]) {
         for (reply, took) in join_all(calls.iter().map(|call| self.send_timed(call))).await {
             assert_put_off(&reply, took);
         }
     }
 
     /// Each makes its order when it comes again, and there is no other but those that [`Shop::receive_one`] knows of.
-    async fn are_done_once(&self, calls: &[Call]) {
+    pub async fn are_done_once(&self, calls: &[Call]) {
         for call in calls {
             let (reply, _) = self.send_timed(call).await;
             assert_eq!(reply.status, 200, "{reply:?}");
@@ -424,7 +439,7 @@ impl Shop {
     }
 
     fn check(&self) {
-        let put_off = self.courier.put_off.load(Ordering::SeqCst);
+        let put_off = self.put_off();
         let (answers, slowest) = (self.answers.count(), self.courier.slowest());
         println!("{answers} answers, {put_off} times put off, the slowest after {slowest:?}");
         let unanswered = self.courier.unanswered.load(Ordering::SeqCst);

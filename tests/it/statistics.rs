@@ -795,7 +795,7 @@ async fn alerts_are_told_and_end(engine: Engine) {
     let three = ["table_large", "signature_failures", "retailer_silent"];
     until("all three are told", async || firing().await.0 == three).await;
     let (_, alerts) = firing().await;
-    assert_eq!(alerts.len(), 5);
+    assert_eq!(alerts.len(), 6);
     for alert in alerts {
         let fires = alert["firing"] == json!(true);
         assert_eq!(alert["since"].is_string(), fires, "{alert}");

@@ -91,6 +91,7 @@ async fn a_token_that_is_bound_to_a_retailer_says_so(engine: Engine) {
 async fn a_retailer_or_a_client_that_is_not_there_gets_no_token(engine: Engine) {
     let database = Database::new(engine);
     let program = Program::new(&database);
+    program.must(&["migrate"]).await;
     for args in [
         &["--name", "pos", "--scope", "admin", "--retailer", NOBODY][..],
         &["--client", NOBODY, "--scope", "admin"],

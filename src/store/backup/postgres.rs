@@ -68,7 +68,7 @@ pub(super) fn restore(url: &str, source: &Source) -> Result<Restored, BackupErro
         .arg(&file)
         .stdout(Stdio::null());
     run(RESTORE, &mut restore)?;
-    migrations::postgres(url)?;
+    migrations::postgres(&mut connect(url)?)?;
     // What was answered since the backup, and is kept in a cache, is no answer of this database's.
     sql_query("UPDATE installation SET id = md5(random()::text || clock_timestamp()::text)")
         .execute(&mut connect(url)?)

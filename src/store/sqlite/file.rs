@@ -103,8 +103,15 @@ impl Prepared {
         let mut options = OpenOptions::new();
         let options = options.write(true).create_new(true).mode(MODE);
         let made = options.open(&path).map(drop);
-        let real = fs::canonicalize(&path);
-        let real = real.map_err(|gone| FileFault::Unusable(made.err().unwrap_or(gone)))?;
+        match (Self::existing(path), made) {
+            (Err(FileFault::Unusable(_)), Err(why)) => Err(FileFault::Unusable(why)),
+            (prepared, _) => prepared,
+        }
+    }
+
+    /// Of a file that must be there.
+    pub fn existing(path: PathBuf) -> Result<Self, FileFault> {
+        let real = fs::canonicalize(&path).map_err(FileFault::Unusable)?;
         if fs::symlink_metadata(beside(&real, RESTORED)).is_ok() {
             return Err(FileFault::HalfRestored);
         }

@@ -1,11 +1,12 @@
 //! What the writer is told to do.
 
 use diesel::{RunQueryDsl as _, SqliteConnection};
+use std::error::Error;
 use tokio::sync::oneshot;
 
 use crate::{
     causes::with_causes,
-    store::{Conn, Demand, StoreError, cached::Fixed, guarded},
+    store::{Conn, Demand, StoreError, Trouble, cached::Fixed, guarded},
 };
 
 /// What the writer is told.
@@ -26,6 +27,8 @@ pub(super) trait Job: Send {
     fn is_abandoned(&self) -> bool;
     /// Does the work in a savepoint. An error says that the transaction around it is lost.
     fn run(&mut self, conn: &mut SqliteConnection, demand: Demand) -> Result<(), StoreError>;
+    /// Why it could not be made durable, where that is not its own fault, and what was said.
+    fn trouble(&self) -> Option<(Trouble, String)>;
     /// Tells whoever asked, now that it is known whether the transaction was committed.
     fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
 }
@@ -33,6 +36,7 @@ pub(super) trait Job: Send {
 pub(super) struct Pending<T, E, F> {
     work: Option<F>,
     outcome: Option<Result<T, E>>,
+    trouble: Option<(Trouble, String)>,
     reply: oneshot::Sender<Result<T, E>>,
 }
 
@@ -41,6 +45,7 @@ impl<T, E, F> Pending<T, E, F> {
         Self {
             work: Some(work),
             outcome: None,
+            trouble: None,
             reply,
         }
     }
@@ -50,7 +55,7 @@ impl<T, E, F> Job for Pending<T, E, F>
 where
     F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send,
     T: Send,
-    E: From<StoreError> + Send,
+    E: From<StoreError> + Error + Send + 'static,
 {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
@@ -62,12 +67,18 @@ where
         };
         Fixed("SAVEPOINT job").execute(conn)?;
         let outcome = guarded(|conn| work(conn, demand), &mut Conn::Sqlite(conn));
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
+            // Now, for the whole transaction may be lost with it.
+            self.trouble = Trouble::of(error).map(|trouble| (trouble, with_causes(error)));
             Fixed("ROLLBACK TO job").execute(conn)?;
         }
         Fixed("RELEASE job").execute(conn)?;
         self.outcome = Some(outcome);
         Ok(())
+    }
+
+    fn trouble(&self) -> Option<(Trouble, String)> {
+        self.trouble.clone()
     }
 
     fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    store::{Demand, StoreError, StoreOptions, cached::Fixed},
+    store::{Demand, Health, StoreError, StoreOptions, Trouble, cached::Fixed},
 };
 
 /// How long work in the background waits for its turn where requests never cease.
@@ -46,6 +46,9 @@ pub(super) struct Writer {
     others: Others,
     syncs: bool,
     batch_sizes: Histogram,
+    health: Health,
+    /// How many rows this connection had changed when the transaction began; known while writes fail.
+    changes: Option<i64>,
 }
 
 /// What is done next.
@@ -61,7 +64,7 @@ struct Batch {
 }
 
 impl Writer {
-    /// `batch_sizes`: is told how many requests shared a transaction.
+    /// `batch_sizes`: is told how many requests shared a transaction; `health`: what became of them.
     pub(super) fn new(
         conn: SqliteConnection,
         queue: mpsc::Receiver<Message>,
@@ -69,6 +72,7 @@ impl Writer {
         log: Option<Log>,
         file: Option<Arc<DatabaseFile>>,
         batch_sizes: Histogram,
+        health: Health,
     ) -> Self {
         Self {
             conn,
@@ -83,6 +87,8 @@ impl Writer {
             others: Others::unknown(),
             syncs: true,
             batch_sizes,
+            health,
+            changes: None,
         }
     }
 
@@ -133,7 +139,7 @@ impl Writer {
                 // Nobody waits any more, and nothing was begun: the sender will come again.
                 Ok(Message::Job(job)) if job.is_abandoned() => {}
                 Ok(Message::Job(job)) => return Next::Requests(job),
-                Ok(other) => self.note(other),
+                Ok(other) => self.take(other),
                 Err(TryRecvError::Empty) => {
                     if let Some(job) = self.background.pop_front() {
                         return Next::Background(job);
@@ -163,7 +169,7 @@ impl Writer {
         }
     }
 
-    fn note(&mut self, message: Message) {
+    fn take(&mut self, message: Message) {
         match message {
             Message::Background(job) => {
                 if self.background.is_empty() {
@@ -190,7 +196,7 @@ impl Writer {
             while next.is_none() && jobs.len() < self.limit && !self.stopping {
                 match self.queue.try_recv() {
                     Ok(Message::Job(job)) => next = Some(job),
-                    Ok(other) => self.note(other),
+                    Ok(other) => self.take(other),
                     Err(_empty) => break,
                 }
             }
@@ -231,15 +237,36 @@ impl Writer {
                 Err(error) if is_locked(&error) && Instant::now() < deadline => {
                     thread::sleep(PAUSE);
                 }
-                settled => return settled,
+                settled => {
+                    self.changes = self.count_changes();
+                    return settled;
+                }
             }
         }
     }
 
+    /// How many rows this connection has changed, where it matters. None where that cannot be told, as where there is
+    /// no transaction.
+    fn count_changes(&mut self) -> Option<i64> {
+        #[derive(QueryableByName)]
+        struct Changes {
+            #[diesel(sql_type = BigInt)]
+            changes: i64,
+        }
+        if !self.health.is_failing() {
+            return None;
+        }
+        let counted = sql_query("SELECT total_changes() AS changes").get_result(&mut self.conn);
+        counted.ok().map(|row: Changes| row.changes)
+    }
+
     fn commit(&mut self, jobs: Vec<Box<dyn Job>>, outcome: Result<(), StoreError>) -> Batch {
+        let before = self.changes.take();
+        let has_written = before.is_some() && self.count_changes() != before;
         let committed = outcome.and_then(|()| self.execute("COMMIT"));
         // Into a file that nobody will find nothing is kept.
         let committed = committed.and_then(|()| self.check_file());
+        self.note(&jobs, &committed, has_written);
         if let Err(error) = &committed {
             if let Some(file) = &self.file {
                 file.note(error);
@@ -259,6 +286,23 @@ impl Writer {
         match &self.file {
             Some(file) => Ok(file.check()?),
             None => Ok(()),
+        }
+    }
+
+    /// Notes whether writes are made durable.
+    fn note(&self, jobs: &[Box<dyn Job>], committed: &Result<(), StoreError>, has_written: bool) {
+        let mut is_well = has_written;
+        let of_jobs = jobs.iter().filter_map(|job| job.trouble());
+        let of_all = committed.as_ref().err().and_then(|error| {
+            is_well = false;
+            Some((Trouble::of(error)?, with_causes(error)))
+        });
+        for (trouble, cause) in of_jobs.chain(of_all) {
+            is_well = false;
+            self.health.failed(trouble, cause);
+        }
+        if is_well {
+            self.health.committed();
         }
     }
 

@@ -61,7 +61,13 @@ pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
         statistics::report(conn, engine, &schedule, &ours, window, Timestamp::now())
     });
     let report = tokio::time::timeout(state.config.load().request_timeout, looking).await;
-    let report = report.map_err(Problem::unavailable)??;
+    let mut report = report.map_err(Problem::unavailable)??;
+    let failing = state.store.health().failing_lately();
+    if let Some(alert) = statistics::writes_failing(failing.as_ref())
+        && let Some(failing) = failing
+    {
+        report.add(alert, failing.since);
+    }
     Ok(HttpResponse::Ok().json(StatisticsAnswer {
         success: true,
         report,

@@ -72,6 +72,20 @@ impl Database {
         }
     }
 
+    /// A database on a server that the test owns, of a role without any rights beyond it, with the role's password if it
+    /// has one.
+    pub fn of_role(server: &PostgresServer, role: &str, password: &str) -> Self {
+        server.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{password}'"));
+        server.execute(&format!("CREATE DATABASE hookonce OWNER {role}"));
+        let url = server
+            .url()
+            .replace("postgres@", &format!("{role}:{password}@"));
+        Self {
+            url: format!("{url}/hookonce"),
+            cleanup: Cleanup::Drop(server.url(), None),
+        }
+    }
+
     pub fn parsed(&self) -> DatabaseUrl {
         self.url.parse().expect("a database URL")
     }

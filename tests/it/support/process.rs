@@ -38,6 +38,7 @@ pub struct Program {
     pub temporary: Arc<TempDir>,
     outputs: Arc<TempDir>,
     variables: Vec<(String, String)>,
+    prepared: Option<String>,
     runs: AtomicUsize,
 }
 
@@ -76,6 +77,12 @@ impl Program {
         Self::at(executable)
     }
 
+    /// As a shell runs it that has prepared something, `trap "" XFSZ` say.
+    pub fn after(mut self, prepared: &str) -> Self {
+        self.prepared = Some(prepared.to_owned());
+        self
+    }
+
     fn at(executable: PathBuf) -> Self {
         let program = Self {
             executable,
@@ -83,6 +90,7 @@ impl Program {
             temporary: folder(),
             outputs: folder(),
             variables: Vec::new(),
+            prepared: None,
             runs: AtomicUsize::new(0),
         };
         let temporary = program.temporary.path().to_string_lossy().into_owned();
@@ -133,7 +141,15 @@ impl Program {
 
     /// The command as it would be run, for whoever reads what it writes in a way of their own.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.executable);
+        let mut command = match &self.prepared {
+            None => Command::new(&self.executable),
+            Some(prepared) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{prepared}; exec \"$0\" \"$@\"")]);
+                shell.arg(&self.executable);
+                shell
+            }
+        };
         command
             .args(args)
             .current_dir(self.folder.path())
@@ -320,6 +336,16 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().expect("a process to kill");
         self.child.wait().expect("its end");
+    }
+
+    /// Bounds how large a file may become that it writes to: a number of bytes, or `unlimited`.
+    pub fn limit_files(&self, bytes: &str) {
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.child.id().to_string()])
+            .arg(format!("--fsize={bytes}:unlimited"))
+            .status()
+            .expect("prlimit, of util-linux");
+        assert!(status.success(), "prlimit: {status}");
     }
 
     /// Sends a signal by its name, as an operator does.

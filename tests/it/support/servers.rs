@@ -36,6 +36,17 @@ impl PostgresServer {
 
     /// With settings of its own, such as `("max_connections", "20")`.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_letting(settings, "").await
+    }
+
+    /// With a role that must tell a password (SCRAM), such as one made with [`PostgresServer::execute`].
+    pub async fn start_asking(role: &str, settings: &[(&str, &str)]) -> Self {
+        let rule = format!("host all {role} all scram-sha-256\n");
+        Self::start_letting(settings, &rule).await
+    }
+
+    /// With rules for who is let in that come before the usual one.
+    async fn start_letting(settings: &[(&str, &str)], rules: &str) -> Self {
         let bin = postgres_bin();
         // A socket's path has about 100 bytes.
         let folder = tempfile::Builder::new().prefix("hookonce-pg").tempdir();
@@ -57,6 +68,9 @@ impl PostgresServer {
         for (name, value) in settings {
             server.configure(name, value);
         }
+        let access = server.data().join("pg_hba.conf");
+        let usual = fs::read_to_string(&access).expect("who is let in");
+        fs::write(access, format!("{rules}{usual}")).expect("who is let in");
         loop {
             server.port = free_port();
             if server.try_start().await {
@@ -189,7 +203,7 @@ impl PostgresServer {
     }
 
     /// What it has said since it was started last.
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.log_path()).expect("its log")).into_owned()
     }
 }
