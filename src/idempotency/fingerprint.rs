@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use super::multipart;
 use crate::json::Value;
 
 /// SHA-256 in lower-case hex.
@@ -16,7 +17,8 @@ impl Fingerprint {
 }
 
 /// SHA-256 over method, path, query, content type (without its parameters) and body, each with its length before it.
-/// A JSON body is canonicalised first, so that white space and the order of members do not count.
+/// A JSON body is canonicalised first, so that white space and the order of members do not count; of a multipart body
+/// its parts count, whatever boundary is between them.
 pub fn fingerprint(
     method: &str,
     path: &str,
@@ -24,11 +26,7 @@ pub fn fingerprint(
     content_type: &str,
     body: &[u8],
 ) -> Fingerprint {
-    let document = is_json(content_type).then(|| Value::parse(body).ok());
-    match document.flatten() {
-        Some(document) => fingerprint_of_json(method, path, query, content_type, &document),
-        None => of_bytes(method, path, query, content_type, body),
-    }
+    encoded(method, path, query, content_type, body, "")
 }
 
 /// The same of a body that was read already, without reading it again.
@@ -40,7 +38,32 @@ pub fn fingerprint_of_json(
     document: &Value,
 ) -> Fingerprint {
     let canonical = document.canonical();
-    of_bytes(method, path, query, content_type, canonical.as_bytes())
+    of_bytes(method, path, query, content_type, canonical.as_bytes(), "")
+}
+
+/// The same of a body in a content coding that could not be undone: it counts too, and the body as it is.
+pub fn encoded(
+    method: &str,
+    path: &str,
+    query: &str,
+    content_type: &str,
+    body: &[u8],
+    coding: &str,
+) -> Fingerprint {
+    if coding.is_empty() {
+        if is_json(content_type)
+            && let Ok(document) = Value::parse(body)
+        {
+            return fingerprint_of_json(method, path, query, content_type, &document);
+        }
+        if essence(content_type).starts_with("multipart/")
+            && let Some(parts) = multipart::parts(content_type, body)
+        {
+            let parts = digest(parts);
+            return of_bytes(method, path, query, content_type, parts.as_bytes(), "");
+        }
+    }
+    of_bytes(method, path, query, content_type, body, coding)
 }
 
 /// Whether a body of this content type is read as JSON.
@@ -48,14 +71,18 @@ pub fn is_json(content_type: &str) -> bool {
     essence(content_type).ends_with("json")
 }
 
-fn of_bytes(method: &str, path: &str, query: &str, content_type: &str, body: &[u8]) -> Fingerprint {
-    Fingerprint(digest([
-        method.as_bytes(),
-        path.as_bytes(),
-        query.as_bytes(),
-        essence(content_type).as_bytes(),
-        body,
-    ]))
+fn of_bytes(
+    method: &str,
+    path: &str,
+    query: &str,
+    content_type: &str,
+    body: &[u8],
+    coding: &str,
+) -> Fingerprint {
+    let essence = essence(content_type);
+    let parts = [method, path, query, &essence].map(str::as_bytes);
+    let coding = Some(coding.as_bytes()).filter(|coding| !coding.is_empty());
+    Fingerprint(digest(parts.into_iter().chain([body]).chain(coding)))
 }
 
 /// The content type without its parameters, in lower case.
@@ -127,6 +154,29 @@ mod tests {
             of("text/plain", "{ \"a\":1}")
         );
         assert_ne!(of("text/plain", "{}"), of("application/json", "{}"));
+    }
+
+    #[test]
+    fn the_boundary_of_a_multipart_body_does_not_count_and_its_parts_do() {
+        let multipart = |boundary: &str, rest: &str| {
+            let body = rest.replace("--B", &format!("--{boundary}"));
+            let content_type = format!("multipart/form-data; boundary=\"{boundary}\"");
+            fingerprint("POST", "/p", "", &content_type, body.as_bytes())
+        };
+        let part = |text: &str| {
+            format!("--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n{text}\r\n")
+        };
+        let one = part("1") + "--B--\r\n";
+        assert_eq!(multipart("x", &one), multipart("yy-1", &one));
+        for other in [
+            part("2") + "--B--\r\n",
+            part("1") + &part("1") + "--B--\r\n",
+            part("1"),
+        ] {
+            assert_ne!(multipart("x", &one), multipart("x", &other), "{other}");
+        }
+        let form = |coding| encoded("POST", "/p", "", "multipart/form-data", b"x", coding);
+        assert_ne!(form("br"), form(""));
     }
 
     #[test]

@@ -1,10 +1,50 @@
 //! Who may do a request, and what was answered: keys, fingerprints, claims and replays. Knows neither HTTP
 //! frameworks nor providers; the statements are in [`crate::store::idempotency`].
+//!
+//! # In one transaction
+//!
+//! Work that is in the database alone is done exactly once where its key, its own statements and its answer are one
+//! transaction, whatever is killed when:
+//!
+//! ```
+//! use diesel::{PgConnection, RunQueryDsl as _, sql_query};
+//! use hookonce::{
+//!     idempotency::{Claim, Conclusion, KeyedRequest, Lookups, StoredReply, Terms, claim, complete},
+//!     store::{Conn, Store, StoreError, types::Timestamp},
+//! };
+//!
+//! /// The answer; none where the key stands for another request, or the first is still in progress.
+//! async fn charge(store: &Store, request: KeyedRequest, terms: Terms) -> Result<Option<StoredReply>, StoreError> {
+//!     store.write(move |conn| {
+//!         let owned = match claim(conn, &request, terms, &Lookups::default(), Timestamp::now())? {
+//!             Claim::Ours(owned) => owned,
+//!             Claim::Replay(answered) => return Ok(Some(answered.reply)),
+//!             Claim::Mismatch | Claim::InProgress { .. } => return Ok(None),
+//!         };
+//!         let insert = sql_query("INSERT INTO charges (amount) VALUES (500)");
+//!         match conn {
+//!             Conn::Sqlite(conn) => insert.execute(*conn)?,
+//!             Conn::Postgres(conn) => {
+//!                 let conn: &mut PgConnection = conn;
+//!                 insert.execute(conn)?
+//!             }
+//!         };
+//!         let reply = StoredReply { status: 201, ..StoredReply::default() };
+//!         let came_to = Conclusion { reply: &reply, retailer: None, order: None, events: None };
+//!         complete(conn, owned, came_to)?;
+//!         Ok(Some(reply))
+//!     })
+//!     .await
+//! }
+//! ```
+//!
+//! Work that reaches outside cannot be: [`two_phase`], and over it the middleware [`crate::web::Idempotency`].
 
 pub mod cache;
 pub mod fingerprint;
 mod key;
 mod lookups;
+mod multipart;
 mod replays;
 mod reply;
 pub mod two_phase;
@@ -95,14 +135,15 @@ pub enum Claim {
     Replay(Answered),
     /// The key stands for another request.
     Mismatch,
-    /// Another is doing it, and has it to itself for so long.
+    /// Another is doing it.
     InProgress {
-        /// Until its lease runs out.
-        remaining: Duration,
+        /// After which it is worth asking again.
+        retry_after: Duration,
     },
 }
 
-/// Claims the key of `request`: new, expired, failed and abandoned keys are ours.
+/// Claims the key of `request`: new and expired keys are ours, and those of the same request that failed or was abandoned.
+/// What a key stands for does not change before it expires.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -144,7 +185,7 @@ pub fn claim(
     match rows::find(conn, scope, key)? {
         Some(standing) => judge(&standing, request, now),
         None => Ok(Claim::InProgress {
-            remaining: Duration::ZERO,
+            retry_after: Duration::ZERO,
         }),
     }
 }
@@ -173,7 +214,9 @@ pub fn verdict(
     request: &KeyedRequest,
     now: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
-    stands(record, now)
+    let is_other = record.fingerprint != request.fingerprint.as_str();
+    let is_bound = record.expires_at > now && is_other;
+    (stands(record, now) || is_bound)
         .then(|| judge(record, request, now))
         .transpose()
 }
@@ -316,7 +359,8 @@ pub fn renew(
     rows::renew(conn, owned.id, owned.token, now.after(lease))
 }
 
-/// Gives back the key of a request that is ours and failed, with what went wrong. `false`: another has taken it over.
+/// Gives back the key of a request that is ours and failed, with what went wrong: the same request may do it again.
+/// `false`: another has taken it over.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -324,7 +368,17 @@ pub fn release(conn: &mut Conn<'_>, owned: Owned, error: &str) -> Result<bool, S
     rows::release(conn, owned.id, owned.token, error)
 }
 
-/// Notes for the operator that a request failed. An answer that stands is left alone, and the key stays free.
+/// Gives back the key of a request that was refused before anything was done, with why: whatever comes next under the key
+/// is new. `false`: another has taken it over.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn disown(conn: &mut Conn<'_>, owned: Owned, error: &str) -> Result<bool, StoreError> {
+    rows::disown(conn, owned.id, owned.token, error)
+}
+
+/// Notes for the operator that a request failed. What stands for another request or is an answer is left alone, and the
+/// key stays free for the same request.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -397,8 +451,15 @@ fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Clai
             reply: StoredReply::from_record(record)?,
             expires_at: record.expires_at,
         })),
-        RecordStatus::InProgress | RecordStatus::Failed => Ok(Claim::InProgress {
-            remaining: now.until(record.lease_expires_at),
-        }),
+        RecordStatus::InProgress | RecordStatus::Failed => {
+            /// Not worth asking sooner.
+            const LEAST: Duration = Duration::from_secs(1);
+            let going_on = record.created_at.until(now).max(LEAST);
+            Ok(Claim::InProgress {
+                // Nobody knows how long it takes; whoever waits as long as it has taken so far comes back twice as late at
+                // most. One that died is taken over when its lease runs out.
+                retry_after: going_on.min(now.until(record.lease_expires_at)),
+            })
+        }
     }
 }

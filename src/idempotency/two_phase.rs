@@ -71,8 +71,8 @@ pub enum TwoPhaseError {
     /// Another is doing the work.
     #[error("the first request with this key is still in progress")]
     InProgress {
-        /// Until its lease runs out.
-        remaining: Duration,
+        /// After which it is worth asking again.
+        retry_after: Duration,
     },
     /// The database did not give the key; the work was not begun.
     #[error("the key could not be claimed")]
@@ -156,7 +156,7 @@ impl TwoPhase {
                 Ok(Begun::Replay(answered))
             }
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
-            Claim::InProgress { remaining } => Err(self.in_progress(remaining)),
+            Claim::InProgress { retry_after } => Err(self.in_progress(retry_after)),
         }
     }
 
@@ -195,9 +195,9 @@ impl TwoPhase {
     }
 
     /// Where the clock of whoever has the lease is ahead, the time that remains seems longer than it is.
-    fn in_progress(&self, remaining: Duration) -> TwoPhaseError {
-        let remaining = remaining.min(self.terms.lease);
-        TwoPhaseError::InProgress { remaining }
+    fn in_progress(&self, retry_after: Duration) -> TwoPhaseError {
+        let retry_after = retry_after.min(self.terms.lease);
+        TwoPhaseError::InProgress { retry_after }
     }
 
     /// Gives a key back that is claimed when nobody waits for it any more.
@@ -253,7 +253,7 @@ impl Running {
                 Ok(Settled::Overtaken(answered))
             }
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
-            Claim::InProgress { remaining } => Err(self.driver.in_progress(remaining)),
+            Claim::InProgress { retry_after } => Err(self.driver.in_progress(retry_after)),
         }
     }
 
@@ -282,22 +282,33 @@ impl Running {
             match rows::find(conn, &request.scope, request.key.as_str())? {
                 Some(record) => super::judge(&record, &request, Timestamp::now()),
                 None => Ok(Claim::InProgress {
-                    remaining: Duration::ZERO,
+                    retry_after: Duration::ZERO,
                 }),
             }
         });
         by(deadline, &mut storing).await
     }
 
-    /// Gives the key back for the next request, with what went wrong for the operator. Where the database does not
+    /// Gives the key back for the same request, with what went wrong for the operator. Where the database does not
     /// take that, the key comes free when its lease runs out.
     pub async fn release(self, error: &str) {
+        self.end(error, super::release).await;
+    }
+
+    /// Gives the key back for any request: nothing was done. Else as [`release`](Self::release).
+    pub async fn disown(self, error: &str) {
+        self.end(error, super::disown).await;
+    }
+
+    async fn end(
+        self,
+        error: &str,
+        end: fn(&mut Conn<'_>, Owned, &str) -> Result<bool, StoreError>,
+    ) {
         let owned = self.owned;
         // PostgreSQL's texts hold no NUL.
         let error = error.replace('\0', "\u{fffd}");
-        let mut releasing = self
-            .driver
-            .write(move |conn| super::release(conn, owned, &error));
+        let mut releasing = self.driver.write(move |conn| end(conn, owned, &error));
         let deadline = Instant::now() + self.driver.timeout;
         if let Err(error) = by(deadline, &mut releasing).await {
             log::error!("a key could not be given back before its lease runs out: {error}");

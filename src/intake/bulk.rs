@@ -136,9 +136,9 @@ fn replay(transaction: &Transaction, record: &Record) -> Result<Fate, StoreError
                 answered,
                 is_kept: true,
             })),
-            Some(Claim::InProgress { remaining }) => Some(Err(IntakeError::InProgress {
-                retry_after: remaining,
-            })),
+            Some(Claim::InProgress { retry_after }) => {
+                Some(Err(IntakeError::InProgress { retry_after }))
+            }
             Some(Claim::Mismatch) if transaction.inbound.key.is_some() => {
                 Some(Err(IntakeError::KeyMismatch))
             }

@@ -143,10 +143,8 @@ where
             Claim::Ours(owned) => Some(owned),
             Claim::Replay(answered) => return Ok(Outcome::Replayed(answered)),
             Claim::Mismatch => return Err(IntakeError::KeyMismatch),
-            Claim::InProgress { remaining } => {
-                return Err(IntakeError::InProgress {
-                    retry_after: remaining,
-                });
+            Claim::InProgress { retry_after } => {
+                return Err(IntakeError::InProgress { retry_after });
             }
         },
     };

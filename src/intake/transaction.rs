@@ -100,10 +100,8 @@ impl Transaction {
         let (claim, is_kept) = self.claim_key(conn)?;
         let owned = match claim {
             Some(Claim::Replay(answered)) => return Ok(Done::Replayed { answered, is_kept }),
-            Some(Claim::InProgress { remaining }) => {
-                return Err(IntakeError::InProgress {
-                    retry_after: remaining,
-                });
+            Some(Claim::InProgress { retry_after }) => {
+                return Err(IntakeError::InProgress { retry_after });
             }
             Some(Claim::Mismatch) => return Err(IntakeError::KeyMismatch),
             Some(Claim::Ours(owned)) => Some(owned),

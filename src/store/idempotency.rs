@@ -17,7 +17,7 @@ text_enum! {
         InProgress => "in_progress",
         /// Answered.
         Completed => "completed",
-        /// Failed: kept for the operator, and never in the way.
+        /// Failed: kept for the operator, and never in the way of the same request.
         Failed => "failed",
     }
 }
@@ -176,6 +176,8 @@ pub struct Record {
     pub response_body: Option<Json>,
     /// Until when its owner has it to itself.
     pub lease_expires_at: Timestamp,
+    /// When it was claimed.
+    pub created_at: Timestamp,
     /// Until when its answer is replayed.
     pub expires_at: Timestamp,
 }
@@ -233,17 +235,20 @@ pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreErro
     Ok(rows == 1)
 }
 
-/// Claims the key in place of a record that no longer stands: expired, failed, or in progress with its lease run out.
-/// The record keeps its id, by which events know it. `false`: it stands, or there is none, and nothing was done.
+/// Claims the key in place of a record that no longer stands: expired; or of the same request, which has failed or whose
+/// lease has run out. The record keeps its id, by which events know it. `false`: it stands, or there is none, and nothing
+/// was done.
 pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {
     let now = new.created_at;
     let no_longer_stands = || {
+        let expired = || table::expires_at.le(now);
         let completed = table::status.eq(RecordStatus::Completed);
-        let expired = completed.and(table::expires_at.le(now));
         let failed = table::status.eq(RecordStatus::Failed);
         let in_progress = table::status.eq(RecordStatus::InProgress);
         let abandoned = in_progress.and(table::lease_expires_at.le(now));
-        expired.or(failed).or(abandoned)
+        let same = table::fingerprint.eq(new.fingerprint);
+        let again = failed.or(abandoned).and(same.or(expired()));
+        again.or(completed.and(expired()))
     };
     let rows = on_each!(conn, |c| diesel::update(table::table)
         .filter(table::scope.eq(new.scope))
@@ -300,6 +305,28 @@ pub fn release(
         .set((
             table::status.eq(RecordStatus::Failed),
             table::error_message.eq(error),
+        ))
+        .execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Gives a key back as if its owner had never had it: any request may claim it. The record stays for the operator until it
+/// is cleaned up. `false`: another has taken it over, and nothing was done.
+pub fn disown(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    owner_token: Uuid,
+    error: &str,
+) -> Result<bool, StoreError> {
+    let rows = on_each!(conn, |c| diesel::update(table::table)
+        .filter(table::id.eq(id))
+        .filter(table::owner_token.eq(owner_token))
+        .filter(table::status.eq(RecordStatus::InProgress))
+        .set((
+            table::status.eq(RecordStatus::Failed),
+            table::error_message.eq(error),
+            // Past by every clock that could look at it.
+            table::expires_at.eq(table::created_at),
         ))
         .execute(c))?;
     Ok(rows == 1)

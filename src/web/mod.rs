@@ -38,7 +38,7 @@ use metrics::Metrics;
 use problem::{ErrorCode, Problem};
 use rate_limit::RateLimits;
 
-pub use idempotency::Idempotency;
+pub use idempotency::{Idempotency, is_final, unread, was_refused};
 pub use rate_limit::limit_addresses;
 pub use request_log::log_request;
 pub use security_headers::add_security_headers;

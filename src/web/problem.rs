@@ -431,10 +431,9 @@ impl From<TwoPhaseError> for Problem {
     fn from(error: TwoPhaseError) -> Self {
         match error {
             TwoPhaseError::KeyMismatch => IntakeError::KeyMismatch.into(),
-            TwoPhaseError::InProgress { remaining } => IntakeError::InProgress {
-                retry_after: remaining,
+            TwoPhaseError::InProgress { retry_after } => {
+                IntakeError::InProgress { retry_after }.into()
             }
-            .into(),
             TwoPhaseError::NotClaimed(cause) if cause.is_unavailable() => Self::unavailable(cause),
             TwoPhaseError::NotClaimed(cause) => Self::internal(cause),
             TwoPhaseError::NotStored { lease, .. } => Self {

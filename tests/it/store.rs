@@ -250,32 +250,37 @@ async fn one_of_sixteen_claims_an_event(engine: Engine) {
 async fn only_a_record_that_no_longer_stands_is_taken_over(engine: Engine) {
     let database = Database::new(engine);
     let store = open(&database).await;
-    // Status, minutes later, and whether it can be had then: the lease is one minute, the life an hour.
+    // Status, minutes later, and whether the same request and another can have it then: the lease is one minute, the
+    // life an hour.
     for (key, status, later, free) in [
-        ("live", RecordStatus::InProgress, 0, false),
-        ("lapsed", RecordStatus::InProgress, 1, true),
-        ("answered", RecordStatus::Completed, 59, false),
-        ("expired", RecordStatus::Completed, 60, true),
-        ("failed", RecordStatus::Failed, 0, true),
+        ("live", RecordStatus::InProgress, 0, [false, false]),
+        ("lapsed", RecordStatus::InProgress, 1, [true, false]),
+        ("forgotten", RecordStatus::InProgress, 60, [true, true]),
+        ("answered", RecordStatus::Completed, 59, [false, false]),
+        ("expired", RecordStatus::Completed, 60, [true, true]),
+        ("failed", RecordStatus::Failed, 0, [true, false]),
+        ("failed long ago", RecordStatus::Failed, 60, [true, true]),
     ] {
-        let outcome = store.write(move |conn| {
-            assert!(records::claim(
-                conn,
-                &NewRecord {
+        for (fingerprint, free) in ["of the same", "of the next"].into_iter().zip(free) {
+            let outcome = store.write(move |conn| {
+                let key = format!("{key} {fingerprint}");
+                let first = NewRecord {
                     status,
-                    ..record(key, noon())
-                }
-            )?);
-            let new = NewRecord {
-                fingerprint: "of the next",
-                ..record(key, noon().after(minutes(later)))
-            };
-            let taken = records::take_over(conn, &new)?;
-            let after = find(conn, key)?.expect("a record");
-            let now_its = after.fingerprint == new.fingerprint;
-            Ok::<_, StoreError>((taken, now_its))
-        });
-        assert_eq!(outcome.await.unwrap(), (free, free), "{key}");
+                    fingerprint: "of the same",
+                    ..record(&key, noon())
+                };
+                assert!(records::claim(conn, &first)?);
+                let new = NewRecord {
+                    fingerprint,
+                    path: "/next",
+                    ..record(&key, noon().after(minutes(later)))
+                };
+                let taken = records::take_over(conn, &new)?;
+                let after = find(conn, &key)?.expect("a record");
+                Ok::<_, StoreError>((taken, records::path(conn, after.id)? == "/next"))
+            });
+            assert_eq!(outcome.await.unwrap(), (free, free), "{key}, {fingerprint}");
+        }
     }
     let none: Result<bool, StoreError> = store
         .write(|conn| records::take_over(conn, &record("none", noon())))

@@ -274,7 +274,8 @@ pub async fn send_and_vanish(host: &Host, call: &Call, work: &Work, when: impl A
 pub async fn example(database: &Database) -> (Program, [Process; 2]) {
     let program = Program::example("idempotent_handler")
         .set("DATABASE_URL", &database.url)
-        .set("BIND", "127.0.0.1:0");
+        .set("BIND", "127.0.0.1:0")
+        .set("CLIENTS", "ana=token-of-ana,ben=token-of-ben");
     let mut processes = [program.spawn_with(&[]), program.spawn_with(&[])];
     for process in &mut processes {
         let line = process.printed("listening on http://").await;
@@ -284,10 +285,15 @@ pub async fn example(database: &Database) -> (Program, [Process; 2]) {
 }
 
 pub fn charge(key: &str) -> Call {
+    charge_of("ana", key)
+}
+
+/// A charge that a client of the example asks for.
+pub fn charge_of(client: &str, key: &str) -> Call {
     Call {
         path: "/charges".to_owned(),
         body: br#"{"amount": 500, "takes_ms": 1000}"#.to_vec(),
-        ..call(key)
+        ..call(key).header("Authorization", &format!("Bearer token-of-{client}"))
     }
 }
 
