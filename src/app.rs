@@ -1,7 +1,7 @@
 //! Puts the parts together: configuration in, a bound server out.
 
 use actix_web::{
-    App, HttpServer,
+    App,
     dev::{Server, ServerHandle},
     middleware::from_fn,
 };
@@ -23,6 +23,7 @@ use crate::{
         cleanup::Cleanup,
         watch::{Board, Watch},
     },
+    server::{self, Connections, descriptors},
     statistics::{Limits, Traffic},
     store::{Store, StoreError, StoreOptions, installation, readiness::Probe, types::Uuid},
     web::{
@@ -60,6 +61,9 @@ const PROBING: Duration = Duration::from_secs(2);
 
 /// What a shutdown leaves of `REQUEST_TIMEOUT` to the jobs and the database at least.
 const CLOSING: Duration = Duration::from_secs(1);
+
+/// The most connections to an address that is for operators alone.
+const OPERATORS: usize = 64;
 
 /// A service that listens, and answers once it runs.
 pub struct Application {
@@ -230,6 +234,7 @@ async fn open_cache(config: &Config, store: &Store) -> Result<Cache, StoreError>
 /// # Errors
 /// Where the metrics cannot be set up.
 pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartError> {
+    let connections = Connections::new(limits(&config))?;
     let settings = Settings {
         keys_enabled: config.idempotency_enabled,
         terms: Terms {
@@ -244,7 +249,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
     let traffic = Arc::new(Traffic::new(instance));
     let lookups = Lookups::counted_by(traffic.clone());
     let cleanup = cleanup(&config, store.clone(), instance, cache.clone());
-    let metrics = Metrics::new(&store, &traffic, &cache)?;
+    let metrics = Metrics::new(&store, &traffic, &cache, &connections)?;
     let intake = Intake::new(store.clone(), settings, web::reply::encode, lookups, cache);
     let patience = config.request_timeout.min(PROBING);
     Ok(State {
@@ -259,6 +264,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
         traffic,
         board: Board::default(),
         schemas: Schemas::of(&web::openapi::document())?,
+        connections,
         config: ArcSwap::from_pointee(config),
         store,
     })
@@ -295,28 +301,58 @@ fn listen(
     bind: SocketAddr,
     part: Part,
 ) -> Result<(Server, SocketAddr), StartError> {
-    let timeout = state.config.load().request_timeout;
-    let workers = match part {
-        Part::Operations => 1,
-        Part::All | Part::Public => std::thread::available_parallelism().map_or(1, usize::from),
+    let (workers, connections) = match part {
+        Part::Operations => {
+            let limits = server::Limits {
+                most: OPERATORS,
+                most_per_address: None,
+                ..state.connections.limits().clone()
+            };
+            (1, Connections::new(limits)?)
+        }
+        Part::All | Part::Public => {
+            let workers = std::thread::available_parallelism().map_or(1, usize::from);
+            (workers, state.connections.clone())
+        }
     };
-    let unusable = |error| StartError::Bind(bind, error);
-    let server = HttpServer::new(move || {
+    let app = move || {
         App::new()
             .wrap(from_fn(web::limit_addresses))
             // Outside of it, so that what is refused there is logged and counted too.
             .wrap(from_fn(web::log_request))
             .wrap(from_fn(web::add_security_headers))
             .configure(web::routes(state.clone(), part))
-    })
-    .workers(workers)
-    .client_request_timeout(timeout)
-    .shutdown_timeout(timeout.saturating_sub(CLOSING).as_secs())
-    .disable_signals()
-    .bind(bind)
-    .map_err(unusable)?;
-    let address = server.addrs().first().copied().unwrap_or(bind);
-    Ok((server.run(), address))
+    };
+    server::listen(bind, workers, &connections, app).map_err(|error| StartError::Bind(bind, error))
+}
+
+/// What connections may take, with the descriptors that this process may have.
+fn limits(config: &Config) -> server::Limits {
+    let wanted = config.max_connections;
+    let descriptors = descriptors::most();
+    let operators = config.operations_bind.map_or(0, |_| OPERATORS);
+    // Each to the database may be several files.
+    let others = 4 * config.database_connections as usize + operators;
+    let most = server::Limits::most_with(wanted, descriptors, others);
+    let of_an_address = config
+        .rate_limit
+        .then_some(config.max_connections_per_address);
+    if most < wanted {
+        log::warn!(
+            "at most {most} connections, not {wanted} (MAX_CONNECTIONS): this process may have {} open files (ulimit -n)",
+            descriptors.unwrap_or_default()
+        );
+    } else {
+        log::info!("at most {most} connections");
+    }
+    server::Limits {
+        most,
+        most_per_address: of_an_address,
+        trusted_proxies: config.trusted_proxies.clone(),
+        timeout: config.request_timeout,
+        keep_alive: config.keep_alive,
+        stop: config.request_timeout.saturating_sub(CLOSING),
+    }
 }
 
 impl Application {

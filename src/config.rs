@@ -85,6 +85,12 @@ pub struct Config {
     pub body_budget_bytes: usize,
     /// `REQUEST_TIMEOUT`
     pub request_timeout: Duration,
+    /// `KEEP_ALIVE`
+    pub keep_alive: Duration,
+    /// `MAX_CONNECTIONS`
+    pub max_connections: usize,
+    /// `MAX_CONNECTIONS_PER_ADDRESS`
+    pub max_connections_per_address: usize,
     /// `RATE_LIMIT`
     pub rate_limit: bool,
     /// `RATE_LIMIT_CLIENT`, requests a second.
@@ -210,6 +216,9 @@ impl Default for Config {
             max_body_bytes: 3_145_728,
             body_budget_bytes: 64 * 1024 * 1024,
             request_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            max_connections: 2048,
+            max_connections_per_address: 256,
             rate_limit: true,
             rate_limit_client: const { NonZeroU32::new(100).unwrap() },
             rate_limit_client_burst: const { NonZeroU32::new(200).unwrap() },
@@ -402,6 +411,19 @@ impl Config {
             &mut config.request_timeout,
             patience,
         )?;
+        read(get, "KEEP_ALIVE", &mut config.keep_alive, patience)?;
+        read(
+            get,
+            "MAX_CONNECTIONS",
+            &mut config.max_connections,
+            connections,
+        )?;
+        read(
+            get,
+            "MAX_CONNECTIONS_PER_ADDRESS",
+            &mut config.max_connections_per_address,
+            connections,
+        )?;
         read(get, "RATE_LIMIT", &mut config.rate_limit, switch)?;
         read(
             get,
@@ -545,6 +567,15 @@ fn rate(text: &str) -> Result<NonZeroU32, String> {
         .filter(|number| (1..=MOST).contains(number));
     number
         .and_then(NonZeroU32::new)
+        .ok_or_else(|| format!("allowed is a whole number from 1 to {MOST}"))
+}
+
+/// How many connections there may be.
+fn connections(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1_000_000;
+    let number = text.parse().ok();
+    number
+        .filter(|number| (1..=MOST).contains(number))
         .ok_or_else(|| format!("allowed is a whole number from 1 to {MOST}"))
 }
 
@@ -697,6 +728,9 @@ mod tests {
             ("REQUEST_TIMEOUT", "-1s"),
             ("REQUEST_TIMEOUT", "2h"),
             ("IDEMPOTENCY_TTL_ORDERS", "3 suns"),
+            ("KEEP_ALIVE", "75"),
+            ("MAX_CONNECTIONS", "0"),
+            ("MAX_CONNECTIONS_PER_ADDRESS", "many"),
             ("RATE_LIMIT", "true"),
             ("RATE_LIMIT_CLIENT", "0"),
             ("RATE_LIMIT_CLIENT_BURST", "-1"),

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! command -> app -> web -> intake -> { provider, idempotency, commerce, access } -> store
+//!                -> server (from web, too)
 //!                -> jobs -> statistics ---------------------------------------------->
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! | --- | --- |
 //! | [`command`] | the command line, one file for each subcommand |
 //! | [`app`] | puts the parts together: configuration in, a bound server out |
+//! | [`server`] | connections: how many, for how long, how much each may hold |
 //! | [`web`] | HTTP: routes, headers, bodies, statuses |
 //! | [`jobs`] | what the service does by itself |
 //! | [`intake`] | acts on a delivery, in one transaction |
@@ -47,6 +49,7 @@ pub mod provider;
 pub mod redaction;
 pub mod schedule;
 pub mod secret;
+pub mod server;
 pub mod statistics;
 pub mod store;
 pub mod web;

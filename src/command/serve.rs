@@ -7,6 +7,7 @@ use super::{CommandError, init_log, reload};
 use crate::{
     app,
     config::{Config, Environment, Reading},
+    server::descriptors,
 };
 
 pub async fn run(environment: Environment, reading: Reading) -> Result<(), CommandError> {
@@ -16,6 +17,7 @@ pub async fn run(environment: Environment, reading: Reading) -> Result<(), Comma
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     let config = reading.config.clone();
     init_log(&config);
+    descriptors::raise();
     log_configuration(&config);
     let application = app::build(config).await?;
     log::info!("listening on http://{}", application.address);

@@ -20,6 +20,7 @@ use crate::{
     jobs::watch::Found,
     logging::{self, Missing},
     provider::Provider,
+    server::Connections,
     statistics::{AlertName, Traffic},
     store::{Health, Load, Store, types::Timestamp},
 };
@@ -72,16 +73,27 @@ struct Seen {
 }
 
 impl Metrics {
-    /// All at zero, with what the store, the traffic and the caches measure by themselves.
+    /// All at zero, with what the store, the traffic, the caches and the connections measure by themselves.
     ///
     /// # Errors
     /// Where two have one name.
-    pub fn new(store: &Store, traffic: &Traffic, cache: &Cache) -> Result<Self, prometheus::Error> {
+    pub fn new(
+        store: &Store,
+        traffic: &Traffic,
+        cache: &Cache,
+        connections: &Connections,
+    ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         registered(&registry, store.batch_sizes())?;
         registered(&registry, store.health().failures())?;
         registered(&registry, traffic.lookup_seconds())?;
         registered(&registry, cache.lookups())?;
+        registered(&registry, connections.open_now())?;
+        registered(&registry, connections.refused())?;
+        registered(&registry, connections.ended())?;
+        let most = "The most connections that there may be.";
+        let most = registered(&registry, Gauge::new("hookonce_connections_max", most)?)?;
+        most.set(connections.limits().most as f64);
         let counters = |name: &str, about: &str, labels: &[&str]| {
             registered(
                 &registry,

@@ -5,6 +5,7 @@ pub mod api;
 mod body;
 pub mod body_budget;
 pub mod diagnosis;
+mod docs;
 mod health;
 pub mod idempotency;
 mod key;
@@ -23,12 +24,12 @@ mod whatsapp;
 use actix_web::{Resource, Route, guard, web};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
-use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
     config::Config,
     intake::Intake,
     jobs::{cleanup::Cleanup, watch::Board},
+    server::Connections,
     statistics::Traffic,
     store::{Store, readiness::Probe},
 };
@@ -71,6 +72,8 @@ pub struct State {
     pub bodies: Arc<BodyBudget>,
     /// How much each may ask for.
     pub limits: RateLimits,
+    /// The connections that all this comes by.
+    pub connections: Arc<Connections>,
 }
 
 impl State {
@@ -78,6 +81,7 @@ impl State {
     pub fn reconfigure(&self, new: &Config) {
         let config = self.config.load().reloaded(new);
         self.once.trust(config.trusted_proxies.clone());
+        self.connections.trust(config.trusted_proxies.clone());
         self.config.store(Arc::new(config));
     }
 }
@@ -105,7 +109,9 @@ pub fn routes(state: Arc<State>, part: Part) -> impl FnOnce(&mut web::ServiceCon
                 .configure(|app| api::routes(app, &once));
         }
         if part != Part::Public {
-            app.configure(operations).service(swagger_ui(can_try));
+            let pages = at("/docs/{path:.*}", "GET, HEAD").route(get().to(docs::serve));
+            app.configure(operations)
+                .service(pages.app_data(docs::settings(can_try)));
         }
         app.default_service(web::to(not_found));
     }
@@ -133,17 +139,6 @@ fn operations(app: &mut web::ServiceConfig) {
         .service(web::redirect("/docs", "/docs/"));
 }
 
-/// Pages that show the OpenAPI document and, where asked for, try it, with all that they need.
-fn swagger_ui(can_try: bool) -> SwaggerUi {
-    // Its validator would send the document's address to somebody else's server.
-    let config = utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none");
-    let config = match can_try {
-        true => config,
-        false => config.supported_submit_methods([""; 0]),
-    };
-    SwaggerUi::new("/docs/{_:.*}").config(config)
-}
-
 /// A path, which answers methods other than the allowed ones with a problem.
 fn at(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(move || async move {
@@ -157,8 +152,9 @@ fn get() -> Route {
 }
 
 async fn not_found() -> Result<&'static str, Problem> {
-    Err(Problem::new(
-        ErrorCode::NotFound,
-        "there is nothing at this path",
-    ))
+    Err(not_found_here())
+}
+
+fn not_found_here() -> Problem {
+    Problem::new(ErrorCode::NotFound, "there is nothing at this path")
 }

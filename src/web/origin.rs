@@ -11,7 +11,9 @@ use actix_web::{
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{config::Config, provider::twilio::diagnosis::OtherUrl};
+use crate::{
+    config::Config, provider::twilio::diagnosis::OtherUrl, server::address::is_of as is_trusted,
+};
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
@@ -218,12 +220,6 @@ fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
     bare.parse().or_else(|_| with_port()).ok()
-}
-
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    // An IPv4 peer of a socket that takes both shows itself as IPv6.
-    let address = address.to_canonical();
-    trusted.iter().any(|network| network.contains(&address))
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod cleanup;
 mod cli;
 mod commands;
 mod concurrency;
+mod connections;
 mod crash;
 mod database_file;
 mod deliveries;
