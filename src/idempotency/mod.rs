@@ -111,6 +111,8 @@ pub struct Terms {
 pub struct Owned {
     /// The record.
     pub id: Uuid,
+    /// Whether somebody has begun with the very same request, and not answered it: what is done of it, nobody was told.
+    pub resumes: bool,
     token: Uuid,
     expires_at: Timestamp,
 }
@@ -165,9 +167,10 @@ pub fn claim(
     let token = Uuid::random();
     let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
     let expires_at = new.expires_at;
-    let ours = |id| {
+    let ours = |id, resumes| {
         Claim::Ours(Owned {
             id,
+            resumes,
             token,
             expires_at,
         })
@@ -175,11 +178,13 @@ pub fn claim(
     if let Some(record) = known
         && rows::take_over(conn, &new)?
     {
-        return Ok(ours(record.id));
+        let is_unanswered = record.status != RecordStatus::Completed;
+        let resumes = is_unanswered && record.fingerprint == new.fingerprint;
+        return Ok(ours(record.id, resumes));
     }
     // New, or a clean-up has taken it away since our look.
     if rows::claim(conn, &new)? {
-        return Ok(ours(new.id));
+        return Ok(ours(new.id, false));
     }
     // Another claimed it between our look and our claim, and has committed since.
     match rows::find(conn, scope, key)? {

@@ -25,6 +25,7 @@ use crate::{
         amendments::Noted,
         bulk::BulkConn,
         idempotency::{AnsweredRecord, Record},
+        orders,
         types::Uuid,
     },
 };
@@ -222,7 +223,7 @@ fn leave_what_was_ordered(
         }
     }
     for (source, messages) in messages {
-        let ordered = conn.ordered(source, &messages)?;
+        let ordered = orders::ordered(&mut conn.conn(), source, &messages)?;
         candidates.retain(|candidate| {
             let provider = candidate.transaction.provider();
             plan::order_source(provider) != source || !ordered.contains(&candidate.event.id)

@@ -4,6 +4,7 @@
 mod bulk;
 pub mod deliveries;
 mod gather;
+mod pieces;
 mod plan;
 pub mod request;
 mod retailers;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use self::{
     gather::Gatherer,
-    transaction::{Done, Transaction},
+    transaction::{Done, Piece, Transaction},
 };
 use crate::{
     causes::with_causes,
@@ -85,7 +86,12 @@ pub enum Reply {
     /// Nothing.
     Empty,
     /// What became of each event.
-    Report(Vec<EventReport>),
+    Report {
+        /// The events, or the first of them.
+        events: Vec<EventReport>,
+        /// How many more there are.
+        more: usize,
+    },
 }
 
 /// What became of one event.
@@ -103,6 +109,13 @@ pub struct EventReport {
     pub known: bool,
     /// What it had noted on its order: itself, or what came of its message before it did.
     pub noted: Noted,
+}
+
+impl EventReport {
+    /// How many bytes it takes in an answer, with what stands between two of them.
+    fn size(&self) -> usize {
+        serde_json::to_vec(self).map_or(0, |json| json.len() + 1)
+    }
 }
 
 impl Serialize for EventReport {
@@ -222,8 +235,11 @@ impl Intake {
         {
             return Ok(answer);
         }
-        let request = key.map(|key| self.keyed(&inbound, key));
         let inbound = Arc::new(inbound);
+        let request = match key {
+            Some(key) => Some(self.keyed(&inbound, key).await?),
+            None => None,
+        };
         let attempt = self.until_settled(&inbound, &request, now, deadline);
         let outcome = match tokio::time::timeout_at(deadline, attempt).await {
             Ok(outcome) => outcome,
@@ -248,24 +264,29 @@ impl Intake {
     ) -> Result<Answer, IntakeError> {
         const PAUSE: Duration = Duration::from_millis(50);
         let begun = Instant::now();
-        // What can be done before the transaction is: on SQLite one thread runs them all.
-        let mut foreseen = plan::foresee(&inbound.delivery, &self.shops, now);
-        let events = inbound.delivery.events.iter();
-        let provider = inbound.delivery.provider;
-        let payloads: Arc<[Json]> = events.map(|event| self.payload(provider, event)).collect();
+        let base = Transaction {
+            inbound: inbound.clone(),
+            request: request.clone(),
+            terms: self.settings.terms,
+            lookups: self.lookups.clone(),
+            encode: self.encode,
+            shops: self.shops.clone(),
+            piece: Piece::whole(&inbound.delivery.events),
+            foreseen: Vec::new(),
+            payloads: Arc::default(),
+            now,
+        };
+        let mut whole = None;
         loop {
-            let transaction = Transaction {
-                inbound: inbound.clone(),
-                request: request.clone(),
-                terms: self.settings.terms,
-                lookups: self.lookups.clone(),
-                encode: self.encode,
-                shops: self.shops.clone(),
-                foreseen: std::mem::take(&mut foreseen),
-                payloads: payloads.clone(),
-                now: now.after(begun.elapsed()),
+            let attempt = match (&whole, pieces::are_wanted(&inbound.delivery)) {
+                (_, true) => self.in_pieces(&base, begun).await,
+                (Some(prepared), false) => self.attempt(again(prepared, begun)).await,
+                (None, false) => {
+                    let prepared = self.prepare(base.clone()).await?;
+                    self.attempt(again(whole.insert(prepared), begun)).await
+                }
             };
-            match self.attempt(transaction).await {
+            match attempt {
                 Err(IntakeError::InProgress { .. }) if Instant::now() + 2 * PAUSE < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -274,17 +295,41 @@ impl Intake {
         }
     }
 
+    /// Does what can be done before the transaction is: on SQLite one thread runs them all.
+    async fn prepare(&self, transaction: Transaction) -> Result<Transaction, IntakeError> {
+        let this = self.clone();
+        let count = transaction.piece.places.len();
+        examine(count, move || {
+            let delivery = &transaction.inbound.delivery;
+            let places = &transaction.piece.places;
+            let events = places.iter().map(|&place| &delivery.events[place]);
+            let payloads = events.map(|event| this.payload(delivery.provider, event));
+            Transaction {
+                payloads: payloads.collect(),
+                foreseen: plan::foresee(delivery, places, &this.shops, transaction.now),
+                ..transaction.clone()
+            }
+        })
+        .await
+    }
+
     async fn attempt(&self, transaction: Transaction) -> Result<Answer, IntakeError> {
-        let now = transaction.now;
-        let request = transaction.request.clone();
+        let (now, request) = (transaction.now, transaction.request.clone());
+        let done = self.run(transaction).await?;
+        self.answer(done, request.as_ref(), now)
+    }
+
+    /// The answer that a transaction came to. Keeps it in the caches, where it is that of the request's key.
+    fn answer(
+        &self,
+        done: Done,
+        request: Option<&KeyedRequest>,
+        now: Timestamp,
+    ) -> Result<Answer, IntakeError> {
         let keep = |answered: &Answered| {
-            if let Some(request) = &request {
+            if let Some(request) = request {
                 self.cache.keep(request.wanted(), answered, now);
             }
-        };
-        let done = match &self.gatherer {
-            Some(gatherer) => gatherer.run(transaction).await?,
-            None => self.store.write(move |conn| transaction.run(conn)).await?,
         };
         match done {
             Done::Answered { answer, kept } => {
@@ -298,6 +343,15 @@ impl Intake {
                 Ok(self.replay(answered, now))
             }
             Done::InPart(error) => Err(error),
+            // Cannot be: it has no answer, and another follows it.
+            Done::Piece { .. } => Err(StoreError::Closed.into()),
+        }
+    }
+
+    async fn run(&self, transaction: Transaction) -> Result<Done, IntakeError> {
+        match &self.gatherer {
+            Some(gatherer) => gatherer.run(transaction).await,
+            None => self.store.write(move |conn| transaction.run(conn)).await,
         }
     }
 
@@ -333,19 +387,24 @@ impl Intake {
         }))
     }
 
-    fn keyed(&self, inbound: &Inbound, key: IdempotencyKey) -> KeyedRequest {
-        KeyedRequest {
+    async fn keyed(
+        &self,
+        inbound: &Arc<Inbound>,
+        key: IdempotencyKey,
+    ) -> Result<KeyedRequest, IntakeError> {
+        let (inbound, redaction) = (inbound.clone(), self.settings.redaction.clone());
+        let count = inbound.delivery.events.len();
+        examine(count, move || KeyedRequest {
             scope: scope(inbound.delivery.provider).into(),
             key,
             webhook_type: inbound.delivery.webhook_type,
             method: inbound.method.clone(),
             path: inbound.path.clone(),
             fingerprint: inbound.fingerprint.clone(),
-            body: Some(Json::of(
-                &self.settings.redaction.of(&inbound.delivery.body),
-            )),
+            body: Some(Json::of(&redaction.of(&inbound.delivery.body))),
             source_ip: inbound.source_ip.clone(),
-        }
+        })
+        .await
     }
 
     /// What is stored of what the provider said of an event.
@@ -411,6 +470,27 @@ impl Answer {
             events: Vec::new(),
             retailers: Vec::new(),
         }
+    }
+}
+
+/// Looks at `count` events; at many on a thread that may be kept busy.
+async fn examine<T: Send + 'static>(
+    count: usize,
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, IntakeError> {
+    const MANY: usize = 8;
+    if count <= MANY {
+        return Ok(look());
+    }
+    let looked = tokio::task::spawn_blocking(look).await;
+    looked.map_err(|died| StoreError::Panicked(died.to_string()).into())
+}
+
+/// What is tried later than it was prepared.
+fn again(prepared: &Transaction, begun: Instant) -> Transaction {
+    Transaction {
+        now: prepared.now.after(begun.elapsed()),
+        ..prepared.clone()
     }
 }
 

@@ -32,12 +32,16 @@ pub(super) struct Foreseen {
     pub plan: Plan,
 }
 
-/// Plans each event of a delivery with the shops as they were last seen, so that the one thread that writes need not.
-/// What it cannot foresee is left to the transaction: unknown shops, and long batches, which would keep other
-/// connections waiting.
-pub(super) fn foresee(delivery: &Delivery, shops: &Shops, now: Timestamp) -> Vec<Option<Foreseen>> {
-    const MOST: usize = 8;
-    let foresee = |event: &Event| -> Option<Foreseen> {
+/// Plans events of a delivery, by their places, with the shops as they were last seen, so that the one thread that writes
+/// need not. What it cannot foresee is left to the transaction: unknown shops.
+pub(super) fn foresee(
+    delivery: &Delivery,
+    places: &[usize],
+    shops: &Shops,
+    now: Timestamp,
+) -> Vec<Option<Foreseen>> {
+    let foresee = |&place: &usize| -> Option<Foreseen> {
+        let event = &delivery.events[place];
         let address = event.ours.as_ref().filter(|_| event.content.may_order())?;
         let shop = shops.recall(address.as_str())?;
         // A panic here would take the connection down. The transaction will meet it again, and can tell of it.
@@ -47,10 +51,7 @@ pub(super) fn foresee(delivery: &Delivery, shops: &Shops, now: Timestamp) -> Vec
         let plan = plan.ok()?;
         Some(Foreseen { shop, plan })
     };
-    if delivery.events.len() > MOST {
-        return Vec::new();
-    }
-    delivery.events.iter().map(foresee).collect()
+    places.iter().map(foresee).collect()
 }
 
 impl Plan {

@@ -1,7 +1,7 @@
-//! The one transaction in which a delivery is acted on.
+//! The one transaction in which a delivery is acted on, or a piece of one that tells of very many events.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -28,6 +28,7 @@ use crate::{
         amendments::{AmendmentKind, Noted},
         events::{self, KnownEvent, NewEvent, Outcome},
         message_status::{self, MessageStatus},
+        orders,
         retailers::Retailer,
         types::{Json, Timestamp, Uuid},
     },
@@ -42,11 +43,47 @@ pub(super) struct Transaction {
     pub lookups: Lookups,
     pub encode: fn(Reply) -> StoredReply,
     pub shops: Arc<Shops>,
-    /// The plan for each event, where it could be made before.
+    pub piece: Piece,
+    /// The plan for each event of the piece, where it could be made before.
     pub foreseen: Vec<Option<Foreseen>>,
-    /// The payload of each event, as it is stored.
+    /// The payload of each event of the piece, as it is stored.
     pub payloads: Arc<[Json]>,
     pub now: Timestamp,
+}
+
+/// What of a delivery a transaction acts on.
+#[derive(Clone, Default)]
+pub(super) struct Piece {
+    /// The places of its events in the delivery, in the order of their ids.
+    pub places: Vec<usize>,
+    /// The key, where an earlier piece has claimed it.
+    pub held: Option<Held>,
+    /// What became of the events of the earlier pieces, by their places.
+    pub before: Arc<Vec<(usize, Told)>>,
+    /// Whether others follow, so that there is nothing to answer yet.
+    pub is_followed: bool,
+}
+
+/// A key that is claimed.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    /// None: keys do not count.
+    pub owned: Option<Owned>,
+    /// Whether it is the request's own.
+    is_kept: bool,
+}
+
+impl Piece {
+    /// All of a delivery. Events are claimed in the order of their ids, so that two deliveries that overlap wait for each
+    /// other instead of locking each other out.
+    pub fn whole(events: &[Event]) -> Self {
+        let mut places: Vec<usize> = (0..events.len()).collect();
+        places.sort_by_key(|&place| &events[place].id);
+        Self {
+            places,
+            ..Self::default()
+        }
+    }
 }
 
 /// What the transaction did.
@@ -66,6 +103,11 @@ pub(super) enum Done {
     /// Some of a batch's events could not be acted on. The others are kept and will be known when the batch comes
     /// again; the key is given back for that.
     InPart(IntakeError),
+    /// A piece that others follow: what became of its events, or why some could not be acted on. The key is still held.
+    Piece {
+        held: Held,
+        told: Result<Vec<(usize, Told)>, IntakeError>,
+    },
 }
 
 /// What became of an event, with all that an answer may need.
@@ -97,17 +139,16 @@ impl Settled {
 
 impl Transaction {
     pub fn run(self, conn: &mut Conn<'_>) -> Result<Done, IntakeError> {
-        let (claim, is_kept) = self.claim_key(conn)?;
-        let owned = match claim {
-            Some(Claim::Replay(answered)) => return Ok(Done::Replayed { answered, is_kept }),
-            Some(Claim::InProgress { retry_after }) => {
-                return Err(IntakeError::InProgress { retry_after });
-            }
-            Some(Claim::Mismatch) => return Err(IntakeError::KeyMismatch),
-            Some(Claim::Ours(owned)) => Some(owned),
-            None => None,
+        let held = match self.hold_key(conn)? {
+            Ok(held) => held,
+            Err((answered, is_kept)) => return Ok(Done::Replayed { answered, is_kept }),
         };
-        let told = match self.tell_all(conn, owned)? {
+        let Held { owned, is_kept } = held;
+        let told = self.tell_all(conn, held)?;
+        if self.piece.is_followed {
+            return Ok(Done::Piece { held, told });
+        }
+        let told = match told {
             Ok(told) => told,
             Err(failure) => {
                 if let Some(owned) = owned {
@@ -116,11 +157,11 @@ impl Transaction {
                 return Ok(Done::InPart(failure));
             }
         };
-        let settled = self.settle(told)?;
+        let settled = self.settle(self.in_order(told))?;
         if let Some(owned) = owned
             && !idempotency::complete(conn, owned, settled.conclusion())?
         {
-            // Cannot be: the claim is of this transaction. If it were, all of it must go.
+            // Cannot be: the claim is of this transaction, or was renewed in it. If it were, all of it must go.
             return Err(IntakeError::KeyMismatch);
         }
         let answer = settled.answer;
@@ -131,9 +172,47 @@ impl Transaction {
         })
     }
 
+    /// Claims the key, or makes sure that it is still held; else gives the answer that it stands for, and whether that
+    /// is the one of the request's own key.
+    fn hold_key(&self, conn: &mut Conn<'_>) -> Result<Result<Held, (Answered, bool)>, IntakeError> {
+        if let Some(held) = self.piece.held {
+            let lease = self.terms.lease;
+            return match held.owned {
+                Some(owned) if !idempotency::renew(conn, owned, lease, self.now)? => {
+                    // Somebody took it for abandoned, and goes on where this one is.
+                    Err(IntakeError::InProgress {
+                        retry_after: Duration::ZERO,
+                    })
+                }
+                _ => Ok(Ok(held)),
+            };
+        }
+        let (claim, is_kept) = self.claim_key(conn)?;
+        let owned = match claim {
+            Some(Claim::Replay(answered)) => return Ok(Err((answered, is_kept))),
+            Some(Claim::InProgress { retry_after }) => {
+                return Err(IntakeError::InProgress { retry_after });
+            }
+            Some(Claim::Mismatch) => return Err(IntakeError::KeyMismatch),
+            Some(Claim::Ours(owned)) => Some(owned),
+            None => None,
+        };
+        Ok(Ok(Held { owned, is_kept }))
+    }
+
+    /// All that became of the delivery's events, in its order.
+    fn in_order(&self, told: Vec<(usize, Told)>) -> Vec<Told> {
+        let mut all = Vec::clone(&self.piece.before);
+        all.extend(told);
+        all.sort_by_key(|(place, _)| *place);
+        tell_repeats(&mut all);
+        all.into_iter().map(|(_, told)| told).collect()
+    }
+
     /// What is answered and stored, where this became of its events.
     pub fn settle(&self, told: Vec<Told>) -> Result<Settled, IntakeError> {
         let reply = (self.encode)(self.reply(&told));
+        // A report is bounded, and so is what a text can be answered: no delivery is to be refused for its answer.
         if reply.body.len() > StoredReply::MAX_BYTES {
             return Err(IntakeError::ReplyTooLarge);
         }
@@ -187,53 +266,127 @@ impl Transaction {
         events.zip(told).all(is_theirs).then_some(first)
     }
 
-    /// Acts on each event. Claims them in the order of their ids, and touches what they share only then, in an order
-    /// too, so that two batches that overlap wait for each other instead of locking each other out. Tells of them in
-    /// the order of the delivery; the inner error is that of an event that failed alone.
+    /// Acts on each event of the piece. Claims them in the order of their ids, and touches what they share only then, in
+    /// an order too. The inner error is that of an event that failed alone.
     fn tell_all(
         &self,
         conn: &mut Conn<'_>,
-        owned: Option<Owned>,
-    ) -> Result<Result<Vec<Told>, IntakeError>, IntakeError> {
-        let events = &self.inbound.delivery.events;
-        let retailers = Retailers::of(conn, events)?;
-        let mut order: Vec<usize> = (0..events.len()).collect();
-        order.sort_by_key(|&at| &events[at].id);
-        let mut told = Vec::with_capacity(events.len());
+        held: Held,
+    ) -> Result<Result<Vec<(usize, Told)>, IntakeError>, IntakeError> {
+        let retailers = Retailers::of(conn, self.piece_events())?;
+        if let [place] = self.piece.places[..] {
+            let retailer = retailers.find(self.event(0));
+            let mut told = vec![(place, self.tell(conn, 0, retailer, held)?)];
+            self.note_amendments(conn, &mut told)?;
+            self.advance_statuses(conn, &told)?;
+            return Ok(Ok(told));
+        }
+        match conn.savepoint(|conn| self.tell_together(conn, &retailers, held)) {
+            Err(IntakeError::Store(error)) if !error.is_unavailable() => {
+                log::warn!("events are acted on one by one: {}", with_causes(&error));
+                self.tell_one_by_one(conn, &retailers, held)
+            }
+            told => told.map(Ok),
+        }
+    }
+
+    /// Acts on each event in a savepoint, so that one that fails costs the others nothing.
+    fn tell_one_by_one(
+        &self,
+        conn: &mut Conn<'_>,
+        retailers: &Retailers,
+        held: Held,
+    ) -> Result<Result<Vec<(usize, Told)>, IntakeError>, IntakeError> {
+        let mut told = Vec::with_capacity(self.piece.places.len());
         let mut failure = None;
-        for at in order {
-            match self.tell_apart(conn, at, retailers.find(&events[at]), owned) {
-                Ok(one) => told.push((at, one)),
-                Err(IntakeError::Store(error)) if events.len() > 1 && !error.is_unavailable() => {
-                    log::error!("event {:?} failed: {}", events[at].id, with_causes(&error));
+        for (at, &place) in self.piece.places.iter().enumerate() {
+            let event = self.event(at);
+            let retailer = retailers.find(event);
+            match conn.savepoint(|conn| self.tell(conn, at, retailer, held)) {
+                Ok(one) => told.push((place, one)),
+                Err(IntakeError::Store(error)) if !error.is_unavailable() => {
+                    log::error!("event {:?} failed: {}", event.id, with_causes(&error));
                     failure = Some(IntakeError::Store(error));
                 }
                 Err(error) => return Err(error),
             }
         }
-        told.sort_by_key(|(at, _)| *at);
-        tell_repeats(&mut told);
         self.note_amendments(conn, &mut told)?;
         self.advance_statuses(conn, &told)?;
         Ok(match failure {
             Some(failure) => Err(failure),
-            None => Ok(told.into_iter().map(|(_, told)| told).collect()),
+            None => Ok(told),
         })
     }
 
-    /// Acts on an event; on one of several in a savepoint, so that it costs the others nothing where it fails.
-    fn tell_apart(
+    /// Acts on all events of the piece, with a statement for many where there is one. An error says nothing about which
+    /// of them it is about.
+    fn tell_together(
         &self,
         conn: &mut Conn<'_>,
-        at: usize,
-        retailer: Option<&Retailer>,
-        owned: Option<Owned>,
-    ) -> Result<Told, IntakeError> {
-        if self.inbound.delivery.events.len() == 1 {
-            self.tell(conn, at, retailer, owned)
-        } else {
-            conn.savepoint(|conn| self.tell(conn, at, retailer, owned))
+        retailers: &Retailers,
+        held: Held,
+    ) -> Result<Vec<(usize, Told)>, IntakeError> {
+        let record = held.owned.map(|owned| owned.id);
+        let mut plans = Vec::with_capacity(self.piece.places.len());
+        for (at, event) in self.piece_events().enumerate() {
+            plans.push(self.plan(conn, at, event, retailers.find(event))?);
         }
+        let each = self.piece_events().zip(&plans).enumerate();
+        let rows: Vec<_> = each
+            .map(|(at, (event, plan))| self.row(at, event, plan, record))
+            .collect();
+        let mut new = events::claim_all(conn, &rows)?;
+        let ordered = self.ordered(conn, &plans)?;
+        let mut told = Vec::with_capacity(plans.len());
+        let mut known = Vec::new();
+        for (at, (event, plan)) in self.piece_events().zip(plans).enumerate() {
+            // Of two with one id the first is the one that was claimed.
+            if !new.remove(&event.id) {
+                known.push((at, event, plan.retailer_id));
+                continue;
+            }
+            let may_have_ordered = ordered.contains(&event.id);
+            let one = self.carry_out(conn, event, plan, may_have_ordered)?;
+            told.push((self.piece.places[at], one));
+        }
+        let ids: Vec<_> = known.iter().map(|(_, event, _)| &*event.id).collect();
+        let found = match ids.is_empty() {
+            true => HashMap::new(),
+            false => events::find_all(conn, self.provider().as_str(), &ids)?,
+        };
+        for (at, event, retailer) in known {
+            let one = self.recall(event, found.get(&event.id).cloned(), retailer, held)?;
+            told.push((self.piece.places[at], one));
+        }
+        self.note_amendments(conn, &mut told)?;
+        self.advance_statuses(conn, &told)?;
+        Ok(told)
+    }
+
+    /// Those of the messages that have made an order though they are to make none now.
+    fn ordered(&self, conn: &mut Conn<'_>, plans: &[Plan]) -> Result<HashSet<String>, StoreError> {
+        let messages: Vec<_> = self
+            .piece_events()
+            .zip(plans)
+            .filter(|(event, plan)| event.content.may_order() && plan.order.is_none())
+            .map(|(event, _)| &*event.id)
+            .collect();
+        match messages.is_empty() {
+            true => Ok(HashSet::new()),
+            false => orders::ordered(conn, plan::order_source(self.provider()), &messages),
+        }
+    }
+
+    /// The events of the piece, in the order of their ids.
+    fn piece_events(&self) -> impl Iterator<Item = &Event> {
+        let events = &self.inbound.delivery.events;
+        self.piece.places.iter().map(move |&place| &events[place])
+    }
+
+    /// An event of the piece.
+    fn event(&self, at: usize) -> &Event {
+        &self.inbound.delivery.events[self.piece.places[at]]
     }
 
     fn tell(
@@ -241,19 +394,20 @@ impl Transaction {
         conn: &mut Conn<'_>,
         at: usize,
         retailer: Option<&Retailer>,
-        owned: Option<Owned>,
+        held: Held,
     ) -> Result<Told, IntakeError> {
-        let event = &self.inbound.delivery.events[at];
+        let event = self.event(at);
         let plan = self.plan(conn, at, event, retailer)?;
-        let record = owned.map(|owned| owned.id);
+        let record = held.owned.map(|owned| owned.id);
         if events::claim(conn, &self.row(at, event, &plan, record))? {
-            Ok(self.carry_out(conn, event, plan)?)
+            Ok(self.carry_out(conn, event, plan, true)?)
         } else {
-            self.recall(conn, event, plan.retailer_id)
+            let known = events::find(conn, self.provider().as_str(), &event.id)?;
+            self.recall(event, known, plan.retailer_id, held)
         }
     }
 
-    /// The row of an event that is new; `record` is that of the delivery.
+    /// The row of an event of the piece that is new; `record` is that of the delivery.
     pub fn row<'a>(
         &'a self,
         at: usize,
@@ -277,7 +431,7 @@ impl Transaction {
         }
     }
 
-    /// What is to be done about an event that names `retailer`'s number.
+    /// What is to be done about an event of the piece that names `retailer`'s number.
     pub fn plan(
         &self,
         conn: &mut Conn<'_>,
@@ -300,16 +454,19 @@ impl Transaction {
         Ok(Plan::at_shop(self.provider(), event, &shop, self.now))
     }
 
-    /// Does what was planned for an event that is ours.
+    /// Does what was planned for an event that is ours. Without an order it is looked whether its message
+    /// `may_have_ordered` before.
     fn carry_out(
         &self,
         conn: &mut Conn<'_>,
         event: &Event,
         mut plan: Plan,
+        may_have_ordered: bool,
     ) -> Result<Told, StoreError> {
         let placement = match &plan.order {
             Some(planned) => ordering::place(conn, planned)?,
-            None => self.earlier_order(conn, event)?,
+            None if may_have_ordered => self.earlier_order(conn, event)?,
+            None => Placement::AsPlanned,
         };
         let known = matches!(placement, Placement::Earlier(_));
         let noted = match (&placement, &plan.order) {
@@ -348,11 +505,12 @@ impl Transaction {
     /// Tells what became of an event that was known before; `retailer` has the number that it names.
     fn recall(
         &self,
-        conn: &mut Conn<'_>,
         event: &Event,
+        known: Option<KnownEvent>,
         retailer: Option<Uuid>,
+        held: Held,
     ) -> Result<Told, IntakeError> {
-        let Some(known) = events::find(conn, self.provider().as_str(), &event.id)? else {
+        let Some(known) = known else {
             // It was forgotten between our claim and this look: worth another try.
             return Err(IntakeError::InProgress {
                 retry_after: Duration::ZERO,
@@ -366,13 +524,22 @@ impl Transaction {
             );
             return Ok(Told::conflict(event, retailer));
         }
-        Ok(self.known(event, known, retailer))
+        Ok(self.known(event, known, retailer, held))
     }
 
-    fn known(&self, event: &Event, known: KnownEvent, retailer: Option<Uuid>) -> Told {
+    fn known(
+        &self,
+        event: &Event,
+        known: KnownEvent,
+        retailer: Option<Uuid>,
+        held: Held,
+    ) -> Told {
         // The same delivery under another key gets the answer of the first time; another delivery that tells the
         // event again learns that it is old.
         let same_delivery = known.delivery_fingerprint == self.inbound.fingerprint.as_str();
+        // Where its delivery was begun and not answered, this is the first time that somebody is told.
+        let resumed = held.owned.filter(|owned| owned.resumes);
+        let is_news = resumed.is_some_and(|owned| known.delivery_id == Some(owned.id));
         Told {
             report: EventReport {
                 id: event.id.clone(),
@@ -383,7 +550,7 @@ impl Transaction {
                 },
                 order_id: known.order_id,
                 order_number: known.order_number,
-                known: true,
+                known: !is_news,
                 noted: Noted::default(),
             },
             reply: known.reply,
@@ -400,13 +567,15 @@ impl Transaction {
         told: &mut [(usize, Told)],
     ) -> Result<(), StoreError> {
         let is_news = |told: &Told| told.report.outcome == Outcome::Ignored && !told.report.known;
-        for (at, told) in told.iter_mut().filter(|(_, told)| is_news(told)) {
-            let event = &self.inbound.delivery.events[*at];
+        for (place, told) in told.iter_mut().filter(|(_, told)| is_news(told)) {
+            let event = &self.inbound.delivery.events[*place];
             let (Content::Amended(amendment), Some(retailer)) = (&event.content, told.retailer_id)
             else {
                 continue;
             };
-            let new = self.amendment(*at, event, amendment, retailer);
+            let at = self.piece.places.iter().position(|at| at == place);
+            let payload = at.and_then(|at| self.payloads.get(at));
+            let new = self.amendment(payload, event, amendment, retailer);
             let kind = new.kind;
             if let Some(order) = amendments::note(conn, new, self.now)? {
                 told.report.outcome = amendments::outcome(kind);
@@ -421,7 +590,7 @@ impl Transaction {
     /// What is kept of an amendment. Its text is that of the payload as it is stored, masked where that is.
     fn amendment<'a>(
         &self,
-        at: usize,
+        payload: Option<&Json>,
         event: &'a Event,
         amendment: &'a provider::Amendment,
         retailer_id: Uuid,
@@ -429,7 +598,7 @@ impl Transaction {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let (kind, text) = match &amendment.change {
             MessageChange::Edited { text_at } => {
-                let payload = serde_json::from_str(self.payloads[at].as_str());
+                let payload = payload.and_then(|json| serde_json::from_str(json.as_str()).ok());
                 let payload: serde_json::Value = payload.unwrap_or_default();
                 let text = text_at
                     .iter()
@@ -470,32 +639,33 @@ impl Transaction {
             })
             .collect();
         changes.sort_by_key(|change| &change.message_id);
-        changes
+        let steps: Vec<_> = changes
             .into_iter()
-            .try_for_each(|change| self.advance(conn, change))
+            .map(|change| self.step(change))
+            .collect();
+        match &steps[..] {
+            [] => Ok(()),
+            [step] => message_status::advance(conn, step),
+            steps => message_status::advance_all(conn, steps),
+        }
     }
 
-    fn advance(&self, conn: &mut Conn<'_>, change: &StatusChange) -> Result<(), StoreError> {
-        message_status::advance(
-            conn,
-            &MessageStatus {
-                provider: self.provider().as_str(),
-                message_id: &change.message_id,
-                status: &change.status,
-                rank: change.rank(),
-                error_code: change.error_code.as_deref(),
-                updated_at: self.now,
-            },
-        )
+    fn step<'a>(&self, change: &'a StatusChange) -> MessageStatus<'a> {
+        MessageStatus {
+            provider: self.provider().as_str(),
+            message_id: &change.message_id,
+            status: &change.status,
+            rank: change.rank(),
+            error_code: change.error_code.as_deref(),
+            updated_at: self.now,
+        }
     }
 
     fn reply(&self, told: &[Told]) -> Reply {
         match self.inbound.delivery.reply_form {
             ReplyForm::Twiml => Reply::Twiml(told.iter().find_map(|told| told.reply.clone())),
             ReplyForm::Empty => Reply::Empty,
-            ReplyForm::Report => {
-                Reply::Report(told.iter().map(|told| told.report.clone()).collect())
-            }
+            ReplyForm::Report => report(told),
         }
     }
 
@@ -538,6 +708,29 @@ impl Told {
     }
 }
 
+/// What is answered of the events: of very many, or very long ones, the first and how many more there are. All of them
+/// are kept with the record.
+fn report(told: &[Told]) -> Reply {
+    /// Meta promises that a delivery has no more.
+    const MOST: usize = 1_000;
+    const MOST_BYTES: usize = StoredReply::MAX_BYTES / 2;
+    let mut bytes = 0;
+    let fits = |told: &&Told| {
+        bytes += told.report.size();
+        bytes <= MOST_BYTES
+    };
+    let events: Vec<_> = told
+        .iter()
+        .take(MOST)
+        .take_while(fits)
+        .map(|told| told.report.clone())
+        .collect();
+    Reply::Report {
+        more: told.len() - events.len(),
+        events,
+    }
+}
+
 /// What a delivery tells twice is a duplicate the second time.
 fn tell_repeats(told: &mut [(usize, Told)]) {
     let mut seen = HashSet::new();
@@ -545,6 +738,7 @@ fn tell_repeats(told: &mut [(usize, Told)]) {
         let is_new = seen.insert(told.report.id.clone());
         if !is_new && told.report.outcome != Outcome::Conflict {
             told.report.outcome = Outcome::Duplicate;
+            told.report.known = true;
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     events::NewEvent,
     idempotency::{AnsweredRecord, Record},
     ledger::LedgerEntry,
-    orders::{Order, OrderItem, OrderSource},
+    orders::{Order, OrderItem},
     postgres::{Begin, Postgres, Session},
     schema::{ledger_entries, order_items, orders, webhook_event, webhook_idempotency},
     types::Uuid,
@@ -83,20 +83,6 @@ impl BulkConn<'_> {
             .filter(table::idempotency_key.eq_any(keys))
             .select((table::idempotency_key, Record::as_select()))
             .load(self.pg())?)
-    }
-
-    /// Those of a source's messages that have made an order before.
-    pub fn ordered(
-        &mut self,
-        source: OrderSource,
-        messages: &[&str],
-    ) -> Result<HashSet<String>, StoreError> {
-        let known: Vec<Option<String>> = orders::table
-            .filter(orders::source.eq(source))
-            .filter(orders::message_id.eq_any(messages))
-            .select(orders::message_id)
-            .load(self.pg())?;
-        Ok(known.into_iter().flatten().collect())
     }
 
     /// Claims and answers keys. Gives the ids of the records that are new; where a key has a record, nothing is done.

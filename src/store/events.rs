@@ -1,6 +1,7 @@
 //! The events that deliveries told, each known once by its provider and id.
 
 use diesel::prelude::*;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Conn, StoreError, on_each,
@@ -71,6 +72,8 @@ pub struct KnownEvent {
     pub digest: String,
     /// The fingerprint of the delivery that told it.
     pub delivery_fingerprint: String,
+    /// The record of that delivery, where keys are kept.
+    pub delivery_id: Option<Uuid>,
     /// What became of it.
     pub outcome: Outcome,
     /// Whose it is.
@@ -94,6 +97,72 @@ pub fn claim(conn: &mut Conn<'_>, event: &NewEvent<'_>) -> Result<bool, StoreErr
     Ok(rows == 1)
 }
 
+/// Claims events of one provider, in the order of their ids. Gives the ids of those that were not there before. Waits
+/// for other transactions that are claiming the same.
+pub fn claim_all(
+    conn: &mut Conn<'_>,
+    events: &[NewEvent<'_>],
+) -> Result<HashSet<String>, StoreError> {
+    let mut new = HashSet::new();
+    match conn {
+        Conn::Sqlite(_) => {
+            // Nothing is saved there by doing many at once: it is the rows that cost.
+            for event in events {
+                if claim(conn, event)? {
+                    new.insert(event.event_id.to_owned());
+                }
+            }
+        }
+        Conn::Postgres(c) => {
+            let c: &mut diesel::PgConnection = c;
+            for events in events.chunks(MANY) {
+                let ids: Vec<String> = diesel::insert_into(table::table)
+                    .values(events)
+                    .on_conflict((table::provider, table::event_id))
+                    .do_nothing()
+                    .returning(table::event_id)
+                    .load(c)?;
+                new.extend(ids);
+            }
+        }
+    }
+    Ok(new)
+}
+
+/// The most events of one statement.
+const MANY: usize = 500;
+
+/// What is known of events, by their ids.
+pub fn find_all(
+    conn: &mut Conn<'_>,
+    provider: &str,
+    event_ids: &[&str],
+) -> Result<HashMap<String, KnownEvent>, StoreError> {
+    let mut known = HashMap::new();
+    for ids in event_ids.chunks(MANY) {
+        let rows: Vec<(String, KnownEvent)> = on_each!(conn, |c| table::table
+            .left_join(orders::table)
+            .filter(table::provider.eq(provider))
+            .filter(table::event_id.eq_any(ids))
+            .select((
+                table::event_id,
+                (
+                    table::digest,
+                    table::delivery_fingerprint,
+                    table::delivery_id,
+                    table::outcome,
+                    table::retailer_id,
+                    table::order_id,
+                    orders::order_number.nullable(),
+                    table::reply,
+                ),
+            ))
+            .load(c))?;
+        known.extend(rows);
+    }
+    Ok(known)
+}
+
 /// What is known of an event.
 pub fn find(
     conn: &mut Conn<'_>,
@@ -106,6 +175,7 @@ pub fn find(
         .select((
             table::digest,
             table::delivery_fingerprint,
+            table::delivery_id,
             table::outcome,
             table::retailer_id,
             table::order_id,

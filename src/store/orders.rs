@@ -1,6 +1,7 @@
 //! The orders and their items.
 
 use diesel::{dsl::sql, prelude::*};
+use std::collections::HashSet;
 
 use super::{
     Conn, StoreError, on_each,
@@ -141,6 +142,26 @@ pub fn by_message(
         .select(Order::as_select())
         .get_result(c)
         .optional())?)
+}
+
+/// Those of a source's messages that have made an order.
+pub fn ordered(
+    conn: &mut Conn<'_>,
+    source: OrderSource,
+    messages: &[&str],
+) -> Result<HashSet<String>, StoreError> {
+    /// The most values of one statement.
+    const MANY: usize = 2_000;
+    let mut ordered = HashSet::new();
+    for messages in messages.chunks(MANY) {
+        let known: Vec<Option<String>> = on_each!(conn, |c| table::table
+            .filter(table::source.eq(source))
+            .filter(table::message_id.eq_any(messages))
+            .select(table::message_id)
+            .load(c))?;
+        ordered.extend(known.into_iter().flatten());
+    }
+    Ok(ordered)
 }
 
 /// The items of an order, in their order.

@@ -37,14 +37,18 @@ pub fn encode(reply: Reply) -> StoredReply {
             status: 204,
             ..StoredReply::default()
         },
-        Reply::Report(events) => StoredReply {
-            status: 200,
-            content_type: Some(JSON.to_owned()),
-            body: json!({"success": true, "events": events})
-                .to_string()
-                .into(),
-            ..StoredReply::default()
-        },
+        Reply::Report { events, more } => {
+            let mut report = json!({"success": true, "events": events});
+            if more > 0 {
+                report["events_more"] = more.into();
+            }
+            StoredReply {
+                status: 200,
+                content_type: Some(JSON.to_owned()),
+                body: report.to_string().into(),
+                ..StoredReply::default()
+            }
+        }
     }
 }
 
@@ -55,7 +59,11 @@ pub fn encode(reply: Reply) -> StoredReply {
 pub struct ReportSchema {
     /// Always true; errors have false.
     success: bool,
+    /// Of more than a thousand the first.
     events: Vec<EventReportSchema>,
+    /// How many more events the delivery has, where not all are reported. Those too were acted on.
+    #[schema(nullable = false)]
+    events_more: Option<usize>,
 }
 
 /// What became of an event, as it is answered and kept.

@@ -28,6 +28,7 @@ mod foreign;
 mod full_disk;
 mod gathering;
 mod instances;
+mod large_deliveries;
 mod logs;
 mod memory;
 mod middleware;

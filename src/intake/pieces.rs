@@ -1,0 +1,121 @@
+//! Acts on a delivery that tells of very many events in pieces, each in a transaction of its own, so that others pass
+//! between them and what is done stays done.
+//!
+//! The first piece claims the key, each of the others makes sure that it is still held, and the last stores the reply. Who
+//! comes meanwhile waits; where this process dies, its lease runs out soon, and whoever comes next goes on: the events that
+//! are done are known by their ids, with the outcomes that they had.
+
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+use super::{
+    Answer, Intake, IntakeError, again,
+    transaction::{Done, Held, Piece, Told, Transaction},
+};
+use crate::{
+    causes::with_causes,
+    idempotency::{self, Terms},
+    provider::Delivery,
+    store::{Conn, StoreError},
+};
+
+/// The most events of a piece: SQLite takes some hundredths of a second for them, for which all others wait.
+const MOST: usize = 100;
+
+/// For how long a piece has the key to itself. The next renews it; who takes over too early only does it twice.
+const LEASE: Duration = Duration::from_secs(2);
+
+/// Whether a delivery tells of more than one transaction should act on.
+pub(super) fn are_wanted(delivery: &Delivery) -> bool {
+    delivery.events.len() > MOST
+}
+
+impl Intake {
+    /// Acts on a delivery piece by piece; `base` is of the whole of it.
+    pub(super) async fn in_pieces(
+        &self,
+        base: &Transaction,
+        begun: Instant,
+    ) -> Result<Answer, IntakeError> {
+        let request = base.request.as_ref();
+        // The record keeps the body, which may be large: the first piece alone needs it.
+        let blank = Transaction {
+            request: None,
+            piece: Piece::default(),
+            ..base.clone()
+        };
+        let mut progress = Progress::default();
+        let mut pieces = base.piece.places.chunks(MOST).peekable();
+        while let Some(places) = pieces.next() {
+            let is_last = pieces.peek().is_none();
+            let transaction = Transaction {
+                request: request.filter(|_| progress.held.is_none()).cloned(),
+                piece: progress.next(places, is_last),
+                terms: Terms {
+                    lease: base.terms.lease.min(LEASE),
+                    ..base.terms
+                },
+                ..again(&blank, begun)
+            };
+            let now = transaction.now;
+            let acting = async { self.run(self.prepare(transaction).await?).await };
+            let done = self.given_back(progress.held, acting.await).await?;
+            match done {
+                Done::Piece { held, told } => progress.add(held, told),
+                done => return self.answer(done, request, now),
+            }
+        }
+        match progress.failure {
+            Some(failure) => self.given_back(progress.held, Err(failure)).await,
+            // Cannot be: the last piece has an answer.
+            None => Err(StoreError::Closed.into()),
+        }
+    }
+
+    /// Gives the key back where the work itself failed: the next may try at once, and the operator sees why.
+    async fn given_back<T>(
+        &self,
+        held: Option<Held>,
+        outcome: Result<T, IntakeError>,
+    ) -> Result<T, IntakeError> {
+        if let (Err(error), Some(owned)) = (&outcome, held.and_then(|held| held.owned))
+            && error.is_failure()
+        {
+            let message = with_causes(error);
+            let releasing = move |conn: &mut Conn<'_>| idempotency::release(conn, owned, &message);
+            self.store.write(releasing).await?;
+        }
+        outcome
+    }
+}
+
+/// How far it has come.
+#[derive(Default)]
+struct Progress {
+    held: Option<Held>,
+    told: Vec<(usize, Told)>,
+    failure: Option<IntakeError>,
+}
+
+impl Progress {
+    fn next(&mut self, places: &[usize], is_last: bool) -> Piece {
+        let is_followed = !is_last || self.failure.is_some();
+        Piece {
+            places: places.to_vec(),
+            held: self.held,
+            before: match is_followed {
+                true => Arc::default(),
+                false => Arc::new(std::mem::take(&mut self.told)),
+            },
+            is_followed,
+        }
+    }
+
+    fn add(&mut self, held: Held, told: Result<Vec<(usize, Told)>, IntakeError>) {
+        self.held = Some(held);
+        match told {
+            Ok(told) => self.told.extend(told),
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+}
