@@ -8,6 +8,7 @@ use std::{cell::RefCell, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, ti
 use crate::{
     idempotency::cache::{InvalidRedisUrl, RedisUrl},
     logging::LogFormat,
+    provider::twilio::shared_key::{self, SharedKey},
     redaction::{InvalidName, Redaction},
     schedule::Schedule,
     secret::Secret,
@@ -41,6 +42,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// `TWILIO_AUTH_TOKEN`, any of which verifies.
     pub twilio_auth_tokens: Vec<Secret>,
+    /// `TWILIO_SHARED_KEYS`, of which those of the name that a request tells verify it.
+    pub twilio_shared_keys: Vec<SharedKey>,
     /// `WHATSAPP_APP_SECRET`, any of which verifies.
     pub whatsapp_app_secrets: Vec<Secret>,
     /// `WHATSAPP_VERIFY_TOKEN`
@@ -109,12 +112,12 @@ pub struct Config {
     pub log_filter: String,
 }
 
-/// The URL that providers call, without a slash at its end. Shows itself without the credentials it may hold.
+/// The URL that providers call, its scheme in small letters and without a slash at its end. Shows itself without the credentials it may hold.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
 impl PublicUrl {
-    /// The very text that was configured, for that is what providers sign.
+    /// The very text that was configured but for the case of its scheme, for that is what providers sign.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -136,9 +139,12 @@ impl FromStr for PublicUrl {
             && url.has_host()
             && url.query().is_none()
             && url.fragment().is_none();
-        usable
-            .then(|| Self(text.trim_end_matches('/').to_owned()))
-            .ok_or(ALLOWED)
+        let (_, rest) = text.split_once("://").filter(|_| usable).ok_or(ALLOWED)?;
+        Ok(Self(format!(
+            "{}://{}",
+            url.scheme(),
+            rest.trim_end_matches('/')
+        )))
     }
 }
 
@@ -194,6 +200,7 @@ impl Default for Config {
             public_base_url: None,
             trusted_proxies: Vec::new(),
             twilio_auth_tokens: Vec::new(),
+            twilio_shared_keys: Vec::new(),
             whatsapp_app_secrets: Vec::new(),
             whatsapp_verify_token: None,
             idempotency_enabled: true,
@@ -248,6 +255,7 @@ impl Config {
             public_base_url: new.public_base_url.clone(),
             trusted_proxies: new.trusted_proxies.clone(),
             twilio_auth_tokens: new.twilio_auth_tokens.clone(),
+            twilio_shared_keys: new.twilio_shared_keys.clone(),
             whatsapp_app_secrets: new.whatsapp_app_secrets.clone(),
             whatsapp_verify_token: new.whatsapp_verify_token.clone(),
             log_filter: new.log_filter.clone(),
@@ -300,6 +308,12 @@ impl Config {
             "TWILIO_AUTH_TOKEN",
             &mut config.twilio_auth_tokens,
             secrets,
+        )?;
+        read(
+            get,
+            "TWILIO_SHARED_KEYS",
+            &mut config.twilio_shared_keys,
+            shared_keys,
         )?;
         read(
             get,
@@ -494,7 +508,9 @@ fn shown(variable: &str, value: &str) -> String {
         ("PUBLIC_BASE_URL", None) if value.contains('.') && value.chars().all(is_host) => {
             format!("={value:?}")
         }
-        ("DATABASE_URL" | "REDIS_URL" | "PUBLIC_BASE_URL", None) => String::new(),
+        ("DATABASE_URL" | "REDIS_URL" | "PUBLIC_BASE_URL", None) | (shared_key::VARIABLE, _) => {
+            String::new()
+        }
         _ => format!("={value:?}"),
     }
 }
@@ -515,6 +531,12 @@ fn another_address(text: &str, bind: SocketAddr) -> Result<Option<SocketAddr>, S
         )),
         other => Ok(Some(other)),
     }
+}
+
+/// A name, a colon and a secret, several of them separated by commas.
+fn shared_keys(text: &str) -> Result<Vec<SharedKey>, String> {
+    let keys: Result<_, _> = pieces(text).map(str::parse).collect();
+    keys.map_err(|error: &str| error.to_owned())
 }
 
 fn database_url(text: &str) -> Result<DatabaseUrl, String> {
@@ -738,6 +760,7 @@ mod tests {
             ("RATE_LIMIT_ADDRESS_BURST", "1000001"),
             ("READY_MIN_DISK_BYTES", "64MiB"),
             ("LOG_FORMAT", "JSON"),
+            ("TWILIO_SHARED_KEYS", "eu:x,hunter2"),
             ("RUST_LOG", "nonsense=loud"),
         ];
         for (name, value) in cases {
@@ -754,6 +777,11 @@ mod tests {
     fn several_secrets_may_be_given_and_none_is_shown() {
         let config = with("TWILIO_AUTH_TOKEN", "hunter2, hunter3,").unwrap();
         assert_eq!(config.twilio_auth_tokens.len(), 2);
+        assert!(!format!("{config:?}").contains("hunter"));
+        let config = with("TWILIO_SHARED_KEYS", "eu:hunter2, us:hunter3").unwrap();
+        let keys = &config.twilio_shared_keys;
+        assert_eq!([&*keys[0].name, &*keys[1].name], ["eu", "us"]);
+        assert_eq!(keys[1].secret.expose(), "hunter3");
         assert!(!format!("{config:?}").contains("hunter"));
     }
 

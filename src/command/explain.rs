@@ -99,6 +99,9 @@ fn describe(diagnosis: &Diagnosis, lines: &mut Lines) {
     if let Some(hash) = diagnosis.body_hash {
         lines.say("bodySHA256", hash.as_str());
     }
+    if let Some(named) = &diagnosis.named {
+        lines.say("signed with", &named.to_string());
+    }
     if diagnosis.secrets.is_empty() {
         lines.say(
             "secrets",

@@ -57,7 +57,7 @@ fn log_configuration(config: &Config) {
     log_secrets(
         "Twilio",
         "TWILIO_AUTH_TOKEN",
-        config.twilio_auth_tokens.len(),
+        config.twilio_auth_tokens.len() + config.twilio_shared_keys.len(),
     );
     log_secrets(
         "WhatsApp",

@@ -1,7 +1,10 @@
 //! Why a signature does not fit, for the operator alone: never for whoever sent the request. What is found holds no
 //! secret, no signature that would fit, and nothing of a body.
 
-use super::Provider;
+use super::{
+    Provider,
+    twilio::shared_key::{self, Named},
+};
 
 /// What can be said of a request and its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct Diagnosis {
     pub secrets: Vec<bool>,
     /// Whether a signed URL covers the body; of Twilio's JSON alone.
     pub body_hash: Option<BodyHash>,
+    /// What a request of Twilio's says it was signed with, where it says so.
+    pub named: Option<Named>,
     /// Small changes to the request that were tried, by what they are.
     pub tried: Vec<String>,
     /// The first of them that the signature fits.
@@ -88,11 +93,12 @@ impl Diagnosis {
             (_, Some(BodyHash::Differs)) => {
                 "the body is not the one of the URL's bodySHA256".to_owned()
             }
-            _ => match (&self.fits, self.secrets.len()) {
-                (Some(fit), _) => format!("the signature fits {}", fit.change),
-                (None, 0) => "no secret is configured".to_owned(),
-                (None, 1) => "the secret did not make the signature".to_owned(),
-                (None, count) => format!("none of the {count} secrets made the signature"),
+            _ => match (&self.fits, self.unknown_name(), self.secrets.len()) {
+                (Some(fit), ..) => format!("the signature fits {}", fit.change),
+                (None, Some(named), _) => named.to_string(),
+                (None, None, 0) => "no secret is configured".to_owned(),
+                (None, None, 1) => "the secret did not make the signature".to_owned(),
+                (None, None, count) => format!("none of the {count} secrets made the signature"),
             },
         }
     }
@@ -103,8 +109,8 @@ impl Diagnosis {
         if let Some(at) = self.secrets.iter().position(|fits| *fits)
             && self.verifies()
         {
-            return match at {
-                0 => "nothing: the request would be taken".to_owned(),
+            return match (at, &self.named) {
+                (0, _) | (_, Some(_)) => "nothing: the request would be taken".to_owned(),
                 _ => format!(
                     "the request would be taken; when nothing is signed with the first secret, \
                      the provider still uses secret {} of {variable}",
@@ -114,6 +120,17 @@ impl Diagnosis {
         }
         if let Some(fit) = &self.fits {
             return fit.advice.clone();
+        }
+        if let (SignatureForm::Good, Some(named)) = (self.signature, self.unknown_name()) {
+            return match named {
+                Named::Algorithm(_) => {
+                    "choose HMAC_SHA256 in the webhook setting at Twilio".to_owned()
+                }
+                Named::Known(name) | Named::Unknown(name) => format!(
+                    "add {name}:SECRET to {}, with the secret that Twilio showed when the key was made",
+                    shared_key::VARIABLE
+                ),
+            };
         }
         match (self.signature, self.body_hash, self.provider) {
             (SignatureForm::Missing, ..) => {
@@ -136,6 +153,14 @@ impl Diagnosis {
                 "compare {variable} with the app secret of the Meta app that sends; the body must arrive byte for byte"
             ),
         }
+    }
+}
+
+impl Diagnosis {
+    /// What the request names and nobody here knows.
+    fn unknown_name(&self) -> Option<&Named> {
+        let is_unknown = |named: &&Named| !matches!(named, Named::Known(_));
+        self.named.as_ref().filter(is_unknown)
     }
 }
 

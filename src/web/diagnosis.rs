@@ -18,7 +18,12 @@ use crate::{
     provider::{
         Provider,
         diagnosis::{BodyHash, Diagnosis, shown_url},
-        twilio::{self, diagnosis::Signed, form::Form},
+        twilio::{
+            self,
+            diagnosis::Signed,
+            form::Form,
+            shared_key::{self, Keys},
+        },
         whatsapp,
     },
 };
@@ -70,8 +75,13 @@ impl Evidence<'_> {
                     Some(Ok(form)) => Signed::Form(form),
                     _ => Signed::Json(self.body),
                 };
-                twilio::diagnosis::diagnose(
+                let keys = Keys::of(
                     &config.twilio_auth_tokens,
+                    &config.twilio_shared_keys,
+                    self.header(shared_key::HEADER),
+                );
+                twilio::diagnosis::diagnose(
+                    keys,
                     signature,
                     &self.sighting.public_url(config),
                     &self.sighting.other_urls(config),
@@ -147,6 +157,10 @@ fn write(
             ("hint", json!(diagnosis.advice())),
             ("signature", json!(diagnosis.signature.describe())),
             ("secrets", json!(describe_secrets(diagnosis))),
+            (
+                "named",
+                json!(diagnosis.named.as_ref().map(ToString::to_string)),
+            ),
             (
                 "url",
                 json!(signs_url.then(|| shown_url(&sighting.public_url(config)))),

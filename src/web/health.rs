@@ -85,7 +85,7 @@ pub async fn configured(state: Data<State>) -> HttpResponse {
         "engine": state.store.engine(),
         "redis": config.redis_url.is_some(),
         "providers": {
-            "twilio": !config.twilio_auth_tokens.is_empty(),
+            "twilio": !config.twilio_auth_tokens.is_empty() || !config.twilio_shared_keys.is_empty(),
             "whatsapp": !config.whatsapp_app_secrets.is_empty(),
             "whatsapp_verification": config.whatsapp_verify_token.is_some(),
         },

@@ -165,6 +165,8 @@ impl<'a> Sighting<'a> {
         };
         let scheme = standard("proto").or_else(|| forerunner(X_FORWARDED_PROTO));
         let scheme = scheme.or_else(|| self.uri.scheme_str()).unwrap_or("http");
+        // Its case says nothing (RFC 3986, section 3.1), and what is signed has it in small letters.
+        let scheme = scheme.to_ascii_lowercase();
         let host = standard("host").or_else(|| forerunner(X_FORWARDED_HOST));
         let host = host.map_or_else(|| self.host(config), str::to_owned);
         format!("{scheme}://{host}{}", self.path())
@@ -265,6 +267,29 @@ mod tests {
             public_url(&request("10.1.2.3", &forwarded), &config()),
             "https://h.example/webhooks/twilio?x=%27'&y"
         );
+    }
+
+    #[test]
+    fn a_scheme_is_the_same_in_capitals() {
+        for headers in [
+            [
+                ("X-Forwarded-Proto", "HTTPS"),
+                ("X-Forwarded-Host", "h.example"),
+            ],
+            [
+                ("Forwarded", "proto=Https;host=h.example"),
+                ("X-Forwarded-Proto", "http"),
+            ],
+        ] {
+            let url = public_url(&request("10.1.2.3", &headers), &config());
+            assert!(url.starts_with("https://h.example/"), "{url}");
+        }
+        let config = Config {
+            public_base_url: Some("HTTPS://a.example".parse().unwrap()),
+            ..config()
+        };
+        let url = public_url(&request("10.1.2.3", &[]), &config);
+        assert!(url.starts_with("https://a.example/"), "{url}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     idempotency::{Fingerprint, IdempotencyKey, fingerprint, fingerprint_of_json, is_json},
     intake::Inbound,
     json::Value,
-    provider::{Delivery, Provider, json},
+    provider::{Delivery, Provider, json, twilio::shared_key},
     store::types::Timestamp,
 };
 
@@ -27,6 +27,8 @@ pub struct SignedRequest {
     pub url: String,
     /// The signature, as the header has it.
     pub signature: Option<String>,
+    /// What it was signed with, as the header of Twilio's has it.
+    pub signature_settings: Option<String>,
     /// The content type, as the header has it.
     pub content_type: String,
     /// The body, raw.
@@ -101,6 +103,7 @@ impl SignedRequest {
         Self {
             url: origin::public_url(request, config),
             signature: header(provider.signature_header()),
+            signature_settings: header(shared_key::HEADER),
             content_type: header(CONTENT_TYPE.as_str()).unwrap_or_default(),
             body,
             provider,

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     provider::{
         Delivery, Malformed, Provider,
-        twilio::{self, form::Form, signature},
+        twilio::{self, form::Form, shared_key::Keys, signature},
     },
 };
 
@@ -28,7 +28,7 @@ use crate::{
     )),
     responses(
         (status = 200, description = "TwiML", body = String, content_type = "text/xml"),
-        (status = 204, description = "A status callback or a JSON event was taken"),
+        (status = 204, description = "A status callback or another event was taken"),
     ),
     security(("twilio" = [])),
 )]
@@ -57,7 +57,7 @@ pub async fn messages(
     )),
     responses(
         (status = 200, description = "TwiML", body = String, content_type = "text/xml"),
-        (status = 204, description = "A status callback or a JSON event was taken"),
+        (status = 204, description = "A status callback or another event was taken"),
     ),
     security(("twilio" = [])),
 )]
@@ -96,21 +96,29 @@ fn open(
     config: &Config,
     parse_form: fn(&Form<'_>) -> Result<Delivery, Malformed>,
 ) -> Result<Result<Delivery, Problem>, Problem> {
-    let tokens = &config.twilio_auth_tokens;
-    if tokens.is_empty() {
+    let (tokens, shared) = (&config.twilio_auth_tokens, &config.twilio_shared_keys);
+    if tokens.is_empty() && shared.is_empty() {
         return Err(Problem::not_configured("TWILIO_AUTH_TOKEN"));
     }
+    let keys = Keys::of(tokens, shared, signed.signature_settings.as_deref());
+    let secrets = &keys.secrets;
+    // A shared key is not there to be replaced by the token that stands first.
+    let note = |at| {
+        if at < tokens.len() {
+            signed.note_secret(at, tokens.len());
+        }
+    };
     let signature = signed.signature.as_deref();
     let media_type = signed.media_type();
     // The content type says what the signature is over, so it comes first.
     if media_type == "application/x-www-form-urlencoded" {
         let form = Form::parse(&signed.body)?;
-        let at = signature::verify_form(tokens, signature, &signed.url, &form)?;
-        signed.note_secret(at, tokens.len());
+        let at = signature::verify_form(secrets, signature, &signed.url, &form)?;
+        note(at);
         Ok(parse_form(&form).map_err(Problem::from))
     } else if media_type.ends_with("json") {
-        let at = signature::verify_json(tokens, signature, &signed.url, &signed.body)?;
-        signed.note_secret(at, tokens.len());
+        let at = signature::verify_json(secrets, signature, &signed.url, &signed.body)?;
+        note(at);
         Ok(twilio::parse_json(&signed.body).map_err(Problem::from))
     } else {
         Err(Problem::new(

@@ -363,3 +363,62 @@ async fn a_file_that_is_no_request_exits_with_2_and_one_of_nobody_with_1() {
     let nobody = explain(&program(), b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", &[]).await;
     assert_eq!(nobody.code, Some(1), "{nobody:?}");
 }
+
+#[actix_web::test]
+async fn a_shared_key_that_is_not_configured_is_named() {
+    const SETTINGS: &str = "X-Twilio-Webhooks-Signature-Settings";
+    let bytes = [7; 32];
+    let signature = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+    let call = |settings: &str| {
+        form("https://hooks.example.com", "/webhooks/twilio")
+            .instead("X-Twilio-Signature", &signature)
+            .header(SETTINGS, settings)
+    };
+    let (mut server, _database) =
+        service(|program| program.set("TWILIO_SHARED_KEYS", "known:hunter2")).await;
+    let line = refused(&mut server, &call("key=spring,algorithm=HMAC_SHA256")).await;
+    assert_eq!(line["reason"], "no shared key named spring is configured");
+    let hint = line["hint"].as_str().expect("a hint");
+    assert!(
+        hint.contains("add spring:SECRET to TWILIO_SHARED_KEYS"),
+        "{hint}"
+    );
+    let line = refused(&mut server, &call("key=known,algorithm=HMAC_SHA256")).await;
+    assert_eq!(line["reason"], "none of the 3 secrets made the signature");
+    assert_eq!(line["named"], "the shared key known");
+    let line = refused(&mut server, &call("key=known,algorithm=HMAC_SHA512")).await;
+    let reason = "the algorithm HMAC_SHA512 is neither HMAC_SHA256 nor HMAC_SHA1";
+    assert_eq!(line["reason"], reason);
+    assert!(!server.log().contains("hunter2"));
+
+    let program = program().set("PUBLIC_BASE_URL", "https://hooks.example.com");
+    let finished = explain(
+        &program,
+        &call("key=spring,algorithm=HMAC_SHA256").to_bytes(),
+        &[],
+    )
+    .await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let result = ["no shared key named spring is configured"];
+    assert_eq!(told(&finished, "result"), result);
+    assert_eq!(told(&finished, "signed with"), result);
+}
+
+#[actix_web::test]
+async fn a_query_that_is_escaped_where_it_was_signed_plain_fits() {
+    let program = program().set("PUBLIC_BASE_URL", "https://hooks.example.com");
+    let mut call = form(
+        "https://hooks.example.com",
+        "/webhooks/twilio?owner=ada@shop.example",
+    );
+    call.path = call.path.replace('@', "%40");
+    let finished = explain(&program, &call.to_bytes(), &[]).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    // Also where something else is wrong.
+    let other = program.set("PUBLIC_BASE_URL", "http://hooks.example.com");
+    let finished = explain(&other, &call.to_bytes(), &[]).await;
+    assert_eq!(
+        told(&finished, "result"),
+        ["the signature fits https instead of http"]
+    );
+}

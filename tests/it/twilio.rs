@@ -1,14 +1,19 @@
 //! What Twilio sends: messages, status callbacks, JSON.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 
 use crate::support::{
     app::App,
     database::{Engine, on_both},
-    requests::{Call, SHOP_PHONE, new_sid},
+    requests::{Call, PUBLIC_URL, SHOP_PHONE, TWILIO_TOKEN, new_sid, told},
 };
 
 on_both! {
+    a_form_that_is_no_message_is_kept_once
+    signed_with_a_shared_key_a_message_is_taken
+    a_query_may_be_escaped_on_the_wire_and_plain_where_it_was_signed
     a_text_order_is_answered_with_its_number_its_items_and_its_total
     a_conversation_is_answered_with_nothing
     a_line_that_is_not_understood_costs_the_order_and_is_named
@@ -433,4 +438,198 @@ async fn without_a_token_the_routes_say_so(engine: Engine) {
         );
     }
     assert_eq!(app.events(), 0);
+}
+
+/// A request with a signature by SHA-256, as Twilio's shared keys make them.
+fn signed_by_sha256(key: &str, path: &str, params: &[(&str, &str)]) -> Call {
+    let mut sorted = params.to_vec();
+    sorted.sort_unstable();
+    let text: String = sorted
+        .iter()
+        .flat_map(|(name, value)| [*name, *value])
+        .collect();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).unwrap();
+    mac.update(format!("{PUBLIC_URL}{path}{text}").as_bytes());
+    let signature = BASE64.encode(mac.finalize().into_bytes());
+    Call::twilio_at(path, params).instead("X-Twilio-Signature", &signature)
+}
+
+const SETTINGS: &str = "X-Twilio-Webhooks-Signature-Settings";
+
+async fn signed_with_a_shared_key_a_message_is_taken(engine: Engine) {
+    let app = App::with(engine, |config| {
+        config.twilio_shared_keys = ["north:key-of-the-north", "south:key-of-the-south"]
+            .map(|key| key.parse().expect("a key"))
+            .into();
+    })
+    .await;
+    let signed = |key: &str| {
+        let sid = new_sid();
+        let params = [
+            ("MessageSid", &*sid),
+            ("Body", "1 tea"),
+            ("From", "whatsapp:+14155550107"),
+        ];
+        signed_by_sha256(key, "/webhooks/twilio", &params)
+    };
+    let named = |key: &str, name: &str| {
+        signed(key).header(SETTINGS, &format!("key={name},algorithm=HMAC_SHA256"))
+    };
+    for good in [
+        named("key-of-the-south", "south"),
+        named("key-of-the-north", "north"),
+        // A proxy may lose the header.
+        signed("key-of-the-south"),
+        // The token's own, by the other algorithm.
+        signed(TWILIO_TOKEN),
+        named(TWILIO_TOKEN, "a-key-that-nobody-knows"),
+        Call::twilio_text(&new_sid(), "1 tea"),
+    ] {
+        assert_eq!(app.send(&good).await.status, 200, "{good:?}");
+    }
+    for bad in [
+        named("key-of-the-south", "north"),
+        named("key-of-the-south", "east"),
+        named("another key", "north"),
+        signed("another key"),
+    ] {
+        let reply = app.send(&bad).await;
+        assert_eq!(
+            (reply.status, &*reply.error_code()),
+            (401, "SIGNATURE_INVALID"),
+            "{bad:?}"
+        );
+    }
+    assert_eq!(app.events(), 6);
+    let alone = app
+        .another(|config| {
+            config.twilio_auth_tokens.clear();
+            config.twilio_shared_keys = vec!["north:key-of-the-north".parse().expect("a key")];
+        })
+        .await;
+    let reply = named("key-of-the-north", "north")
+        .send(&app.client, &alone.url)
+        .await;
+    assert_eq!(reply.expect("an answer").status, 200);
+}
+
+async fn a_query_may_be_escaped_on_the_wire_and_plain_where_it_was_signed(engine: Engine) {
+    let app = App::new(engine).await;
+    for (wire, signed) in [
+        ("?town=L%27Aquila", "?town=L'Aquila"),
+        ("?town=L'Aquila", "?town=L%27Aquila"),
+        (
+            "?owner=ada%40shop.example&x=1",
+            "?owner=ada@shop.example&x=1",
+        ),
+        (
+            "?owner=ada@shop.example&x=1",
+            "?owner=ada%40shop.example&x=1",
+        ),
+    ] {
+        let sid = new_sid();
+        let params = [("MessageSid", &*sid), ("Body", "hi")];
+        let call = Call {
+            path: format!("/webhooks/twilio{wire}"),
+            ..Call::twilio_at(&format!("/webhooks/twilio{signed}"), &params)
+        };
+        assert_eq!(call.send_raw(&app.url).await.status, 200, "{wire}");
+        let altered = Call {
+            path: format!("/webhooks/twilio{wire}s"),
+            ..call
+        };
+        assert_eq!(altered.send_raw(&app.url).await.status, 401, "{wire}");
+    }
+    // As one parameter and as two: not the same.
+    let sid = new_sid();
+    let call = Call::twilio_at(
+        "/webhooks/twilio?a=1&b=2",
+        &[("MessageSid", &sid), ("Body", "hi")],
+    );
+    let other = Call {
+        path: "/webhooks/twilio?a=1%26b=2".to_owned(),
+        ..call
+    };
+    assert_eq!(other.send_raw(&app.url).await.status, 401);
+}
+
+async fn a_form_that_is_no_message_is_kept_once(engine: Engine) {
+    let app = App::new(engine).await;
+    let account = ("AccountSid", "AC00000000000000000000000000000001");
+    let conversation = |event: &'static str, body: &'static str| {
+        Call::twilio(&[
+            account,
+            ("EventType", event),
+            ("ConversationSid", "CH00000000000000000000000000000007"),
+            ("MessageSid", "IM00000000000000000000000000000007"),
+            ("Author", "whatsapp:+14155550107"),
+            ("Body", body),
+        ])
+    };
+    let call = |path: &str, status: &str| {
+        Call::twilio_at(
+            path,
+            &[
+                account,
+                ("CallSid", "CA00000000000000000000000000000007"),
+                ("CallStatus", status),
+                ("From", "+14155550107"),
+                ("To", SHOP_PHONE),
+                ("Direction", "inbound"),
+            ],
+        )
+    };
+    let forms = [
+        (
+            conversation("onMessageAdded", "2 pizza"),
+            204,
+            "onMessageAdded",
+        ),
+        (
+            conversation("onMessageUpdated", "3 pizza"),
+            204,
+            "onMessageUpdated",
+        ),
+        (
+            conversation("onMessageUpdated", "4 pizza"),
+            204,
+            "onMessageUpdated",
+        ),
+        (call("/webhooks/twilio", "ringing"), 200, "call"),
+        (call("/webhooks/twilio/status", "completed"), 200, "call"),
+        (
+            Call::twilio(&[
+                account,
+                ("Sid", "NO00000000000000000000000000000007"),
+                ("Level", "WARNING"),
+                ("Payload", r#"{"error_code":"12300"}"#),
+                ("PayloadType", "application/json"),
+            ]),
+            204,
+            "debugger",
+        ),
+        (
+            Call::twilio(&[("Anything", "else"), ("Empty", "")]),
+            204,
+            "form",
+        ),
+    ];
+    for (n, (form, status, kind)) in forms.iter().enumerate() {
+        let reply = app.send(form).await;
+        assert_eq!(told(&reply), (*status, Some("false")), "{form:?}");
+        if *status == 200 {
+            assert!(reply.body.ends_with("<Response/>"), "{reply:?}");
+        }
+        for again in [
+            app.send(form).await,
+            app.send(&form.clone().key(&new_sid())).await,
+        ] {
+            assert_eq!(told(&again), (*status, Some("true")), "{form:?}");
+            assert_eq!(again.essence(), reply.essence());
+        }
+        assert_eq!(app.events(), n as i64 + 1, "{form:?}");
+        let last = "SELECT kind AS t FROM webhook_event ORDER BY created_at DESC LIMIT 1";
+        assert_eq!(app.database.texts(last), [Some((*kind).to_owned())]);
+    }
+    assert_eq!(app.orders(), 0);
 }

@@ -4,7 +4,8 @@ use base64::Engine as _;
 
 use super::{
     form::Form,
-    signature::{BASE64, body_hashes, fitting, signed_params},
+    shared_key::Keys,
+    signature::{BASE64, SHA1_LENGTH, SHA256_LENGTH, body_hashes, fitting, signed_params},
 };
 use crate::{
     provider::{
@@ -35,12 +36,10 @@ pub struct OtherUrl {
     pub advice: String,
 }
 
-const LENGTH: usize = 20;
-
 /// Looks at a request. Small changes are tried where `thorough`, some dozens of them at most; else the body is not even
 /// read, and the secrets are taken for what the refusal said.
 pub fn diagnose(
-    tokens: &[Secret],
+    keys: Keys<'_>,
     signature: Option<&str>,
     url: &str,
     others: &[OtherUrl],
@@ -51,7 +50,8 @@ pub fn diagnose(
     let form = match &decoded {
         None => SignatureForm::Missing,
         Some(Err(_)) => SignatureForm::Malformed("base64"),
-        Some(Ok(bytes)) => SignatureForm::of_length(bytes.len(), LENGTH),
+        Some(Ok(bytes)) if bytes.len() == SHA256_LENGTH => SignatureForm::Good,
+        Some(Ok(bytes)) => SignatureForm::of_length(bytes.len(), SHA1_LENGTH),
     };
     let params = match content {
         Signed::Form(form) if thorough => signed_params(form),
@@ -59,11 +59,9 @@ pub fn diagnose(
     };
     let is_form = matches!(content, Signed::Form(_));
     let bytes = decoded.and_then(Result::ok).unwrap_or_default();
-    let made =
-        |token: &Secret, url: &str| fitting(std::slice::from_ref(token), &bytes, url, &params);
-    let secrets = tokens
-        .iter()
-        .map(|token| (thorough || !is_form) && made(token, url).is_some());
+    let made = |secret: &&Secret| fitting(&[*secret], &bytes, url, &params).is_some();
+    let tried = keys.secrets.iter();
+    let secrets = tried.map(|secret| (thorough || !is_form) && made(secret));
     let mut diagnosis = Diagnosis {
         provider: Provider::Twilio,
         signature: form,
@@ -72,12 +70,13 @@ pub fn diagnose(
             Signed::Form(_) => None,
             Signed::Json(body) => Some(body_hash(url, body)),
         },
+        named: keys.named,
         tried: Vec::new(),
         fits: None,
     };
     if thorough && form == SignatureForm::Good && !diagnosis.secrets.contains(&true) {
         for other in variants(url, others) {
-            if let Some(secret) = fitting(tokens, &bytes, &other.url, &params) {
+            if let Some(secret) = fitting(&keys.secrets, &bytes, &other.url, &params) {
                 diagnosis.fits = Some(fit(&other, secret));
                 break;
             }
@@ -90,7 +89,7 @@ pub fn diagnose(
                 advice: "the URL is as it was signed: look what changes the body or its content type on its way"
                     .to_owned(),
             };
-            match fitting(tokens, &bytes, url, b"") {
+            match fitting(&keys.secrets, &bytes, url, b"") {
                 Some(secret) => diagnosis.fits = Some(fit(&alone, secret)),
                 None => diagnosis.tried.push(alone.change),
             }
@@ -206,11 +205,16 @@ mod tests {
         [Secret::new("new"), Secret::new("old")]
     }
 
+    fn keys(secrets: &[Secret]) -> Keys<'_> {
+        Keys::of(secrets, &[], None)
+    }
+
     fn diagnosed(signed_url: &str, url: &str, others: &[OtherUrl]) -> Diagnosis {
         let form = Form::parse(b"A=1").unwrap();
         let signature = sign_form(&secrets()[1], signed_url, &form);
         let content = Signed::Form(&form);
-        diagnose(&secrets(), Some(&signature), url, others, content, true)
+        let secrets = secrets();
+        diagnose(keys(&secrets), Some(&signature), url, others, content, true)
     }
 
     #[test]
@@ -255,7 +259,7 @@ mod tests {
         let (url, signature) = sign_json(&token, "https://a.example/p", b"{}");
         let look = |url: &str, body: &[u8]| {
             diagnose(
-                &secrets(),
+                keys(&secrets()),
                 Some(&signature),
                 url,
                 &[],
@@ -279,7 +283,7 @@ mod tests {
         let alone = sign_form(&token, "https://a.example/p", &Form::parse(b"").unwrap());
         let content = Signed::Form(&form);
         let diagnosis = diagnose(
-            &secrets(),
+            keys(&secrets()),
             Some(&alone),
             "https://a.example/p",
             &[],
@@ -299,7 +303,15 @@ mod tests {
     fn the_form_of_a_signature_is_told() {
         let form = Form::parse(b"A=1").unwrap();
         let of = |signature| {
-            diagnose(&secrets(), signature, URL, &[], Signed::Form(&form), true).signature
+            diagnose(
+                keys(&secrets()),
+                signature,
+                URL,
+                &[],
+                Signed::Form(&form),
+                true,
+            )
+            .signature
         };
         assert_eq!(of(None), SignatureForm::Missing);
         assert_eq!(of(Some("!")), SignatureForm::Malformed("base64"));

@@ -4,6 +4,7 @@
 pub mod diagnosis;
 pub mod form;
 pub mod renew;
+pub mod shared_key;
 pub mod signature;
 pub mod twiml;
 
@@ -17,15 +18,29 @@ use form::Form;
 /// Members of an inbound message that hold JSON in a text; any of them may carry a cart.
 const JSON_MEMBERS: [&str; 3] = ["InteractiveData", "ChannelMetadata", "FlowData"];
 
-/// Parameters that Twilio adds when it sends a message again to a fallback URL: they say nothing about the message.
-const FALLBACK_PARAMETERS: [&str; 2] = ["ErrorCode", "ErrorUrl"];
+/// Parameters that Twilio adds when it sends something again: they say nothing about what is sent.
+const REPEAT_PARAMETERS: [&str; 3] = ["ErrorCode", "ErrorUrl", "RetryCount"];
 
-/// Reads a form: an inbound message, or a status callback (`MessageStatus` and no `Body`).
+/// Parameters by which a form says that it is about a message.
+const MESSAGE_PARAMETERS: [&str; 4] = ["MessageSid", "SmsSid", "SmsMessageSid", "MessageStatus"];
+
+/// Parameters that name what an event of Conversations is about, the nearest first.
+const CONVERSATION_SIDS: [&str; 4] = [
+    "MessageSid",
+    "ParticipantSid",
+    "ConversationSid",
+    "ChannelSid",
+];
+
+/// Reads a form: an inbound message, a status callback (`MessageStatus` and no `Body`), or whatever else Twilio sends.
 ///
 /// # Errors
-/// Where it is not UTF-8, or its `MessageSid` is no message id.
+/// Where it is empty or not UTF-8, or is about a message and its `MessageSid` is no message id.
 pub fn parse_form(form: &Form<'_>) -> Result<Delivery, Malformed> {
     let params = form.to_json()?;
+    if !is_about_message(&params) {
+        return other_form(params);
+    }
     let is_status = params.get("MessageStatus").is_some() && params.get("Body").is_none();
     if is_status {
         status_callback(params)
@@ -37,9 +52,20 @@ pub fn parse_form(form: &Form<'_>) -> Result<Delivery, Malformed> {
 /// Reads a form that came to the address of status callbacks.
 ///
 /// # Errors
-/// As [`parse_form`], and where it has no `MessageStatus`.
+/// As [`parse_form`], and where it is about a message and has no `MessageStatus`.
 pub fn parse_status(form: &Form<'_>) -> Result<Delivery, Malformed> {
-    status_callback(form.to_json()?)
+    let params = form.to_json()?;
+    match is_about_message(&params) {
+        true => status_callback(params),
+        false => other_form(params),
+    }
+}
+
+/// Whether a form is a message or a status of one. Conversations names its own messages by the same parameter.
+fn is_about_message(params: &Value) -> bool {
+    let has = |name: &&str| params.get(name).is_some();
+    let is_of_conversation = has(&"EventType") && !has(&"MessageStatus");
+    !is_of_conversation && MESSAGE_PARAMETERS.iter().any(has)
 }
 
 /// Reads a JSON body: CloudEvents one by one, anything else as one event known by the hash of its bytes.
@@ -71,7 +97,7 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
     let event = Event {
         id: sid.clone(),
         kind: without_nul(param(&params, "MessageType").unwrap_or("message")),
-        digest: message_digest(&params),
+        digest: form_digest(&params),
         payload: params.clone(),
         ours: param(&params, "To").and_then(our_number),
         content: message_content(&params),
@@ -86,10 +112,10 @@ fn inbound_message(params: Value) -> Result<Delivery, Malformed> {
     })
 }
 
-fn message_digest(params: &Value) -> String {
+fn form_digest(params: &Value) -> String {
     let mut params = params.clone();
     if let Value::Object(members) = &mut params {
-        members.retain(|(name, _)| !FALLBACK_PARAMETERS.contains(&name.as_str()));
+        members.retain(|(name, _)| !REPEAT_PARAMETERS.contains(&name.as_str()));
         // The signature does not tell in which order the values of one parameter came.
         for values in members
             .iter_mut()
@@ -195,6 +221,72 @@ fn status_callback(params: Value) -> Result<Delivery, Malformed> {
     })
 }
 
+/// A form that is no message: kept and no more.
+fn other_form(params: Value) -> Result<Delivery, Malformed> {
+    if matches!(&params, Value::Object(members) if members.is_empty()) {
+        return Err(Malformed("the form is empty".to_owned()));
+    }
+    let digest = form_digest(&params);
+    let call = word(&params, "CallSid");
+    let (id, kind) = if let Some(event) = word(&params, "EventType") {
+        (conversation_event(&params, event, &digest), event)
+    } else if let Some(call) = call {
+        // A call is asked about again and again, in one status.
+        let status = word(&params, "CallStatus").unwrap_or("call");
+        (format!("{call}:{status}:{}", short(&digest)), "call")
+    } else if let (Some(sid), Some(_)) = (word(&params, "Sid"), word(&params, "Level")) {
+        (sid.to_owned(), "debugger")
+    } else {
+        (digest.clone(), "form")
+    };
+    let event = Event {
+        id: id.clone(),
+        kind: kind.to_owned(),
+        digest,
+        payload: params.clone(),
+        ours: number_of_form(&params),
+        content: Content::Other,
+    };
+    Ok(Delivery {
+        provider: Provider::Twilio,
+        webhook_type: "twilio_event",
+        // A call that is answered nothing at all is an error at Twilio; what it is answered here ends it.
+        reply_form: match call {
+            Some(_) => ReplyForm::Twiml,
+            None => ReplyForm::Empty,
+        },
+        derived_key: id,
+        events: vec![event],
+        body: params,
+    })
+}
+
+/// The number of ours that a call, or a conversation with somebody outside, names.
+fn number_of_form(params: &Value) -> Option<Address> {
+    let name = match (params.get("CallSid"), param(params, "Direction")) {
+        (Some(_), Some("inbound")) => "To",
+        (Some(_), _) => "From",
+        (None, _) => "MessagingBinding.ProxyAddress",
+    };
+    our_number(param(params, name)?)
+}
+
+/// The identity of an event of Conversations: something is added or removed once, and anything else may happen again.
+fn conversation_event(params: &Value, event: &str, digest: &str) -> String {
+    let sid = CONVERSATION_SIDS.iter().find_map(|name| word(params, name));
+    let is_once = event.ends_with("Added") || event.ends_with("Removed");
+    match sid {
+        Some(sid) if is_once => format!("{event}:{sid}"),
+        Some(sid) => format!("{event}:{sid}:{}", short(digest)),
+        None => format!("{event}:{}", short(digest)),
+    }
+}
+
+/// Enough of a digest to tell the events of one thing apart.
+fn short(digest: &str) -> &str {
+    &digest[..32]
+}
+
 fn is_cloud_event(value: &Value) -> bool {
     value.get("specversion").is_some() && value.get("id").is_some_and(Value::is_string)
 }
@@ -244,6 +336,11 @@ fn message_sid(params: &Value) -> Result<&str, Malformed> {
     param(params, "MessageSid")
         .filter(valid)
         .ok_or_else(|| Malformed("MessageSid is not SM or MM and 32 hex digits".to_owned()))
+}
+
+/// A parameter that is given once, and can be part of an id.
+fn word<'a>(params: &'a Value, name: &str) -> Option<&'a str> {
+    param(params, name).filter(|text| is_word(text))
 }
 
 fn is_word(text: &str) -> bool {
@@ -316,6 +413,55 @@ mod tests {
         assert_ne!(sent.events[0].id, read.events[0].id);
         let inbound = parse(&format!("MessageSid={SID}&MessageStatus=received&Body=")).unwrap();
         assert_eq!(inbound.reply_form, ReplyForm::Twiml);
+    }
+
+    #[test]
+    fn a_form_that_is_no_message_is_known_by_what_it_is_about() {
+        let event = |body: &str| parse(body).unwrap().events.remove(0);
+        let conversation =
+            "EventType=onMessageAdded&ConversationSid=CH1&MessageSid=IM1&Body=2+cola";
+        let added = event(conversation);
+        assert_eq!(
+            (&*added.id, &*added.kind),
+            ("onMessageAdded:IM1", "onMessageAdded")
+        );
+        assert_eq!(added.content, Content::Other);
+        let repeated = event(&format!("{conversation}&RetryCount=1"));
+        assert_eq!((repeated.id, repeated.digest), (added.id, added.digest));
+        let updated = |body: &str| {
+            event(&format!(
+                "EventType=onMessageUpdated&MessageSid=IM1&Body={body}"
+            ))
+            .id
+        };
+        assert_eq!(updated("a"), updated("a"));
+        assert_ne!(updated("a"), updated("b"));
+        assert!(updated("a").starts_with("onMessageUpdated:IM1:"));
+        let debugger = event("Sid=NO1&Level=ERROR&Payload=%7B%7D");
+        assert_eq!((&*debugger.id, &*debugger.kind), ("NO1", "debugger"));
+        let call = |status: &str| parse(&format!("CallSid=CA1&CallStatus={status}")).unwrap();
+        assert_eq!(call("ringing").reply_form, ReplyForm::Twiml);
+        assert!(call("ringing").events[0].id.starts_with("CA1:ringing:"));
+        assert_ne!(call("ringing").derived_key, call("completed").derived_key);
+        let other = event("a=1&b=2");
+        assert_eq!(
+            (&*other.id, &*other.kind),
+            (&*event("b=2&a=1").digest, "form")
+        );
+        assert!(parse("").is_err());
+        // Names that are no names are not trusted with an id.
+        assert_eq!(event("EventType=%00%00&x=1").kind, "form");
+    }
+
+    #[test]
+    fn what_is_no_message_is_kept_at_the_address_of_statuses_too() {
+        let parse = |body: &[u8]| parse_status(&Form::parse(body).unwrap());
+        assert_eq!(
+            parse(b"CallSid=CA1&CallStatus=completed").unwrap().events[0].kind,
+            "call"
+        );
+        assert!(parse(format!("MessageSid={SID}").as_bytes()).is_err());
+        assert!(parse(b"MessageStatus=sent").is_err());
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! `X-Twilio-Signature`: base64 of HMAC-SHA1 over the public URL and the parameters.
+//! `X-Twilio-Signature`: base64 of HMAC-SHA1 over the public URL and the parameters; HMAC-SHA256 with a shared key.
 //! Source: Twilio's "Webhooks security" documentation.
 
 use base64::Engine as _;
 pub(super) use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use subtle::ConstantTimeEq as _;
 
 use super::form::Form;
@@ -17,18 +18,18 @@ pub const HEADER: &str = "X-Twilio-Signature";
 /// The query parameter that ties a JSON body to the signed URL.
 const BODY_HASH: &str = "bodySHA256";
 
-/// Checks a form against the URL that Twilio called, with any of the auth tokens. Gives the place of the one that made
-/// the signature, from 0.
+/// Checks a form against the URL that Twilio called, with any of the secrets. Gives the place of the one that made the
+/// signature, from 0.
 ///
 /// # Errors
-/// Where there is no signature, or none of the tokens made it.
+/// Where there is no signature, or none of the secrets made it.
 pub fn verify_form(
-    tokens: &[Secret],
+    secrets: &[&Secret],
     signature: Option<&str>,
     url: &str,
     form: &Form<'_>,
 ) -> Result<usize, SignatureError> {
-    verify(tokens, signature, url, &signed_params(form))
+    verify(secrets, signature, url, &signed_params(form))
 }
 
 /// Checks a JSON body: the signed URL carries its SHA-256, without which the body is not covered at all.
@@ -36,7 +37,7 @@ pub fn verify_form(
 /// # Errors
 /// As [`verify_form`], and where the URL has no `bodySHA256` or another body's.
 pub fn verify_json(
-    tokens: &[Secret],
+    secrets: &[&Secret],
     signature: Option<&str>,
     url: &str,
     body: &[u8],
@@ -49,16 +50,12 @@ pub fn verify_json(
     if !bool::from(claimed.as_slice().ct_eq(&expected)) {
         return Err(SignatureError::Invalid);
     }
-    verify(tokens, signature, url, b"")
+    verify(secrets, signature, url, b"")
 }
 
 /// Signs a form as Twilio does.
 pub fn sign_form(token: &Secret, url: &str, form: &Form<'_>) -> String {
-    BASE64.encode(
-        mac(token, url, &signed_params(form))
-            .finalize()
-            .into_bytes(),
-    )
+    sha1(token, url, &signed_params(form))
 }
 
 /// Signs a JSON body as Twilio does: gives the URL with its `bodySHA256`, and the signature.
@@ -66,12 +63,12 @@ pub fn sign_json(token: &Secret, url: &str, body: &[u8]) -> (String, String) {
     let join = if url.contains('?') { '&' } else { '?' };
     let hash = hex::encode(Sha256::digest(body));
     let url = format!("{url}{join}{BODY_HASH}={hash}");
-    let signature = BASE64.encode(mac(token, &url, b"").finalize().into_bytes());
+    let signature = sha1(token, &url, b"");
     (url, signature)
 }
 
 fn verify(
-    tokens: &[Secret],
+    secrets: &[&Secret],
     signature: Option<&str>,
     url: &str,
     params: &[u8],
@@ -80,30 +77,50 @@ fn verify(
     let signature = BASE64
         .decode(signature)
         .map_err(|_| SignatureError::Invalid)?;
-    fitting(tokens, &signature, url, params).ok_or(SignatureError::Invalid)
+    fitting(secrets, &signature, url, params).ok_or(SignatureError::Invalid)
 }
 
-/// The place of the token that made a signature over a URL, in one of its spellings, and parameters.
+/// The place of the secret that made a signature over a URL, in one of its spellings, and parameters. By which of the two
+/// algorithms, its length tells.
 pub(super) fn fitting(
-    tokens: &[Secret],
+    secrets: &[&Secret],
     signature: &[u8],
     url: &str,
     params: &[u8],
 ) -> Option<usize> {
     let urls = spellings(url);
-    let fits =
-        |token: &Secret, url: &String| mac(token, url, params).verify_slice(signature).is_ok();
-    tokens
+    let fits = |secret: &Secret, url: &String| match signature.len() {
+        SHA256_LENGTH => {
+            let mac: Hmac<Sha256> = mac(secret, url, params);
+            mac.verify_slice(signature).is_ok()
+        }
+        _ => {
+            let mac: Hmac<Sha1> = mac(secret, url, params);
+            mac.verify_slice(signature).is_ok()
+        }
+    };
+    secrets
         .iter()
-        .position(|token| urls.iter().any(|url| fits(token, url)))
+        .position(|secret| urls.iter().any(|url| fits(secret, url)))
 }
 
-fn mac(token: &Secret, url: &str, params: &[u8]) -> Hmac<Sha1> {
-    let mut mac = Hmac::<Sha1>::new_from_slice(token.expose().as_bytes())
+/// How many bytes a signature by HMAC-SHA1 has.
+pub(super) const SHA1_LENGTH: usize = 20;
+
+/// How many bytes a signature by HMAC-SHA256 has.
+pub(super) const SHA256_LENGTH: usize = 32;
+
+fn mac<M: KeyInit + Mac>(secret: &Secret, url: &str, params: &[u8]) -> M {
+    let mut mac = <M as KeyInit>::new_from_slice(secret.expose().as_bytes())
         .expect("HMAC takes a key of any length");
     mac.update(url.as_bytes());
     mac.update(params);
     mac
+}
+
+fn sha1(token: &Secret, url: &str, params: &[u8]) -> String {
+    let mac: Hmac<Sha1> = mac(token, url, params);
+    BASE64.encode(mac.finalize().into_bytes())
 }
 
 /// Names sorted, each followed by its distinct values, sorted: what Twilio's own libraries sign.
@@ -118,16 +135,62 @@ pub(super) fn signed_params(form: &Form<'_>) -> Vec<u8> {
         .concat()
 }
 
-/// The URL as it is, and the spellings of the same that Twilio is known to sign: with and without the standard
-/// port, and with an apostrophe escaped.
+/// The URL as it is, and the spellings of the same that Twilio is known to sign: with and without the standard port, with
+/// an apostrophe escaped, and with what may be escaped in the query all plain or all escaped.
 fn spellings(url: &str) -> Vec<String> {
     let mut urls = vec![url.to_owned()];
-    urls.extend(other_port(url));
-    if url.contains('\'') {
-        let escaped: Vec<_> = urls.iter().map(|url| url.replace('\'', "%27")).collect();
-        urls.extend(escaped);
+    if let Some((path, query)) = url.split_once('?') {
+        let plain = plain(query);
+        let escaped = escaped(&plain);
+        urls.extend([plain, escaped].map(|query| format!("{path}?{query}")));
     }
+    let ported: Vec<_> = urls.iter().filter_map(|url| other_port(url)).collect();
+    urls.extend(ported);
+    let escaped = urls.iter().map(|url| url.replace('\'', "%27"));
+    let escaped: Vec<_> = escaped.collect();
+    urls.extend(escaped);
+    let mut seen = HashSet::new();
+    urls.retain(|url| seen.insert(url.clone()));
     urls
+}
+
+/// A query with its escapes undone, but for those of characters that have a meaning in it.
+fn plain(query: &str) -> String {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escape = after.get(..2).filter(|_| first == b'%');
+        let byte = escape.and_then(|digits| hex::decode(digits).ok()?.pop());
+        match byte.filter(|byte| *byte > b' ' && *byte != 0x7f && !has_meaning(*byte)) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| query.to_owned())
+}
+
+/// A plain query with everything escaped that has no meaning in it and is more than a letter, a digit or one of `-._~`.
+fn escaped(plain: &str) -> String {
+    let mut escaped = String::with_capacity(plain.len());
+    for byte in plain.bytes() {
+        let stays = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || has_meaning(byte);
+        match stays {
+            true => escaped.push(byte.into()),
+            false => escaped += &format!("%{byte:02X}"),
+        }
+    }
+    escaped
+}
+
+/// Whether escaping a character of a query would make it another query.
+fn has_meaning(byte: u8) -> bool {
+    b"&=+%#".contains(&byte)
 }
 
 /// Without its port where it has one, else with the standard one of its scheme.
@@ -191,17 +254,66 @@ mod tests {
     }
 
     #[test]
+    fn a_query_is_the_same_plain_and_escaped_but_for_what_has_a_meaning() {
+        let secret = Secret::new("t");
+        let form = Form::parse(b"A=1").unwrap();
+        let fits = |signed: &str, wire: &str| {
+            let [signed, wire] = [signed, wire].map(|query| format!("https://a.example/p?{query}"));
+            let signature = sign_form(&secret, &signed, &form);
+            verify_form(&[&secret], Some(&signature), &wire, &form).is_ok()
+        };
+        for (plain, escaped) in [
+            ("city=Forli'", "city=Forli%27"),
+            ("to=a@b.example", "to=a%40b.example"),
+            ("x=(1):2/3?,4;é", "x=%281%29%3A2%2F3%3F%2C4%3B%C3%A9"),
+            ("a=%26@", "a=%26%40"),
+        ] {
+            assert!(fits(plain, escaped), "{plain}");
+            assert!(fits(escaped, plain), "{escaped}");
+        }
+        // An apostrophe alone.
+        assert!(fits("x=%27@", "x='@"));
+        for (signed, wire) in [
+            ("a=1&b=2", "a=1%26b=2"),
+            ("a=1", "a%3D1"),
+            ("a=1+2", "a=1%2B2"),
+            ("a=%2527", "a=%27"),
+            ("a=1", "a=2"),
+        ] {
+            assert!(!fits(signed, wire), "{signed}");
+            assert!(!fits(wire, signed), "{wire}");
+        }
+    }
+
+    #[test]
+    fn a_signature_by_sha256_is_as_good_as_one_by_sha1() {
+        let secret = Secret::new("shared");
+        let form = Form::parse(b"A=1").unwrap();
+        let url = "https://a.example/p";
+        let mac: Hmac<Sha256> = mac(&secret, url, &signed_params(&form));
+        let signature = BASE64.encode(mac.finalize().into_bytes());
+        let other = Secret::new("other");
+        let verify = |secrets: &[&Secret], url| verify_form(secrets, Some(&signature), url, &form);
+        assert_eq!(verify(&[&other, &secret], url), Ok(1));
+        assert_eq!(verify(&[&other], url), Err(SignatureError::Invalid));
+        assert_eq!(
+            verify(&[&secret], "https://a.example/q"),
+            Err(SignatureError::Invalid)
+        );
+    }
+
+    #[test]
     fn what_is_signed_here_is_verified_here_with_any_of_the_tokens() {
         let (old, new) = (Secret::new("old"), Secret::new("new"));
         let form = Form::parse(b"B=2&A=1&A=&B=2").unwrap();
         let url = "https://a.example/p";
         let signature = sign_form(&old, url, &form);
         assert_eq!(
-            verify_form(&[new.clone(), old.clone()], Some(&signature), url, &form),
+            verify_form(&[&new, &old], Some(&signature), url, &form),
             Ok(1)
         );
         assert_eq!(
-            verify_form(std::slice::from_ref(&new), Some(&signature), url, &form),
+            verify_form(&[&new], Some(&signature), url, &form),
             Err(SignatureError::Invalid)
         );
         assert_eq!(
@@ -209,7 +321,7 @@ mod tests {
             Err(SignatureError::Invalid)
         );
         assert_eq!(
-            verify_form(&[old], None, url, &form),
+            verify_form(&[&old], None, url, &form),
             Err(SignatureError::Missing)
         );
     }
@@ -218,7 +330,7 @@ mod tests {
     fn a_json_body_that_the_url_does_not_cover_is_refused() {
         let token = Secret::new("t");
         let (url, signature) = sign_json(&token, "https://a.example/p?x=1", b"{}");
-        let tokens = [token.clone()];
+        let tokens = [&token];
         assert_eq!(verify_json(&tokens, Some(&signature), &url, b"{}"), Ok(0));
         assert_eq!(
             verify_json(&tokens, Some(&signature), &url, b"{} "),

@@ -38,6 +38,7 @@ pub fn diagnose(
             .map(|secret| thorough && made(secret))
             .collect(),
         body_hash: None,
+        named: None,
         tried: Vec::new(),
         fits: None,
     };

@@ -1,0 +1,180 @@
+//! Shared keys, which Twilio signs with instead of the auth token where a webhook rule of the account says so. Only key and
+//! hash differ; what is signed is the same.
+//! Source: Twilio's "Sign webhooks with shared keys" documentation, a public beta.
+
+use std::{fmt, str::FromStr};
+
+use crate::secret::Secret;
+
+/// The header that names key and algorithm: `key=NAME,algorithm=HMAC_SHA256`. It is signed by nobody.
+pub const HEADER: &str = "X-Twilio-Webhooks-Signature-Settings";
+
+/// The variable that shared keys are configured by.
+pub const VARIABLE: &str = "TWILIO_SHARED_KEYS";
+
+/// A key that Twilio and the account share.
+#[derive(Clone, Debug)]
+pub struct SharedKey {
+    /// What the header calls it.
+    pub name: String,
+    /// The key.
+    pub secret: Secret,
+}
+
+impl FromStr for SharedKey {
+    type Err = &'static str;
+
+    /// Reads `NAME:SECRET`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, secret) = text.split_once(':').unwrap_or_default();
+        let (name, secret) = (name.trim(), secret.trim());
+        match name.is_empty() || secret.is_empty() {
+            true => Err("allowed is NAME:SECRET, several separated by commas"),
+            false => Ok(Self {
+                name: name.to_owned(),
+                secret: Secret::new(secret),
+            }),
+        }
+    }
+}
+
+/// What a request says it was signed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A key that is configured.
+    Known(String),
+    /// A key that is not.
+    Unknown(String),
+    /// An algorithm that is not known here.
+    Algorithm(String),
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(name) => write!(f, "the shared key {name}"),
+            Self::Unknown(name) => write!(f, "no shared key named {name} is configured"),
+            Self::Algorithm(name) => {
+                write!(
+                    f,
+                    "the algorithm {name} is neither HMAC_SHA256 nor HMAC_SHA1"
+                )
+            }
+        }
+    }
+}
+
+/// The secrets that may have made a signature.
+#[derive(Clone, Debug)]
+pub struct Keys<'a> {
+    /// The auth tokens, then the shared keys.
+    pub secrets: Vec<&'a Secret>,
+    /// What the request names.
+    pub named: Option<Named>,
+}
+
+impl<'a> Keys<'a> {
+    /// All auth tokens, and the shared keys of the name in the `header`: those of every name where it names none, for a
+    /// proxy may have lost it, and nobody else knows them.
+    pub fn of(tokens: &'a [Secret], shared: &'a [SharedKey], header: Option<&str>) -> Self {
+        let setting = |wanted: &str| {
+            let mut pairs = header?.split(',').filter_map(|pair| pair.split_once('='));
+            let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))?;
+            Some(value.trim()).filter(|value| !value.is_empty())
+        };
+        let (name, algorithm) = (setting("key"), setting("algorithm"));
+        let fitting = shared
+            .iter()
+            .filter(|key| name.is_none_or(|name| key.name == name));
+        let fitting: Vec<_> = fitting.map(|key| &key.secret).collect();
+        let is_known = |algorithm: &&str| {
+            ["HMAC_SHA256", "HMAC_SHA1"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(algorithm))
+        };
+        let named = match (name, algorithm.filter(|algorithm| !is_known(algorithm))) {
+            (_, Some(algorithm)) => Some(Named::Algorithm(shown(algorithm))),
+            (Some(name), None) if fitting.is_empty() => Some(Named::Unknown(shown(name))),
+            (Some(name), None) => Some(Named::Known(shown(name))),
+            (None, None) => None,
+        };
+        Self {
+            secrets: tokens.iter().chain(fitting).collect(),
+            named,
+        }
+    }
+}
+
+/// As it may stand in a log: anybody can write the header.
+fn shown(text: &str) -> String {
+    const MOST: usize = 64;
+    text.chars()
+        .take(MOST)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(header: Option<&str>) -> (Vec<String>, Option<Named>) {
+        let tokens = [Secret::new("token")];
+        let shared: Vec<SharedKey> = ["one:first", "two:of:colons", "one:second"]
+            .map(|text| text.parse().unwrap())
+            .into();
+        let keys = Keys::of(&tokens, &shared, header);
+        let secrets = keys.secrets.iter().map(|secret| secret.expose().to_owned());
+        (secrets.collect(), keys.named)
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_name_and_two_of_one_name_are_both_tried() {
+        let one = Named::Known("one".to_owned());
+        assert_eq!(
+            keys(Some("key=one,algorithm=HMAC_SHA256")),
+            (
+                vec!["token".into(), "first".into(), "second".into()],
+                Some(one)
+            )
+        );
+        let two = Named::Known("two".to_owned());
+        assert_eq!(
+            keys(Some(" algorithm=hmac_sha256 , Key = two ")),
+            (vec!["token".into(), "of:colons".into()], Some(two))
+        );
+    }
+
+    #[test]
+    fn what_is_not_configured_is_named() {
+        let unknown = Named::Unknown("three\n".to_owned());
+        assert_eq!(
+            keys(Some("key=three\n")),
+            (vec!["token".into()], Some(unknown))
+        );
+        let (_, named) = keys(Some(&format!("key={}", "x".repeat(9_000))));
+        assert!(named.unwrap().to_string().len() < 200);
+        let (_, named) = keys(Some("key=one,algorithm=HMAC_MD5"));
+        assert_eq!(named, Some(Named::Algorithm("HMAC_MD5".to_owned())));
+    }
+
+    #[test]
+    fn without_a_name_every_key_may_have_signed() {
+        for header in [
+            None,
+            Some(""),
+            Some("key=,algorithm=HMAC_SHA256"),
+            Some("nonsense"),
+        ] {
+            let (secrets, named) = keys(header);
+            assert_eq!((secrets.len(), named), (4, None), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_needs_a_name_and_a_secret() {
+        for text in ["", "x", ":x", "x:", " : "] {
+            assert!(text.parse::<SharedKey>().is_err(), "{text:?}");
+        }
+    }
+}
