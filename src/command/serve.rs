@@ -6,8 +6,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{CommandError, init_log, reload};
 use crate::{
     app,
+    causes::with_causes,
     config::{Config, Environment, Reading},
     server::descriptors,
+    store::{Store, retailers},
 };
 
 pub async fn run(environment: Environment, reading: Reading) -> Result<(), CommandError> {
@@ -20,6 +22,7 @@ pub async fn run(environment: Environment, reading: Reading) -> Result<(), Comma
     descriptors::raise();
     log_configuration(&config);
     let application = app::build(config).await?;
+    log_retailers(&application.store()).await;
     log::info!("listening on http://{}", application.address);
     if let Some(address) = application.operations_address {
         log::info!("operations on http://{address}");
@@ -42,6 +45,23 @@ pub async fn run(environment: Environment, reading: Reading) -> Result<(), Comma
     application.run().await.map_err(CommandError::failed)?;
     log::info!("stopped");
     Ok(())
+}
+
+/// Without a retailer whatever customers write is kept and comes to nothing.
+async fn log_retailers(store: &Store) {
+    match store
+        .read(|conn| retailers::page(conn, None, None, 1))
+        .await
+    {
+        Ok(found) if found.is_empty() => log::warn!(
+            "there is no retailer: no message becomes an order before `hookonce retailer add` has added one"
+        ),
+        Ok(_) => {}
+        Err(error) => log::warn!(
+            "the retailers could not be looked at: {}",
+            with_causes(&error)
+        ),
+    }
 }
 
 fn log_configuration(config: &Config) {

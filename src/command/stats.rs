@@ -108,6 +108,7 @@ fn tables(report: &Report) -> String {
             ("conflicts", traffic.conflicts),
             ("edits noted", traffic.edits_noted),
             ("revokes noted", traffic.revokes_noted),
+            ("to unknown retailers", traffic.unknown_retailers),
         ]
         .map(|(name, count)| vec![name.to_owned(), count.to_string()]),
     );

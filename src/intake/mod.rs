@@ -11,7 +11,7 @@ mod retailers;
 mod transaction;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use self::{
@@ -141,6 +141,8 @@ pub struct Answer {
     pub events: Vec<EventReport>,
     /// The retailers that it was for: none where the key's record answered.
     pub retailers: Vec<Uuid>,
+    /// How many new messages were written to which numbers that no retailer has, as they may be shown.
+    pub unknown_retailers: BTreeMap<String, u64>,
 }
 
 /// Why a delivery was not acted on.
@@ -279,7 +281,7 @@ impl Intake {
         let mut whole = None;
         loop {
             let attempt = match (&whole, pieces::are_wanted(&inbound.delivery)) {
-                (_, true) => self.in_pieces(&base, begun).await,
+                (_, true) => self.in_pieces(&base, begun, deadline).await,
                 (Some(prepared), false) => self.attempt(again(prepared, begun)).await,
                 (None, false) => {
                     let prepared = self.prepare(base.clone()).await?;
@@ -469,6 +471,7 @@ impl Answer {
             replayed: true,
             events: Vec::new(),
             retailers: Vec::new(),
+            unknown_retailers: BTreeMap::new(),
         }
     }
 }

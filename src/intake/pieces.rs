@@ -31,11 +31,13 @@ pub(super) fn are_wanted(delivery: &Delivery) -> bool {
 }
 
 impl Intake {
-    /// Acts on a delivery piece by piece; `base` is of the whole of it.
+    /// Acts on a delivery piece by piece; `base` is of the whole of it. Stops before a piece that would most likely end
+    /// after the `deadline`, and gives the key back for whoever comes next.
     pub(super) async fn in_pieces(
         &self,
         base: &Transaction,
         begun: Instant,
+        deadline: Instant,
     ) -> Result<Answer, IntakeError> {
         let request = base.request.as_ref();
         // The record keeps the body, which may be large: the first piece alone needs it.
@@ -46,7 +48,14 @@ impl Intake {
         };
         let mut progress = Progress::default();
         let mut pieces = base.piece.places.chunks(MOST).peekable();
+        let mut slowest = Duration::ZERO;
         while let Some(places) = pieces.next() {
+            let started = Instant::now();
+            if progress.held.is_some() && started + slowest > deadline {
+                return self
+                    .given_back(progress.held, Err(IntakeError::Timeout))
+                    .await;
+            }
             let is_last = pieces.peek().is_none();
             let transaction = Transaction {
                 request: request.filter(|_| progress.held.is_none()).cloned(),
@@ -60,6 +69,7 @@ impl Intake {
             let now = transaction.now;
             let acting = async { self.run(self.prepare(transaction).await?).await };
             let done = self.given_back(progress.held, acting.await).await?;
+            slowest = slowest.max(started.elapsed());
             match done {
                 Done::Piece { held, told } => progress.add(held, told),
                 done => return self.answer(done, request, now),
@@ -72,14 +82,15 @@ impl Intake {
         }
     }
 
-    /// Gives the key back where the work itself failed: the next may try at once, and the operator sees why.
+    /// Gives the key back where the work itself failed or ran out of time: the next may go on at once, and the operator
+    /// sees why.
     async fn given_back<T>(
         &self,
         held: Option<Held>,
         outcome: Result<T, IntakeError>,
     ) -> Result<T, IntakeError> {
         if let (Err(error), Some(owned)) = (&outcome, held.and_then(|held| held.owned))
-            && error.is_failure()
+            && (error.is_failure() || matches!(error, IntakeError::Timeout))
         {
             let message = with_causes(error);
             let releasing = move |conn: &mut Conn<'_>| idempotency::release(conn, owned, &message);

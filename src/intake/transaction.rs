@@ -1,7 +1,7 @@
 //! The one transaction in which a delivery is acted on, or a piece of one that tells of very many events.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +22,7 @@ use crate::{
     idempotency::{
         self, Answered, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms,
     },
-    provider::{self, Content, Event, MessageChange, Provider, ReplyForm, StatusChange},
+    provider::{self, Address, Content, Event, MessageChange, Provider, ReplyForm, StatusChange},
     store::{
         Conn, StoreError,
         amendments::{AmendmentKind, Noted},
@@ -227,9 +227,24 @@ impl Transaction {
                 reply,
                 replayed: !told.is_empty() && told.iter().all(|told| told.report.known),
                 retailers: retailers.into_iter().collect(),
+                unknown_retailers: self.unknown_retailers(&told),
                 events: told.into_iter().map(|told| told.report).collect(),
             },
         })
+    }
+
+    /// How many of the delivery's messages, all of which are told in its order, were written to which numbers that no
+    /// retailer has.
+    fn unknown_retailers(&self, told: &[Told]) -> BTreeMap<String, u64> {
+        let mut unknown = BTreeMap::new();
+        for (told, event) in told.iter().zip(&self.inbound.delivery.events) {
+            if told.report.outcome == Outcome::UnknownRetailer && !told.report.known {
+                let number = event.ours.as_ref().map_or("", Address::as_str);
+                let number = shown(number);
+                *unknown.entry(number).or_default() += 1;
+            }
+        }
+        unknown
     }
 
     /// Claims the key. A header's key is the sender's word: where it stands for another request, that is told. A
@@ -527,13 +542,7 @@ impl Transaction {
         Ok(self.known(event, known, retailer, held))
     }
 
-    fn known(
-        &self,
-        event: &Event,
-        known: KnownEvent,
-        retailer: Option<Uuid>,
-        held: Held,
-    ) -> Told {
+    fn known(&self, event: &Event, known: KnownEvent, retailer: Option<Uuid>, held: Held) -> Told {
         // The same delivery under another key gets the answer of the first time; another delivery that tells the
         // event again learns that it is old.
         let same_delivery = known.delivery_fingerprint == self.inbound.fingerprint.as_str();
@@ -705,6 +714,16 @@ impl Told {
             reply: None,
             retailer_id: retailer,
         }
+    }
+}
+
+/// A number or an id as it may stand in a log: what was signed may hold anything.
+fn shown(number: &str) -> String {
+    const MOST: usize = 40;
+    let shown = number.chars().take(MOST).flat_map(char::escape_debug);
+    match number.is_empty() {
+        true => "none".to_owned(),
+        false => shown.collect(),
     }
 }
 

@@ -28,6 +28,8 @@ text_enum! {
         SignatureFailures => "signature_failures",
         /// Nothing has come for a retailer for longer than usual.
         RetailerSilent => "retailer_silent",
+        /// Messages were written to a number that no retailer has.
+        UnknownRetailer => "unknown_retailer",
     }
 }
 
@@ -57,7 +59,7 @@ pub struct Observed {
     pub silent: Vec<Silent>,
 }
 
-/// How many silent retailers are named.
+/// How many retailers, or numbers of none, are named.
 const NAMED: usize = 5;
 
 impl Observed {
@@ -127,6 +129,7 @@ pub fn firing(
             signature_failures(recent, limits),
         ),
         (AlertName::RetailerSilent, retailer_silent(&observed.silent)),
+        (AlertName::UnknownRetailer, unknown_retailer(recent)),
     ];
     let firing = details.into_iter();
     firing
@@ -208,6 +211,23 @@ fn retailer_silent(silent: &[Silent]) -> Option<String> {
     Some(format!("nothing has come for {}{more}", named.join(", ")))
 }
 
+fn unknown_retailer(recent: &Recent) -> Option<String> {
+    let numbers = &recent.unknown_retailers;
+    if numbers.is_empty() {
+        return None;
+    }
+    let named: Vec<_> = numbers.iter().take(NAMED).map(String::as_str).collect();
+    let more = if numbers.len() > NAMED {
+        " and others"
+    } else {
+        ""
+    };
+    Some(format!(
+        "messages of the last hour were written to numbers that no retailer has, and nothing became of them: {}{more}",
+        named.join(", ")
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +255,7 @@ mod tests {
         let recent = Recent {
             lookups: super::super::Latencies::default(),
             signatures_rejected: 0,
+            unknown_retailers: Vec::new(),
         };
         (observed, recent)
     }
@@ -297,6 +318,19 @@ mod tests {
         recent.signatures_rejected = 4;
         let both = [AlertName::TableLarge, AlertName::SignatureFailures];
         assert_eq!(names(&observed, &recent, "10:00:00", "10:01:00"), both);
+    }
+
+    #[test]
+    fn numbers_that_no_retailer_has_are_named_up_to_a_few() {
+        let (observed, mut recent) = calm();
+        recent.unknown_retailers = vec!["+14155550108".to_owned()];
+        let one = [AlertName::UnknownRetailer];
+        assert_eq!(names(&observed, &recent, "10:00:00", "10:01:00"), one);
+        let told = unknown_retailer(&recent).unwrap();
+        assert!(told.ends_with("of them: +14155550108"), "{told}");
+        recent.unknown_retailers = (0..=NAMED).map(|n| format!("+{n}")).collect();
+        let told = unknown_retailer(&recent).unwrap();
+        assert!(told.ends_with("+3, +4 and others"), "{told}");
     }
 
     #[test]

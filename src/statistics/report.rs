@@ -183,6 +183,8 @@ pub struct TrafficReport {
     pub edits_noted: i64,
     /// Revokes of messages that made an order.
     pub revokes_noted: i64,
+    /// Messages to numbers that no retailer has, of which nothing became.
+    pub unknown_retailers: i64,
     /// Refused: the key stands for another request.
     pub mismatched: i64,
     /// Refused: the first request with the key was still going on.
@@ -267,6 +269,8 @@ pub struct SeriesReport {
     pub replayed: i64,
     /// The orders made.
     pub orders: i64,
+    /// The messages to numbers that no retailer has.
+    pub unknown_retailers: i64,
     /// How many records there were after the hour's clean-up; null where there was none.
     #[schema(required)]
     pub keys: Option<i64>,
@@ -431,6 +435,7 @@ impl Hours {
                 first: counts.first,
                 replayed: counts.replayed,
                 orders: counts.orders,
+                unknown_retailers: counts.unknown_retailers,
                 keys: snapshot.map(|snapshot| snapshot.total),
                 size_bytes: snapshot.map(|snapshot| snapshot.size_bytes),
             }
@@ -450,6 +455,7 @@ impl TrafficReport {
             conflicts: counts.conflicts,
             edits_noted: counts.edits_noted,
             revokes_noted: counts.revokes_noted,
+            unknown_retailers: counts.unknown_retailers,
             mismatched: counts.mismatched,
             in_progress_rejected: counts.in_progress_rejected,
             signature_rejected: counts.signature_rejected,

@@ -3,7 +3,7 @@
 
 use prometheus::{Histogram, HistogramOpts};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -52,6 +52,8 @@ pub struct Received {
     pub noted: Noted,
     /// The retailers that it was for.
     pub retailers: Vec<Uuid>,
+    /// How many of its messages were written to which numbers that no retailer has.
+    pub unknown_retailers: BTreeMap<String, u64>,
 }
 
 /// What this process has counted.
@@ -68,6 +70,7 @@ struct Counted {
     /// When something last came for a retailer, where that is not written down.
     retailers: HashMap<Uuid, Timestamp>,
     minutes: Minutes,
+    strangers: Strangers,
 }
 
 /// What was counted in an hour.
@@ -100,6 +103,8 @@ pub struct Recent {
     pub lookups: Latencies,
     /// How many signatures were refused in the busiest of these minutes.
     pub signatures_rejected: u64,
+    /// The numbers that messages of the last hour were written to and no retailer has, the last first.
+    pub unknown_retailers: Vec<String>,
 }
 
 impl Traffic {
@@ -112,6 +117,7 @@ impl Traffic {
                 over: Vec::new(),
                 retailers: HashMap::new(),
                 minutes: Minutes::default(),
+                strangers: Strangers::default(),
             }),
             lookup_seconds: lookup_seconds(),
         }
@@ -137,6 +143,9 @@ impl Traffic {
             let last = counted.retailers.entry(*retailer).or_insert(now);
             *last = now.max(*last);
         }
+        counted
+            .strangers
+            .note(received.unknown_retailers.keys(), now);
         counted.hour_of(now).count(received);
     }
 
@@ -152,7 +161,11 @@ impl Traffic {
 
     /// What happened in the last minutes before `now`.
     pub fn recent(&self, now: Timestamp) -> Recent {
-        self.counted().minutes.recent(now)
+        let counted = self.counted();
+        Recent {
+            unknown_retailers: counted.strangers.recent(now),
+            ..counted.minutes.recent(now)
+        }
     }
 
     /// The rows of this process as they stand, of which the database may hold older ones or none.
@@ -285,6 +298,8 @@ impl Hour {
         counts.orders += received.orders.cast_signed();
         counts.edits_noted += received.noted.edits.cast_signed();
         counts.revokes_noted += received.noted.revokes.cast_signed();
+        let unknown = received.unknown_retailers.values().sum::<u64>();
+        counts.unknown_retailers += unknown.cast_signed();
         match received.verdict {
             Verdict::First => self.first.record(received.took),
             Verdict::Replayed => self.replayed.record(received.took),
@@ -341,6 +356,7 @@ impl Minutes {
         let mut recent = Recent {
             lookups: Latencies::default(),
             signatures_rejected: 0,
+            unknown_retailers: Vec::new(),
         };
         for minute in self
             .0
@@ -352,6 +368,30 @@ impl Minutes {
             recent.signatures_rejected = recent.signatures_rejected.max(rejected);
         }
         recent
+    }
+}
+
+/// The numbers that messages were written to and no retailer has, each with its last time.
+#[derive(Default)]
+struct Strangers(Vec<(String, Timestamp)>);
+
+impl Strangers {
+    /// How many are kept: bounds the memory, and tells that there are more than an alert names.
+    const KEPT: usize = 16;
+    /// For how long.
+    const FOR: Duration = Duration::from_secs(60 * 60);
+
+    fn note<'a>(&mut self, numbers: impl Iterator<Item = &'a String>, now: Timestamp) {
+        for number in numbers {
+            self.0.retain(|(known, _)| known != number);
+            self.0.insert(0, (number.clone(), now));
+            self.0.truncate(Self::KEPT);
+        }
+    }
+
+    fn recent(&self, now: Timestamp) -> Vec<String> {
+        let recent = self.0.iter().filter(|(_, at)| at.until(now) < Self::FOR);
+        recent.map(|(number, _)| number.clone()).collect()
     }
 }
 
@@ -370,7 +410,31 @@ mod tests {
             orders: 0,
             noted: Noted::default(),
             retailers: Vec::new(),
+            unknown_retailers: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn numbers_that_no_retailer_has_are_counted_by_message_and_named_for_an_hour() {
+        let traffic = Traffic::new(Uuid::random());
+        let now = Timestamp::now();
+        let to = |number: &str, count| Received {
+            unknown_retailers: [(number.to_owned(), count)].into(),
+            ..received(Verdict::First)
+        };
+        traffic.count(&to("+1", 3), now);
+        traffic.count(&to("+2", 1), now.after(MINUTE));
+        traffic.count(&to("+1", 1), now.after(2 * MINUTE));
+        let counts = traffic.rows().iter().map(|row| row.counts).sum::<Counts>();
+        assert_eq!(counts.unknown_retailers, 5);
+        let named = |at| traffic.recent(at).unknown_retailers;
+        assert_eq!(named(now.after(3 * MINUTE)), ["+1", "+2"]);
+        assert_eq!(named(now.after(61 * MINUTE)), ["+1"]);
+        assert_eq!(named(now.after(62 * MINUTE)), [""; 0]);
+        for n in 0..1_000 {
+            traffic.count(&to(&n.to_string(), 1), now);
+        }
+        assert_eq!(named(now).len(), Strangers::KEPT);
     }
 
     #[test]

@@ -304,6 +304,7 @@ diesel::table! {
         lookup_latency -> Binary,
         edits_noted -> BigInt,
         revokes_noted -> BigInt,
+        unknown_retailers -> BigInt,
     }
 }
 

@@ -19,6 +19,7 @@ use log::Level;
 use serde_json::json;
 use std::{
     cell::RefCell,
+    collections::BTreeMap,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -75,6 +76,7 @@ struct Facts {
     orders: u64,
     noted: Noted,
     retailers: Vec<Uuid>,
+    unknown_retailers: BTreeMap<String, u64>,
 }
 
 /// What came of a request that was done once for its key or its events.
@@ -155,6 +157,9 @@ impl RequestNotes {
             count(|event| !event.known && event.outcome == events::Outcome::OrderCreated);
         facts.noted = answer.noted();
         facts.retailers.clone_from(&answer.retailers);
+        facts
+            .unknown_retailers
+            .clone_from(&answer.unknown_retailers);
     }
 
     /// What a client's request has made, where it was done now.
@@ -246,6 +251,7 @@ impl Told {
             line.count(state);
         }
         line.log();
+        line.warn_of_unknown_retailers();
     }
 }
 
@@ -294,6 +300,7 @@ impl Line<'_> {
                 orders: self.facts.orders,
                 noted: self.facts.noted,
                 retailers: self.facts.retailers.clone(),
+                unknown_retailers: self.facts.unknown_retailers.clone(),
             };
             state.traffic.count(&received, Timestamp::now());
         }
@@ -342,6 +349,34 @@ impl Line<'_> {
             Some(status) => log(format_args!("{method} {route} {status} {outcome}")),
             None => log(format_args!("{method} {route} {outcome}")),
         }
+    }
+
+    /// Says which numbers of a message no retailer has: whoever wrote there waits in vain.
+    fn warn_of_unknown_retailers(&self) {
+        let unknown = &self.facts.unknown_retailers;
+        let count: u64 = unknown.values().sum();
+        if count == 0 || !log::log_enabled!(Level::Warn) {
+            return;
+        }
+        let numbers: Vec<_> = unknown.keys().take(MOST_EVENTS).collect();
+        let more = unknown.len() - numbers.len();
+        let fields = || {
+            Fields::from([
+                ("request_id", json!(self.facts.id)),
+                ("messages", json!(count)),
+                ("numbers", json!(numbers)),
+                ("numbers_more", json!((more > 0).then_some(more))),
+            ])
+        };
+        logging::log(
+            Level::Warn,
+            module_path!(),
+            format_args!("unknown retailer"),
+            format_args!(
+                "no retailer has the number that was written to: nothing became of the message"
+            ),
+            fields,
+        );
     }
 
     /// What is known. What is not is left out.

@@ -390,3 +390,45 @@ async fn nothing_secret_and_nothing_of_a_body_is_logged(engine: Engine) {
         }
     }
 }
+
+#[actix_web::test]
+async fn a_message_that_no_retailer_gets_is_a_warning_with_its_number() {
+    let database = Database::new(Engine::Sqlite);
+    let program = Program::new(&database).set("LOG_FORMAT", "json");
+    let mut server = program.serve().await;
+    server.logged("there is no retailer").await;
+    let sid = new_sid();
+    let call = Call::twilio(&[
+        ("MessageSid", &*sid),
+        ("To", "whatsapp:+14155550192"),
+        ("Body", "2 pizzas"),
+    ]);
+    let reply = call
+        .send(&process::client(), &server.url)
+        .await
+        .expect("an answer");
+    assert_eq!(reply.status, 200);
+    let line = server.logged("no retailer has the number").await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(line["level"], "WARN");
+    assert_eq!(line["request_id"].as_str(), reply.request_id.as_deref());
+    assert_eq!(
+        (&line["numbers"], &line["messages"]),
+        (&json!(["+14155550192"]), &json!(1))
+    );
+    // Sent again it is no news.
+    let again = call
+        .send(&process::client(), &server.url)
+        .await
+        .expect("an answer");
+    let id = again.request_id.expect("an id");
+    server.logged(&id).await;
+    assert_eq!(
+        server.log().matches("no retailer has the number").count(),
+        1
+    );
+    server.kill();
+    program.open_shop().await;
+    let server = program.serve().await;
+    assert!(!server.log().contains("there is no retailer"));
+}

@@ -37,6 +37,7 @@ on_both! {
     a_bad_window_and_a_bound_token_are_refused
     a_retailer_is_silent_when_it_is_so_for_longer_than_usual
     alerts_are_told_and_end
+    messages_to_numbers_of_nobody_are_counted_and_told
 }
 
 /// A client that may read the statistics.
@@ -160,6 +161,7 @@ async fn the_figures_add_up_against_a_known_mix(engine: Engine) {
     let wanted = json!({
         "received": 16, "first": 6, "replayed": 4, "mismatched": 2, "in_progress_rejected": 0,
         "signature_rejected": 2, "malformed": 2, "failed": 0, "duplicate_events": 1, "conflicts": 1,
+        "unknown_retailers": 0, "edits_noted": 0, "revokes_noted": 0,
     });
     assert_eq!(numbers(&found["traffic"]), numbers(&wanted), "{found:#}");
     assert_eq!(found["traffic"]["replay_rate"], json!(0.4));
@@ -795,7 +797,7 @@ async fn alerts_are_told_and_end(engine: Engine) {
     let three = ["table_large", "signature_failures", "retailer_silent"];
     until("all three are told", async || firing().await.0 == three).await;
     let (_, alerts) = firing().await;
-    assert_eq!(alerts.len(), 6);
+    assert_eq!(alerts.len(), 7);
     for alert in alerts {
         let fires = alert["firing"] == json!(true);
         assert_eq!(alert["since"].is_string(), fires, "{alert}");
@@ -817,4 +819,68 @@ async fn alerts_are_told_and_end(engine: Engine) {
         .execute(&format!("UPDATE alerts SET seen_at = {PAST}"));
     let after = report(&service.app.store, Vec::new(), "24h", Timestamp::now()).await;
     assert!(after.alerts.iter().all(|alert| !alert.firing));
+}
+
+async fn messages_to_numbers_of_nobody_are_counted_and_told(engine: Engine) {
+    let service = Service::new(engine).await;
+    let app = &service.app;
+    let to = |number: &str| {
+        let (sid, to) = (new_sid(), format!("whatsapp:{number}"));
+        Call::twilio(&[("MessageSid", &*sid), ("To", &*to), ("Body", "2 pizzas")])
+    };
+    let lost = to("+14155550191");
+    for call in [
+        &lost,
+        &lost,
+        &to("+14155550191"),
+        &Call::twilio_text(&new_sid(), "2 pizzas"),
+    ] {
+        assert_eq!(app.send(call).await.status, 200);
+    }
+    // As in Meta's batches: two to one number, and one to a number that nobody should print as it is.
+    let batch = |number: &str, ids: &[&str]| {
+        let messages: Vec<_> = ids.iter().map(|id| whatsapp_text(id, "1 cola")).collect();
+        let value = json!({"metadata": {"phone_number_id": number}, "messages": messages});
+        let entry = json!({"id": "1", "changes": [{"field": "messages", "value": value}]});
+        Call::whatsapp(json!({"object": "whatsapp_business_account", "entry": [entry]}).to_string())
+    };
+    let odd = format!("7\n\u{1b}[31m{}", "9".repeat(5_000));
+    for call in [
+        batch("700000000000001", &["wamid.A", "wamid.B"]),
+        batch(&odd, &["wamid.C"]),
+    ] {
+        assert_eq!(app.send(&call).await.status, 200);
+    }
+    let reader = reader(&service).await;
+    let found = stats(&reader).await;
+    check_sums(&found);
+    assert_eq!(
+        number(&found["traffic"]["unknown_retailers"]),
+        5,
+        "{found:#}"
+    );
+    let hours = found["series"].as_array().unwrap().iter();
+    let by_hour: i64 = hours.map(|hour| number(&hour["unknown_retailers"])).sum();
+    assert_eq!(by_hour, 5);
+    let mut detail = String::new();
+    until("it is told", async || {
+        let found = stats(&reader).await;
+        let alerts = found["alerts"].as_array().unwrap().iter();
+        let mut firing =
+            alerts.filter(|alert| alert["name"] == "unknown_retailer" && alert["firing"] == true);
+        let alert = firing.next();
+        detail = alert.map_or(String::new(), |alert| {
+            alert["detail"].as_str().unwrap().to_owned()
+        });
+        !detail.is_empty()
+    })
+    .await;
+    assert!(
+        detail.contains("+14155550191") && detail.contains("700000000000001"),
+        "{detail}"
+    );
+    assert!(
+        detail.len() < 400 && !detail.contains(char::is_control),
+        "{detail:?}"
+    );
 }

@@ -22,7 +22,13 @@ const JSON_MEMBERS: [&str; 3] = ["InteractiveData", "ChannelMetadata", "FlowData
 const REPEAT_PARAMETERS: [&str; 3] = ["ErrorCode", "ErrorUrl", "RetryCount"];
 
 /// Parameters by which a form says that it is about a message.
-const MESSAGE_PARAMETERS: [&str; 4] = ["MessageSid", "SmsSid", "SmsMessageSid", "MessageStatus"];
+const MESSAGE_PARAMETERS: [&str; 5] = [
+    "MessageSid",
+    "SmsSid",
+    "SmsMessageSid",
+    "MessageStatus",
+    "Body",
+];
 
 /// Parameters that name what an event of Conversations is about, the nearest first.
 const CONVERSATION_SIDS: [&str; 4] = [
@@ -284,7 +290,7 @@ fn conversation_event(params: &Value, event: &str, digest: &str) -> String {
 
 /// Enough of a digest to tell the events of one thing apart.
 fn short(digest: &str) -> &str {
-    &digest[..32]
+    &digest[..16]
 }
 
 fn is_cloud_event(value: &Value) -> bool {

@@ -6,7 +6,7 @@ pub(super) use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashSet;
+use std::{borrow::Borrow, collections::HashSet};
 use subtle::ConstantTimeEq as _;
 
 use super::form::Form;
@@ -23,8 +23,8 @@ const BODY_HASH: &str = "bodySHA256";
 ///
 /// # Errors
 /// Where there is no signature, or none of the secrets made it.
-pub fn verify_form(
-    secrets: &[&Secret],
+pub fn verify_form<S: Borrow<Secret>>(
+    secrets: &[S],
     signature: Option<&str>,
     url: &str,
     form: &Form<'_>,
@@ -36,8 +36,8 @@ pub fn verify_form(
 ///
 /// # Errors
 /// As [`verify_form`], and where the URL has no `bodySHA256` or another body's.
-pub fn verify_json(
-    secrets: &[&Secret],
+pub fn verify_json<S: Borrow<Secret>>(
+    secrets: &[S],
     signature: Option<&str>,
     url: &str,
     body: &[u8],
@@ -67,8 +67,8 @@ pub fn sign_json(token: &Secret, url: &str, body: &[u8]) -> (String, String) {
     (url, signature)
 }
 
-fn verify(
-    secrets: &[&Secret],
+fn verify<S: Borrow<Secret>>(
+    secrets: &[S],
     signature: Option<&str>,
     url: &str,
     params: &[u8],
@@ -82,8 +82,8 @@ fn verify(
 
 /// The place of the secret that made a signature over a URL, in one of its spellings, and parameters. By which of the two
 /// algorithms, its length tells.
-pub(super) fn fitting(
-    secrets: &[&Secret],
+pub(super) fn fitting<S: Borrow<Secret>>(
+    secrets: &[S],
     signature: &[u8],
     url: &str,
     params: &[u8],
@@ -101,7 +101,7 @@ pub(super) fn fitting(
     };
     secrets
         .iter()
-        .position(|secret| urls.iter().any(|url| fits(secret, url)))
+        .position(|secret| urls.iter().any(|url| fits(secret.borrow(), url)))
 }
 
 /// How many bytes a signature by HMAC-SHA1 has.
@@ -317,7 +317,7 @@ mod tests {
             Err(SignatureError::Invalid)
         );
         assert_eq!(
-            verify_form(&[], Some(&signature), url, &form),
+            verify_form::<Secret>(&[], Some(&signature), url, &form),
             Err(SignatureError::Invalid)
         );
         assert_eq!(

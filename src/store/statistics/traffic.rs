@@ -52,6 +52,9 @@ pub struct Counts {
     /// Revokes noted on orders.
     #[diesel(sql_type = BigInt)]
     pub revokes_noted: i64,
+    /// Messages to numbers that no retailer has.
+    #[diesel(sql_type = BigInt)]
+    pub unknown_retailers: i64,
 }
 
 impl AddAssign for Counts {
@@ -69,6 +72,7 @@ impl AddAssign for Counts {
         self.orders += other.orders;
         self.edits_noted += other.edits_noted;
         self.revokes_noted += other.revokes_noted;
+        self.unknown_retailers += other.unknown_retailers;
     }
 }
 
@@ -123,6 +127,7 @@ struct HourRow {
     lookup_latency: Vec<u8>,
     edits_noted: i64,
     revokes_noted: i64,
+    unknown_retailers: i64,
 }
 
 impl From<&TrafficHour> for HourRow {
@@ -148,6 +153,7 @@ impl From<&TrafficHour> for HourRow {
             lookup_latency: hour.lookup_latency.clone(),
             edits_noted: counts.edits_noted,
             revokes_noted: counts.revokes_noted,
+            unknown_retailers: counts.unknown_retailers,
         }
     }
 }
@@ -172,6 +178,7 @@ impl From<HourRow> for TrafficHour {
                 orders: row.orders,
                 edits_noted: row.edits_noted,
                 revokes_noted: row.revokes_noted,
+                unknown_retailers: row.unknown_retailers,
             },
             first_latency: row.first_latency,
             replayed_latency: row.replayed_latency,
@@ -219,7 +226,7 @@ pub fn counts_before(conn: &mut Conn<'_>, until: Timestamp) -> Result<Counts, St
     Ok(on_each!(conn, |c| query.get_result(c))?)
 }
 
-const COUNTED: [&str; 13] = [
+const COUNTED: [&str; 14] = [
     "received",
     "first",
     "replayed",
@@ -233,6 +240,7 @@ const COUNTED: [&str; 13] = [
     "orders",
     "edits_noted",
     "revokes_noted",
+    "unknown_retailers",
 ];
 
 /// Adds the hours before `until` up in one row, without their histograms.
