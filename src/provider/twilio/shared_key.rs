@@ -147,9 +147,9 @@ mod tests {
 
     #[test]
     fn what_is_not_configured_is_named() {
-        let unknown = Named::Unknown("three\n".to_owned());
+        let unknown = Named::Unknown("th\\nree".to_owned());
         assert_eq!(
-            keys(Some("key=three\n")),
+            keys(Some("key=th\nree")),
             (vec!["token".into()], Some(unknown))
         );
         let (_, named) = keys(Some(&format!("key={}", "x".repeat(9_000))));
