@@ -59,9 +59,13 @@ impl Plan {
     pub fn without_shop(event: &Event, retailer: Option<Uuid>) -> Self {
         let outcome = match event.content {
             Content::Status(_) => Outcome::StatusRecorded,
-            // An order that it is about is noted once its event is claimed.
-            Content::Amended(_) | Content::Other => Outcome::Ignored,
             Content::Text { .. } | Content::Cart { .. } => Outcome::UnknownRetailer,
+            // Whatever a customer wrote is lost on a number that nobody has.
+            Content::Amended(_) | Content::Message if retailer.is_none() => {
+                Outcome::UnknownRetailer
+            }
+            // An order that it is about is noted once its event is claimed.
+            Content::Amended(_) | Content::Message | Content::Other => Outcome::Ignored,
         };
         Self {
             outcome,
@@ -85,7 +89,7 @@ impl Plan {
                 };
                 Self::order(provider, event, from, wish, shop, now)
             }
-            Content::Status(_) | Content::Amended(_) | Content::Other => {
+            Content::Status(_) | Content::Amended(_) | Content::Message | Content::Other => {
                 Self::without_shop(event, Some(shop.retailer_id))
             }
         }

@@ -124,6 +124,8 @@ pub enum Content {
     Status(StatusChange),
     /// A customer edited a message, or took it back.
     Amended(Amendment),
+    /// A customer sent another message: a picture, a voice note, a button that was pressed. Stored, and nothing more.
+    Message,
     /// Anything else: stored, and nothing more.
     Other,
 }
@@ -133,7 +135,7 @@ impl Content {
     pub fn may_order(&self) -> bool {
         match self {
             Self::Text { .. } | Self::Cart { .. } => true,
-            Self::Status(_) | Self::Amended(_) | Self::Other => false,
+            Self::Status(_) | Self::Amended(_) | Self::Message | Self::Other => false,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{connection::Handle, limits::Limits};
+use super::{connections::Handle, limits::Limits};
 
 /// A body that notes when it is handed over.
 pub struct Answer {

@@ -1,16 +1,16 @@
-//! One connection, as those see it who serve it and those who may end it.
+//! One connection: what it is doing, and why it is ended.
 
 use futures_util::future::AbortHandle;
 use std::{
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
-use super::{activity::Activity, connections::Connections, reason::Reason};
+use super::{activity::Activity, reason::Reason};
 
 /// One connection.
 #[derive(Debug)]
@@ -41,6 +41,11 @@ impl Connection {
         self.activity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that it has sent something genuine. False where that was known.
+    pub(super) fn prove(&self) -> bool {
+        !self.is_proven.swap(true, Ordering::Relaxed)
+    }
+
     /// Why it is being ended, if it is.
     pub(super) fn ended(&self) -> Option<Reason> {
         self.ended.get().copied()
@@ -51,29 +56,5 @@ impl Connection {
         let is_first = self.ended.set(reason).is_ok();
         self.abort.abort();
         is_first
-    }
-}
-
-/// A connection among all. Each request has it as data of its connection. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    pub(super) connection: Arc<Connection>,
-    pub(super) connections: Arc<Connections>,
-}
-
-impl Handle {
-    /// Notes that it has sent something genuine. Those that have not are the first that make room for others.
-    pub fn prove(&self) {
-        if !self.connection.is_proven.swap(true, Ordering::Relaxed) {
-            self.connections.prove(&self.connection);
-        }
-    }
-
-    pub(super) fn activity(&self) -> MutexGuard<'_, Activity> {
-        self.connection.activity()
-    }
-
-    pub(super) fn end(&self, reason: Reason) {
-        self.connections.end(&self.connection, reason);
     }
 }

@@ -12,10 +12,7 @@ use std::{
 };
 
 use super::{
-    address,
-    connection::{Connection, Handle},
-    limits::Limits,
-    pressure::Pressure,
+    activity::Activity, address, connection::Connection, limits::Limits, pressure::Pressure,
     reason::Reason,
 };
 
@@ -274,6 +271,30 @@ impl Connections {
                 self.end(&connection, reason);
             }
         }
+    }
+}
+
+/// A connection among all. Each request has it as data of its connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) connection: Arc<Connection>,
+    pub(super) connections: Arc<Connections>,
+}
+
+impl Handle {
+    /// Notes that it has sent something genuine. Those that have not are the first that make room for others.
+    pub fn prove(&self) {
+        if self.connection.prove() {
+            self.connections.prove(&self.connection);
+        }
+    }
+
+    pub(super) fn activity(&self) -> MutexGuard<'_, Activity> {
+        self.connection.activity()
+    }
+
+    pub(super) fn end(&self, reason: Reason) {
+        self.connections.end(&self.connection, reason);
     }
 }
 

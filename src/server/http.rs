@@ -30,8 +30,11 @@ use tokio::{
 };
 
 use super::{
-    answer::Answer, connection::Handle, connections::Connections, limits::Limits,
-    request_body::RequestBody, stream::Stream,
+    answer::Answer,
+    connections::{Connections, Handle},
+    limits::Limits,
+    request_body::RequestBody,
+    stream::Stream,
 };
 
 /// How many may wait until they are accepted.

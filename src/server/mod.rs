@@ -21,7 +21,6 @@ mod request_body;
 mod sending;
 mod stream;
 
-pub use connection::Handle;
-pub use connections::Connections;
+pub use connections::{Connections, Handle};
 pub use http::listen;
 pub use limits::Limits;

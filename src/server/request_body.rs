@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use super::connection::Handle;
+use super::connections::Handle;
 
 /// A body that notes how much of it is taken.
 pub struct RequestBody {

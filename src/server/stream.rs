@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{connection::Handle, heads, reading::Reading, reason::Reason};
+use super::{connections::Handle, heads, reading::Reading, reason::Reason};
 
 /// The bytes of a connection, which is over when this is dropped.
 #[derive(Debug)]

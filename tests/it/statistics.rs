@@ -829,10 +829,17 @@ async fn messages_to_numbers_of_nobody_are_counted_and_told(engine: Engine) {
         Call::twilio(&[("MessageSid", &*sid), ("To", &*to), ("Body", "2 pizzas")])
     };
     let lost = to("+14155550191");
+    let picture = Call::twilio(&[
+        ("MessageSid", &*new_sid()),
+        ("To", "whatsapp:+14155550191"),
+        ("MessageType", "image"),
+        ("NumMedia", "1"),
+    ]);
     for call in [
         &lost,
         &lost,
         &to("+14155550191"),
+        &picture,
         &Call::twilio_text(&new_sid(), "2 pizzas"),
     ] {
         assert_eq!(app.send(call).await.status, 200);
@@ -856,12 +863,12 @@ async fn messages_to_numbers_of_nobody_are_counted_and_told(engine: Engine) {
     check_sums(&found);
     assert_eq!(
         number(&found["traffic"]["unknown_retailers"]),
-        5,
+        6,
         "{found:#}"
     );
     let hours = found["series"].as_array().unwrap().iter();
     let by_hour: i64 = hours.map(|hour| number(&hour["unknown_retailers"])).sum();
-    assert_eq!(by_hour, 5);
+    assert_eq!(by_hour, 6);
     let mut detail = String::new();
     until("it is told", async || {
         let found = stats(&reader).await;

@@ -144,12 +144,12 @@ fn message_content(params: &Value) -> Content {
                     .filter(|body| !body.is_empty())
                     .map(without_nul),
             },
-            None => Content::Other,
+            None => Content::Message,
         },
         Some("text") => text_content(params, from),
         // SMS, and senders that do not tell the type.
         None if !has_attachment(params) => text_content(params, from),
-        _ => Content::Other,
+        _ => Content::Message,
     }
 }
 
@@ -177,7 +177,7 @@ fn text_content(params: &Value, from: Sender) -> Content {
             from,
             text: without_nul(body),
         },
-        None => Content::Other,
+        None => Content::Message,
     }
 }
 
@@ -489,7 +489,7 @@ mod tests {
             "Body=&Latitude=1.5",
             "NumMedia=0",
         ] {
-            assert_eq!(content(other), Content::Other, "{other}");
+            assert_eq!(content(other), Content::Message, "{other}");
         }
     }
 

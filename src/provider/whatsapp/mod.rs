@@ -104,7 +104,10 @@ fn our_number(change: &Value) -> Option<Address> {
 fn message_event(value: &Value, message: &Value) -> Event {
     let kind = text(message, "type").unwrap_or_else(|| "message".to_owned());
     let Some(id) = message["id"].as_str().filter(|id| usable_id(id)) else {
-        return other(&kind, message);
+        return Event {
+            content: Content::Message,
+            ..other(&kind, message)
+        };
     };
     let to = text(&value["metadata"], "phone_number_id").unwrap_or_default();
     // The envelope may differ from one batch to the next; the message and the number written to may not.
@@ -124,7 +127,7 @@ fn message_content(kind: &str, value: &Value, message: &Value) -> Content {
     match kind {
         "text" => match text(&message["text"], "body") {
             Some(text) => Content::Text { from, text },
-            None => Content::Other,
+            None => Content::Message,
         },
         "order" => Content::Cart {
             from,
@@ -133,9 +136,9 @@ fn message_content(kind: &str, value: &Value, message: &Value) -> Content {
         },
         "edit" | "revoke" => match amendment(kind, message) {
             Some(amendment) => Content::Amended(amendment),
-            None => Content::Other,
+            None => Content::Message,
         },
-        _ => Content::Other,
+        _ => Content::Message,
     }
 }
 
@@ -356,7 +359,7 @@ mod tests {
             json!({"id": "wamid.R", "type": "edit", "edit": {"original_message_id": "x".repeat(300)}}),
             json!({"id": "wamid.R", "type": "edit", "edit": ["wamid.A"]}),
         ] {
-            assert_eq!(amended(nothing.clone()), Content::Other, "{nothing}");
+            assert_eq!(amended(nothing.clone()), Content::Message, "{nothing}");
         }
     }
 
@@ -419,7 +422,7 @@ mod tests {
         .events;
         assert_eq!(events.len(), 10);
         assert!(matches!(events[0].content, Content::Text { .. }));
-        assert!(events[1..7].iter().all(|e| e.content == Content::Other));
+        assert!(events[1..7].iter().all(|e| e.content == Content::Message));
         assert_eq!(events[7].id, "wamid.C:read");
         assert!(events.iter().all(|e| usable_id(&e.id)));
     }

@@ -8,7 +8,10 @@ use actix_web::{
 };
 use tokio::time::Instant;
 
-use super::{coding, replay::text, settings::Settings};
+use super::{
+    coding::{self, text},
+    settings::Settings,
+};
 use crate::{
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, fingerprint},
     json::Value,

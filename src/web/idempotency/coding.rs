@@ -1,10 +1,8 @@
 //! Content codings that can be undone (RFC 9110, section 8.4.1): gzip and deflate.
 
-use actix_web::http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use actix_web::http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use std::{borrow::Cow, io::Read};
-
-use super::replay::text;
 
 /// The body without its codings, which `Content-Encoding` lists. None where one of them is not known here or does not fit,
 /// or where more than `most` bytes come out.
@@ -80,6 +78,15 @@ pub(super) fn narrow(headers: &mut HeaderMap) {
     {
         headers.insert(ACCEPT_ENCODING, value);
     }
+}
+
+/// All values of a header, as one list. Those that are no UTF-8 cannot be kept.
+pub(super) fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let values = headers.get_all(name);
+    let values: Vec<_> = values
+        .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
+        .collect();
+    (!values.is_empty()).then(|| values.join(", "))
 }
 
 #[cfg(test)]

@@ -40,15 +40,6 @@ impl Settings {
     }
 }
 
-/// All values of a header, as one list. Those that are no UTF-8 cannot be kept.
-pub(super) fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    let values = headers.get_all(name);
-    let values: Vec<_> = values
-        .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
-        .collect();
-    (!values.is_empty()).then(|| values.join(", "))
-}
-
 pub(super) fn first(mut response: HttpResponse) -> HttpResponse {
     let headers = response.headers_mut();
     headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("false"));

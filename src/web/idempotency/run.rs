@@ -20,7 +20,8 @@ use std::{
 use tokio::time::timeout;
 
 use super::{
-    replay::{first, send, text},
+    coding::text,
+    replay::{first, send},
     settings::Settings,
     was_refused,
 };

@@ -1,0 +1,116 @@
+//! Why the database did not do what was asked, and what that means for whoever asked.
+
+use diesel::result::{DatabaseErrorKind, Error as QueryError};
+use std::error::Error;
+
+use super::{FileFault, Foreign, sqlite, trouble::is_passing};
+use crate::causes::with_causes;
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A query was refused.
+    #[error("the database refused the query")]
+    Query(#[from] QueryError),
+    /// The database cannot be reached.
+    #[error("the database cannot be reached")]
+    Connect(#[from] diesel::ConnectionError),
+    /// The database cannot be reached, or has no connection free.
+    #[error("no database connection came free")]
+    Pool(#[from] diesel::r2d2::PoolError),
+    /// The database's file is not what it was.
+    #[error(transparent)]
+    File(#[from] FileFault),
+    /// A server refused it in another language than English, so that the reason is not known: it may be passing.
+    #[error("the database refused it")]
+    Foreign(#[from] Foreign),
+    /// There is no database where one must be; what it is called.
+    #[error("there is no database at {0}")]
+    Missing(String),
+    /// The schema is not that of this program, and whoever only reads does not change it.
+    #[error("the database lacks a migration of this version: run hookonce migrate")]
+    NotCurrent,
+    /// The schema could not be brought up to date.
+    #[error("the schema could not be brought up to date")]
+    Migration(#[source] Box<dyn Error + Send + Sync>),
+    /// A row holds what it should not.
+    #[error("a stored value cannot be read")]
+    Unreadable(#[source] Box<dyn Error + Send + Sync>),
+    /// The work was done, but the transaction around it could not be committed.
+    #[error("the transaction could not be committed: {0}")]
+    Commit(String),
+    /// The transaction that the work shared was lost with the database.
+    #[error("the transaction was lost: {0}")]
+    Lost(String),
+    /// The work panicked; its message.
+    #[error("the work panicked: {0}")]
+    Panicked(String),
+    /// The store is shutting down, or its thread died.
+    #[error("the store takes no more work")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the database was away, rather than the query at fault: the same may succeed a little later.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Connect(_)
+            | Self::Pool(_)
+            | Self::File(_)
+            | Self::Commit(_)
+            | Self::Lost(_)
+            | Self::Foreign(_)
+            | Self::Closed => true,
+            Self::Query(QueryError::DatabaseError(kind, about)) => match kind {
+                DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::UnableToSendCommand
+                | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::ReadOnlyTransaction => true,
+                _ => {
+                    let message = about.message();
+                    // A file that is damaged is a database that is away, until somebody has brought it back.
+                    is_passing(message) || sqlite::file::is_damage(message)
+                }
+            },
+            Self::Query(QueryError::BrokenTransactionManager) => true,
+            Self::Query(_) | Self::Missing(_) | Self::NotCurrent | Self::Migration(_) => false,
+            Self::Unreadable(_) | Self::Panicked(_) => false,
+        }
+    }
+
+    /// Whether what was asked may be done all the same: a connection that is lost while it commits tells neither.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Self::Commit(_) | Self::Closed)
+    }
+
+    /// Whether it waited for a lock that others held for too long, or may have: others need not wait for it.
+    pub fn is_blocked(&self) -> bool {
+        match self {
+            Self::Query(QueryError::DatabaseError(_, about)) => {
+                about.message().contains("due to lock timeout")
+            }
+            Self::Foreign(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The same for another whose work shared the transaction.
+    pub fn for_another(&self) -> Self {
+        match self {
+            Self::Closed => Self::Closed,
+            error if error.may_be_done() => Self::Commit(with_causes(error)),
+            error => Self::Lost(with_causes(error)),
+        }
+    }
+
+    /// Whether a value that must be unique belongs to another row.
+    pub fn is_taken(&self) -> bool {
+        matches!(
+            self,
+            Self::Query(QueryError::DatabaseError(
+                DatabaseErrorKind::UniqueViolation,
+                _
+            ))
+        )
+    }
+}
