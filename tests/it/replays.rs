@@ -22,11 +22,10 @@ on_both! {
     a_webhook_waits_for_the_first_to_finish_and_replays_its_answer
     a_webhook_does_not_wait_for_ever
     an_abandoned_request_is_taken_over
-    a_failed_record_never_blocks
+    a_failed_record_never_blocks_its_own_request
     an_expired_record_frees_the_key_and_not_the_order
     a_failure_inside_leaves_nothing_but_a_note_and_the_retry_works
     a_failing_event_costs_its_batch_nothing_and_the_retry_completes_it
-    a_reply_too_large_to_be_stored_is_rolled_back_and_noted
     a_database_that_is_away_acknowledges_nothing
     without_keys_events_still_count_once
     replays_are_counted
@@ -319,21 +318,18 @@ async fn an_abandoned_request_is_taken_over(engine: Engine) {
     assert_eq!(app.send(&call).await.essence(), reply.essence());
 }
 
-async fn a_failed_record_never_blocks(engine: Engine) {
+async fn a_failed_record_never_blocks_its_own_request(engine: Engine) {
     let app = App::new(engine).await;
     let call = order().key("K");
     app.send(&call).await;
     undo(&app);
     set(&app, &format!("{UNANSWERED}, lease_expires_at = {FUTURE}"));
     set(&app, "status = 'failed', error_message = 'it broke'");
-    // Not for another request either.
-    assert_eq!(
-        told(&app.send(&order().key("K")).await),
-        (200, Some("false"))
-    );
+    // The key is that of its first request, whatever became of it.
+    assert_eq!(refused(&app.send(&order().key("K")).await), mismatch());
+    assert_eq!(told(&app.send(&call).await), (200, Some("false")));
     let after = "SELECT status || coalesce(error_message, '') AS t FROM webhook_idempotency";
     assert_eq!(app.database.texts(after), [Some("completed".to_owned())]);
-    assert_eq!(refused(&app.send(&call).await), mismatch());
     assert_eq!((app.orders(), app.records()), (1, 1));
 }
 
@@ -433,20 +429,6 @@ async fn a_failing_event_costs_its_batch_nothing_and_the_retry_completes_it(engi
         (app.events(), app.orders(), app.ledger_entries()),
         (3, 1, 1)
     );
-}
-
-async fn a_reply_too_large_to_be_stored_is_rolled_back_and_noted(engine: Engine) {
-    let app = App::with(engine, |config| {
-        config.request_timeout = Duration::from_secs(60)
-    })
-    .await;
-    // Each of these costs two bytes, and its line in the report more than a hundred.
-    let call = Call::whatsapp_messages(json!(vec![json!({}); 9_000]));
-    let reply = app.send(&call).await;
-    assert_eq!(refused(&reply), (500, "INTERNAL".to_owned()));
-    assert_eq!((app.events(), app.orders()), (0, 0));
-    let note = "SELECT status AS t FROM webhook_idempotency WHERE error_message IS NOT NULL";
-    assert_eq!(app.database.texts(note), [Some("failed".to_owned())]);
 }
 
 async fn a_database_that_is_away_acknowledges_nothing(engine: Engine) {
