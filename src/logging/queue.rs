@@ -14,6 +14,11 @@ const LINES: usize = 20_000;
 /// And the most bytes.
 const BYTES: usize = 8 * 1024 * 1024;
 
+/// How long few lines are gathered before they are written: a thread that is woken for each costs more than the line.
+const GATHERING: Duration = Duration::from_millis(5);
+/// From so many bytes on nothing more is waited for.
+const MUCH: usize = 64 * 1024;
+
 /// The lines. Written by one thread: see [`Queue::write`].
 #[derive(Default)]
 pub struct Queue {
@@ -109,6 +114,11 @@ impl Queue {
             return None;
         }
         waiting.is_busy = true;
+        if waiting.text.len() < MUCH {
+            drop(waiting);
+            thread::sleep(GATHERING);
+            waiting = self.lock();
+        }
         waiting.taken_bytes = waiting.text.len();
         waiting.taken_lines = mem::take(&mut waiting.lines);
         Some((mem::take(&mut waiting.text), waiting.is_broken))
