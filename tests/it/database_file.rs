@@ -105,6 +105,9 @@ async fn nothing_is_acknowledged_into_a_file_that_nobody_will_find() {
         "cp $DB.other $DB.new && mv $DB.new $DB",
         "cp $DB.other $DB",
         ": > $DB",
+        "truncate -s 4096 $DB",
+        "truncate -s 40000 $DB",
+        "truncate -s -4096 $DB",
         "head -c 100000 /dev/urandom > $DB",
     ] {
         let shop = Shop::new().await;

@@ -37,7 +37,7 @@ pub enum FileFault {
     #[error("the database file was replaced: {0}")]
     Replaced(&'static str),
     /// Another was written over it.
-    #[error("another file was written over the database")]
+    #[error("another file was written over the database, or it was cut short")]
     Overwritten,
     /// It holds what no database holds.
     #[error("the database is damaged")]
@@ -131,14 +131,15 @@ impl Prepared {
             let (identity, _) = look(&name).ok()?;
             Some((name, identity))
         });
-        let is_stamped = read_stamp(&self.path).is_ok_and(|found| found == stamp);
+        let (_, change) = look(&self.path)?;
+        let is_stamped = read_head(&self.path).is_ok_and(|head| head.stamp == stamp);
         let file = DatabaseFile {
             beside: beside.collect(),
             path: self.path,
             identity: self.identity,
             // Another process may have kept the log from being moved.
             stamp: is_stamped.then_some(stamp),
-            looked: Mutex::default(),
+            looked: Mutex::new(Some(change)),
             damaged: AtomicBool::new(false),
         };
         file.look()?;
@@ -160,9 +161,13 @@ impl DatabaseFile {
         };
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         if *looked != Some(change) {
-            // The log was moved into it, or another file was copied over it.
-            match read_stamp(&self.path) {
-                Ok(found) if found == stamp => *looked = Some(change),
+            // The log was moved into it, or another file was copied over it, or it was cut.
+            let shrank = looked.is_some_and(|before| change.0 < before.0);
+            match read_head(&self.path) {
+                // What is shorter than it says while it grows is not whole yet. SQLite lets it shrink to what it says.
+                Ok(head) if head.stamp == stamp && !(shrank && head.is_cut(change.0)) => {
+                    *looked = Some(change);
+                }
                 Ok(_other) => return Err(FileFault::Overwritten),
                 Err(error) if is_damage(&error.to_string()) => return Err(FileFault::Overwritten),
                 // Where too many files are open, say. The next look will tell.
@@ -242,18 +247,46 @@ fn uri(path: &Path, parameter: &str) -> Result<String, FileFault> {
     Ok(format!("file:{path}?{parameter}"))
 }
 
-/// The number that tells a file from its copies (`user_version`), as it is in the file itself, whatever the log says.
-/// SQLite opens and closes it, so that the locks of this process stay.
-fn read_stamp(path: &Path) -> Result<i32, Box<dyn Error>> {
+/// What the first page of a database says, as it is in the file itself, whatever the log says.
+struct Head {
+    /// The number that tells a file from its copies (`user_version`).
+    stamp: i32,
+    /// Bytes of a page.
+    page: i64,
+    /// Whether it tells of more pages than there are.
+    is_short: bool,
+}
+
+impl Head {
+    /// Whether a file of so many bytes lacks some.
+    fn is_cut(&self, size: u64) -> bool {
+        self.is_short || !size.is_multiple_of(self.page.unsigned_abs())
+    }
+}
+
+/// SQLite opens and closes the file, so that the locks of this process stay.
+fn read_head(path: &Path) -> Result<Head, Box<dyn Error>> {
     let path = fs::canonicalize(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(uri(&path, "immutable=1")?, flags)?;
-    // While the log is moved, the first page may tell of more pages than there are yet. SQLite calls that damage, but not of
-    // those who say that they know what they do.
-    conn.execute_batch("PRAGMA writable_schema = ON")?;
-    Ok(conn.query_row("PRAGMA user_version", (), |row| row.get(0))?)
+    // Neither reads the schema, which may be cut. The second goes by what the first has read.
+    let head = |is_short| {
+        Ok::<_, rusqlite::Error>(Head {
+            stamp: conn.query_row("PRAGMA user_version", (), |row| row.get(0))?,
+            page: conn.query_row("PRAGMA page_size", (), |row| row.get(0))?,
+            is_short,
+        })
+    };
+    match head(false) {
+        // To SQLite a file with too few pages is damaged, but not to those who say that they know what they do.
+        Err(error) if is_damage(&error.to_string()) => {
+            conn.execute_batch("PRAGMA writable_schema = ON")?;
+            Ok(head(true)?)
+        }
+        settled => Ok(settled?),
+    }
 }
 
 /// A number for a file that has none, or is a new copy.
@@ -285,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_still_growing_tells_its_number() {
+    fn a_file_that_has_not_all_its_pages_tells_its_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a#b?c%.db");
         let conn = Connection::open(&path).unwrap();
@@ -294,14 +327,53 @@ mod tests {
         )
         .unwrap();
         drop(conn);
+        let head = || read_head(&path).map(|head| (head.stamp, head.is_short));
+        assert_eq!(head().unwrap(), (7, false));
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(8192).unwrap();
-        assert_eq!(read_stamp(&path).unwrap(), 7);
+        assert_eq!(head().unwrap(), (7, true));
         file.set_len(0).unwrap();
-        assert_eq!(read_stamp(&path).unwrap(), 0);
+        assert_eq!(head().unwrap(), (0, false));
         fs::write(&path, [7; 10_000]).unwrap();
-        let error = read_stamp(&path).unwrap_err();
+        let error = head().unwrap_err();
         assert!(is_damage(&error.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_not_the_one_that_was_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let prepared = Prepared::new(path.clone()).unwrap();
+        let conn = Connection::open(&path).unwrap();
+        let grow = "INSERT INTO t VALUES (zeroblob(100000))";
+        conn.execute_batch(
+            "PRAGMA auto_vacuum = FULL; PRAGMA user_version = 7; CREATE TABLE t (x)",
+        )
+        .unwrap();
+        let file = prepared.opened(7).unwrap();
+        let long = || OpenOptions::new().write(true).open(&path).unwrap();
+        let size = || fs::metadata(&path).unwrap().len();
+        conn.execute_batch(grow).unwrap();
+        // While it grows its first page is there before the last.
+        let whole = size();
+        long().set_len(whole - 4096).unwrap();
+        assert!(file.check().is_ok(), "it grew");
+        long().set_len(whole).unwrap();
+        assert!(file.check().is_ok(), "it grew on");
+        conn.execute_batch("DELETE FROM t").unwrap();
+        assert!(size() < whole);
+        assert!(file.check().is_ok(), "SQLite gave space back");
+        conn.execute_batch(grow).unwrap();
+        assert!(file.check().is_ok());
+        for size in [whole - 1, whole - 1024, whole - 4096, 8192, 4096, 100] {
+            long().set_len(size).unwrap();
+            for _ in 0..2 {
+                assert!(
+                    matches!(file.check(), Err(FileFault::Overwritten)),
+                    "{size} bytes"
+                );
+            }
+        }
     }
 
     #[test]
