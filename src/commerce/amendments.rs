@@ -1,6 +1,5 @@
 //! What customers edit or take back of messages that made an order: noted on the order, whichever of the two comes first.
-//! An order shows what is known of its message, so it shows all of it. Where PostgreSQL takes both in at the very same
-//! moment, neither sees the other: it is shown all the same, and not counted.
+//! Where both come at the very same moment, one waits for the other, so that the other is seen.
 
 use std::collections::HashMap;
 
@@ -40,6 +39,26 @@ pub fn outcome(kind: AmendmentKind) -> Outcome {
     match kind {
         AmendmentKind::Edit => Outcome::EditNoted,
         AmendmentKind::Revoke => Outcome::RevokeNoted,
+    }
+}
+
+/// To be called before amendments of these messages are kept: waits for whoever takes one of them in, and has whoever
+/// comes with one wait until the transaction ends.
+///
+/// # Errors
+/// The database's own.
+pub fn keep_apart(
+    conn: &mut Conn<'_>,
+    source: OrderSource,
+    mut message_ids: Vec<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // In an order, as events are claimed.
+    message_ids.sort_unstable();
+    message_ids.dedup();
+    match message_ids.is_empty() {
+        true => Ok(()),
+        false => events::keep_apart(conn, source.as_str(), &message_ids, now),
     }
 }
 
@@ -90,16 +109,16 @@ fn connect(conn: &mut Conn<'_>, amendment: &Amendment, order: &Order) -> Result<
     events::note(conn, provider, event_id, outcome(amendment.kind), order.id)
 }
 
-/// Notes on a new order what came of its message before it did.
+/// Notes on a new order what came of its message before it did, and gives it.
 ///
 /// # Errors
 /// The database's own.
-pub fn note_earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Noted, StoreError> {
+pub fn note_earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Vec<Amendment>, StoreError> {
     let Some(message_id) = &order.message_id else {
-        return Ok(Noted::default());
+        return Ok(Vec::new());
     };
     let earlier = rows::of_message(conn, order.source, message_id)?;
-    connect_all(conn, earlier.iter().map(|amendment| (amendment, order)))
+    connect_all(conn, earlier, order)
 }
 
 /// Does for many new orders what [`note_earlier`] does for one. Gives what was noted on which.
@@ -110,29 +129,28 @@ pub fn note_earlier_on_all(
     conn: &mut Conn<'_>,
     orders: &[&Order],
 ) -> Result<HashMap<Uuid, Noted>, StoreError> {
-    let earlier = of_all(conn, orders.iter().copied())?;
+    let mut earlier = of_all(conn, orders.iter().copied())?;
     let mut noted = HashMap::new();
     for order in orders {
-        if let Some(earlier) = earlier.get(&order.id) {
-            let pairs = earlier.iter().map(|amendment| (amendment, *order));
-            noted.insert(order.id, connect_all(conn, pairs)?);
+        if let Some(earlier) = earlier.remove(&order.id) {
+            let connected = connect_all(conn, earlier, order)?;
+            let kinds = connected.iter().map(|amendment| amendment.kind.into());
+            noted.insert(order.id, kinds.sum());
         }
     }
     Ok(noted)
 }
 
-fn connect_all<'a>(
+fn connect_all(
     conn: &mut Conn<'_>,
-    pairs: impl Iterator<Item = (&'a Amendment, &'a Order)>,
-) -> Result<Noted, StoreError> {
-    let mut noted = Noted::default();
-    for (amendment, order) in pairs {
-        if amendment.order_id.is_none() && is_about(amendment, order) {
-            connect(conn, amendment, order)?;
-            noted += amendment.kind.into();
-        }
+    mut amendments: Vec<Amendment>,
+    order: &Order,
+) -> Result<Vec<Amendment>, StoreError> {
+    amendments.retain(|amendment| amendment.order_id.is_none() && is_about(amendment, order));
+    for amendment in &amendments {
+        connect(conn, amendment, order)?;
     }
-    Ok(noted)
+    Ok(amendments)
 }
 
 /// Adds to orders what is noted on them.

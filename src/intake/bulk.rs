@@ -90,7 +90,7 @@ pub(super) fn run(
         let mut answer = candidate.settled.answer.clone();
         for event in &mut answer.events {
             let noted = event.order_id.and_then(|order| noted.remove(&order));
-            event.noted = noted.unwrap_or_default();
+            event.noted_earlier = noted.unwrap_or_default();
         }
         fates[candidate.at] = Some(Ok(Done::Answered { answer, kept }));
     }

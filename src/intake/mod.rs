@@ -1,6 +1,7 @@
 //! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
 //! work and stores the reply. Does the same for what a client asks for. Knows neither HTTP nor SQL.
 
+mod amendments;
 mod bulk;
 pub mod deliveries;
 mod gather;
@@ -29,7 +30,7 @@ use crate::{
     redaction::Redaction,
     store::{
         Store, StoreError,
-        amendments::Noted,
+        amendments::{AmendmentKind, Noted},
         events::Outcome,
         types::{Json, Timestamp, Uuid},
     },
@@ -107,11 +108,21 @@ pub struct EventReport {
     pub order_number: Option<String>,
     /// Whether the event was known before, with the same content, so that nothing was done.
     pub known: bool,
-    /// What it had noted on its order: itself, or what came of its message before it did.
-    pub noted: Noted,
+    /// What came of its message before it did, told by other deliveries, and is noted on its order now.
+    pub noted_earlier: Noted,
 }
 
 impl EventReport {
+    /// What it had noted on orders.
+    fn noted(&self) -> Noted {
+        let itself = match self.outcome {
+            Outcome::EditNoted if !self.known => AmendmentKind::Edit.into(),
+            Outcome::RevokeNoted if !self.known => AmendmentKind::Revoke.into(),
+            _ => Noted::default(),
+        };
+        [itself, self.noted_earlier].into_iter().sum()
+    }
+
     /// How many bytes it takes in an answer, with what stands between two of them.
     fn size(&self) -> usize {
         serde_json::to_vec(self).map_or(0, |json| json.len() + 1)
@@ -458,11 +469,7 @@ impl IntakeError {
 impl Answer {
     /// What was noted on orders now.
     pub fn noted(&self) -> Noted {
-        let mut all = Noted::default();
-        for event in &self.events {
-            all += event.noted;
-        }
-        all
+        self.events.iter().map(EventReport::noted).sum()
     }
 
     fn replay(reply: StoredReply) -> Self {

@@ -113,7 +113,7 @@ pub(super) enum Done {
 /// What became of an event, with all that an answer may need.
 #[derive(Clone)]
 pub(super) struct Told {
-    report: EventReport,
+    pub report: EventReport,
     reply: Option<String>,
     retailer_id: Option<Uuid>,
 }
@@ -157,7 +157,9 @@ impl Transaction {
                 return Ok(Done::InPart(failure));
             }
         };
-        let settled = self.settle(self.in_order(told))?;
+        let mut told = self.in_order(told);
+        self.look_again_at_amendments(conn, &mut told)?;
+        let settled = self.settle(told)?;
         if let Some(owned) = owned
             && !idempotency::complete(conn, owned, settled.conclusion())?
         {
@@ -362,7 +364,7 @@ impl Transaction {
                 continue;
             }
             let may_have_ordered = ordered.contains(&event.id);
-            let one = self.carry_out(conn, event, plan, may_have_ordered)?;
+            let one = self.carry_out(conn, event, plan, may_have_ordered, record)?;
             told.push((self.piece.places[at], one));
         }
         let ids: Vec<_> = known.iter().map(|(_, event, _)| &*event.id).collect();
@@ -415,7 +417,7 @@ impl Transaction {
         let plan = self.plan(conn, at, event, retailer)?;
         let record = held.owned.map(|owned| owned.id);
         if events::claim(conn, &self.row(at, event, &plan, record))? {
-            Ok(self.carry_out(conn, event, plan, true)?)
+            Ok(self.carry_out(conn, event, plan, true, record)?)
         } else {
             let known = events::find(conn, self.provider().as_str(), &event.id)?;
             self.recall(event, known, plan.retailer_id, held)
@@ -470,13 +472,14 @@ impl Transaction {
     }
 
     /// Does what was planned for an event that is ours. Without an order it is looked whether its message
-    /// `may_have_ordered` before.
+    /// `may_have_ordered` before. `record` is that of the delivery.
     fn carry_out(
         &self,
         conn: &mut Conn<'_>,
         event: &Event,
         mut plan: Plan,
         may_have_ordered: bool,
+        record: Option<Uuid>,
     ) -> Result<Told, StoreError> {
         let placement = match &plan.order {
             Some(planned) => ordering::place(conn, planned)?,
@@ -487,8 +490,9 @@ impl Transaction {
         let noted = match (&placement, &plan.order) {
             (Placement::AsPlanned, Some(placed)) => amendments::note_earlier(conn, &placed.order)?,
             (Placement::Renumbered(placed), _) => amendments::note_earlier(conn, &placed.order)?,
-            (Placement::AsPlanned, None) | (Placement::Earlier(_), _) => Noted::default(),
+            (Placement::AsPlanned, None) | (Placement::Earlier(_), _) => Vec::new(),
         };
+        let noted_earlier = self.told_by_others(conn, &noted, record)?;
         if let Placement::Renumbered(placed) | Placement::Earlier(placed) = placement {
             let reply = reply::order_received(&placed.order, &placed.items);
             let provider = self.provider().as_str();
@@ -501,7 +505,7 @@ impl Transaction {
             };
         }
         let mut told = Told::planned(event, plan, known);
-        told.report.noted = noted;
+        told.report.noted_earlier = noted_earlier;
         Ok(told)
     }
 
@@ -560,7 +564,7 @@ impl Transaction {
                 order_id: known.order_id,
                 order_number: known.order_number,
                 known: !is_news,
-                noted: Noted::default(),
+                noted_earlier: Noted::default(),
             },
             reply: known.reply,
             // The number may have been given to a retailer since.
@@ -575,14 +579,20 @@ impl Transaction {
         conn: &mut Conn<'_>,
         told: &mut [(usize, Told)],
     ) -> Result<(), StoreError> {
-        let is_news = |told: &Told| told.report.outcome == Outcome::Ignored && !told.report.known;
-        for (place, told) in told.iter_mut().filter(|(_, told)| is_news(told)) {
-            let event = &self.inbound.delivery.events[*place];
-            let (Content::Amended(amendment), Some(retailer)) = (&event.content, told.retailer_id)
-            else {
-                continue;
-            };
-            let at = self.piece.places.iter().position(|at| at == place);
+        let events = &self.inbound.delivery.events;
+        let news = told.iter_mut().filter_map(|(place, told)| {
+            let event = &events[*place];
+            let amendment = told.unnoted_amendment(event)?;
+            Some((*place, event, amendment, told.retailer_id?, told))
+        });
+        let news: Vec<_> = news.collect();
+        let messages = news
+            .iter()
+            .map(|(_, _, amendment, _, _)| &*amendment.message_id);
+        let source = plan::order_source(self.provider());
+        amendments::keep_apart(conn, source, messages.collect(), self.now)?;
+        for (place, event, amendment, retailer, told) in news {
+            let at = self.piece.places.iter().position(|&at| at == place);
             let payload = at.and_then(|at| self.payloads.get(at));
             let new = self.amendment(payload, event, amendment, retailer);
             let kind = new.kind;
@@ -590,7 +600,6 @@ impl Transaction {
                 told.report.outcome = amendments::outcome(kind);
                 told.report.order_id = Some(order.id);
                 told.report.order_number = Some(order.order_number);
-                told.report.noted = kind.into();
             }
         }
         Ok(())
@@ -694,7 +703,7 @@ impl Told {
                 order_id: order.as_ref().map(|order| order.id),
                 order_number: order.map(|order| order.order_number),
                 known,
-                noted: Noted::default(),
+                noted_earlier: Noted::default(),
             },
             reply: plan.reply,
             retailer_id: plan.retailer_id,
@@ -709,7 +718,7 @@ impl Told {
                 order_id: None,
                 order_number: None,
                 known: false,
-                noted: Noted::default(),
+                noted_earlier: Noted::default(),
             },
             reply: None,
             retailer_id: retailer,

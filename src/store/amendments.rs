@@ -1,7 +1,7 @@
 //! What customers edited or took back of their messages afterwards.
 
 use diesel::prelude::*;
-use std::ops::AddAssign;
+use std::iter::Sum;
 
 use super::{
     Conn, StoreError, on_each,
@@ -33,10 +33,12 @@ pub struct Noted {
     pub revokes: u64,
 }
 
-impl AddAssign for Noted {
-    fn add_assign(&mut self, other: Self) {
-        self.edits += other.edits;
-        self.revokes += other.revokes;
+impl Sum for Noted {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            edits: sum.edits + one.edits,
+            revokes: sum.revokes + one.revokes,
+        })
     }
 }
 

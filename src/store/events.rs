@@ -186,6 +186,49 @@ pub fn find(
         .optional())?)
 }
 
+/// Waits for the transactions that are claiming these events, and has those that come to claim one wait for this one: of
+/// two that are about the same event, one sees what the other has done. Claims nothing. SQLite has one writer anyway.
+pub fn keep_apart(
+    conn: &mut Conn<'_>,
+    provider: &str,
+    event_ids: &[&str],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Conn::Postgres(c) = conn else {
+        return Ok(());
+    };
+    let c: &mut diesel::PgConnection = c;
+    let payload = Json::of(&crate::json::Value::Null);
+    for ids in event_ids.chunks(MANY) {
+        let places = ids.iter().map(|event_id| NewEvent {
+            provider,
+            event_id,
+            kind: "",
+            digest: "",
+            delivery_fingerprint: "",
+            delivery_id: None,
+            outcome: Outcome::Ignored,
+            retailer_id: None,
+            order_id: None,
+            reply: None,
+            payload: &payload,
+            created_at: now,
+        });
+        // Whoever inserts the same waits for whoever has, also where that is deleted again before the end.
+        let taken: Vec<String> = diesel::insert_into(table::table)
+            .values(places.collect::<Vec<_>>())
+            .on_conflict((table::provider, table::event_id))
+            .do_nothing()
+            .returning(table::event_id)
+            .load(c)?;
+        diesel::delete(table::table)
+            .filter(table::provider.eq(provider))
+            .filter(table::event_id.eq_any(taken))
+            .execute(c)?;
+    }
+    Ok(())
+}
+
 /// Says that an event is noted on an order.
 pub fn note(
     conn: &mut Conn<'_>,

@@ -5,18 +5,25 @@ use diesel::{
     connection::InstrumentationEvent, sql_query,
 };
 use futures_util::future::join_all;
-use hookonce::store::{
-    Conn, StoreError,
-    orders::{self, OrderFilter},
-    types::Uuid,
+use hookonce::{
+    config::Config,
+    store::{
+        Conn, StoreError,
+        orders::{self, OrderFilter},
+        types::Uuid,
+    },
 };
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use crate::support::{
     database::{Engine, on_both},
     requests::{Call, Reply, new_wamid, whatsapp_text},
     shop::{Client, Service, text},
+    wait::until,
 };
 
 on_both! {
@@ -30,6 +37,9 @@ on_both! {
     no_more_is_shown_of_a_message_than_is_bounded
     the_text_of_an_edit_is_masked_where_texts_are
     amendments_of_messages_without_an_order_are_forgotten_with_their_events
+    an_edit_in_an_earlier_piece_than_its_order_is_told_and_counted_as_any_other
+    what_failed_and_came_again_is_counted_once
+    edits_of_earlier_deliveries_are_counted_with_the_orders_of_a_large_one
 }
 
 fn message(kind: &str, id: &str, about: Value) -> Value {
@@ -204,6 +214,166 @@ async fn an_amendment_is_noted_once_however_often_it_comes(engine: Engine) {
     }
     assert_eq!(noted(&pos, &order["order_id"]).await, [an_edit("3 pizza")]);
     assert_eq!(counted(&service).await, [1, 0, 1, 0]);
+}
+
+/// Orders, and an edit of each that is acted on before all of them.
+fn edits_and_orders(count: usize) -> Vec<Value> {
+    let edit = |n| {
+        edit(
+            &format!("wamid.1.{n:03}"),
+            &format!("wamid.2.{n:03}"),
+            "3 pizza",
+        )
+    };
+    let order = |n| whatsapp_text(&format!("wamid.2.{n:03}"), "2 pizza");
+    (0..count).map(order).chain((0..count).map(edit)).collect()
+}
+
+/// Edits that are told, and kept, as noted on their orders.
+fn all_are_noted(service: &Service, events: &[Value]) {
+    let (orders, edits) = events.split_at(events.len() / 2);
+    for (order, edit) in orders.iter().zip(edits) {
+        assert_eq!(order["outcome"], "order_created");
+        assert_eq!(edit["outcome"], "edit_noted");
+        assert_eq!(edit["order_id"], order["order_id"]);
+        assert_eq!(edit["order_number"], order["order_number"]);
+    }
+    let noted = service.count("webhook_event WHERE outcome = 'edit_noted'");
+    assert_eq!(noted, edits.len() as i64);
+}
+
+/// Takes what a large delivery takes on a machine that is busy with other tests.
+async fn patient(engine: Engine) -> Service {
+    let patient = |config: &mut Config| config.request_timeout = Duration::from_secs(120);
+    Service::with(engine, patient).await
+}
+
+async fn an_edit_in_an_earlier_piece_than_its_order_is_told_and_counted_as_any_other(
+    engine: Engine,
+) {
+    const COUNT: usize = 130;
+    let service = patient(engine).await;
+    let call = Call::whatsapp_messages(json!(edits_and_orders(COUNT)));
+    let reply = service.app.send(&call).await;
+    all_are_noted(&service, &events(&reply));
+    assert_eq!(counted(&service).await, [130, 0, 130, 0]);
+    // What is told again is not counted again, under whatever key.
+    assert_eq!(service.app.send(&call).await.essence(), reply.essence());
+    let renamed = service.app.send(&call.key("another")).await;
+    assert_eq!(renamed.essence(), reply.essence());
+    assert_eq!(counted(&service).await, [130, 0, 130, 0]);
+}
+
+async fn what_failed_and_came_again_is_counted_once(engine: Engine) {
+    for count in [2, 130] {
+        let service = patient(engine).await;
+        let database = service.database();
+        // An order of each piece but the first that has any.
+        database.trigger(
+            "INSERT ON orders",
+            match engine {
+                Engine::Sqlite => {
+                    "SELECT RAISE(ABORT, 'not this one') WHERE NEW.message_id LIKE 'wamid.2.__1'"
+                }
+                Engine::Postgres => {
+                    "IF NEW.message_id LIKE 'wamid.2.__1' THEN RAISE EXCEPTION 'not this one'; END IF"
+                }
+            },
+        );
+        let call = Call::whatsapp_messages(json!(edits_and_orders(count)));
+        assert_eq!(service.app.send(&call).await.status, 500);
+        assert!(service.count("orders") < count as i64);
+        database.mend("orders");
+        let reply = service.app.send(&call).await;
+        all_are_noted(&service, &events(&reply));
+        let all = count as i64;
+        assert_eq!(counted(&service).await, [all, 0, all, 0]);
+    }
+}
+
+async fn edits_of_earlier_deliveries_are_counted_with_the_orders_of_a_large_one(engine: Engine) {
+    let service = patient(engine).await;
+    let mut large = edits_and_orders(130);
+    let early = large[130..150].to_vec();
+    let told = send(&service, &early).await;
+    assert!(told.iter().all(|event| event["outcome"] == "ignored"));
+    // Half of those come again.
+    large.drain(140..150);
+    let told = send(&service, &large).await;
+    let outcomes = |outcome| {
+        told.iter()
+            .filter(|event| event["outcome"] == outcome)
+            .count()
+    };
+    assert_eq!(
+        (
+            outcomes("order_created"),
+            outcomes("duplicate"),
+            outcomes("edit_noted")
+        ),
+        (130, 10, 110)
+    );
+    assert_eq!(counted(&service).await, [130, 0, 130, 0]);
+}
+
+/// On PostgreSQL, where transactions go on side by side. Each is held at its end, when all of it is done and nobody sees
+/// it yet, until the other waits for it.
+#[actix_web::test]
+async fn an_edit_at_the_very_moment_of_its_order_is_noted_and_counted() {
+    for held in ["orders", "message_amendments"] {
+        let service = Service::new(Engine::Postgres).await;
+        let another = service.app.another(|_| {}).await;
+        let database = service.database();
+        let gate = database.gate(held);
+        let order = Call::whatsapp_messages(json!([whatsapp_text("wamid.ORDER", "2 pizza")]));
+        let edit = Call::whatsapp_messages(json!([edit("wamid.EDIT", "wamid.ORDER", "3 pizza")]));
+        let (first, second) = match held {
+            "orders" => (&order, &edit),
+            _ => (&edit, &order),
+        };
+        let waiting = |what: &'static str| {
+            until(what, async move || {
+                let waiting = format!(
+                    "SELECT count(*) AS n FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event = '{what}'"
+                );
+                database.count(&waiting) > 0
+            })
+        };
+        let held_first = async {
+            let first = first.send(&service.app.client, &another.url);
+            first.await.expect("an answer")
+        };
+        let then = async {
+            waiting("advisory").await;
+            let release = async {
+                waiting("transactionid").await;
+                gate.open();
+            };
+            tokio::join!(service.app.send(second), release).0
+        };
+        let (first, second) = tokio::join!(held_first, then);
+        let (order, edit) = match held {
+            "orders" => (first, second),
+            _ => (second, first),
+        };
+        let order = events(&order)[0].clone();
+        assert_eq!(order["outcome"], "order_created");
+        if held == "orders" {
+            assert_eq!(events(&edit)[0]["outcome"], "edit_noted");
+            assert_eq!(events(&edit)[0]["order_id"], order["order_id"]);
+        }
+        assert_eq!(
+            service.count("message_amendments WHERE order_id IS NOT NULL"),
+            1
+        );
+        assert_eq!(
+            service.count("webhook_event WHERE outcome = 'edit_noted'"),
+            1
+        );
+        assert_eq!(service.count("webhook_event"), 2);
+        assert_eq!(counted(&service).await, [1, 0, 1, 0], "{held}");
+    }
 }
 
 async fn an_edit_of_a_message_that_made_no_order_is_stored_and_no_more(engine: Engine) {

@@ -182,6 +182,20 @@ impl Database {
         }
     }
 
+    /// Holds each transaction of PostgreSQL that has added to a table at its commit, until the gate is opened.
+    pub fn gate(&self, table: &str) -> Gate {
+        self.execute(&format!(
+            "CREATE FUNCTION gate() RETURNS trigger AS $$ BEGIN
+                PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$ LANGUAGE plpgsql;
+             CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION gate()"
+        ));
+        let mut conn = self.postgres();
+        conn.batch_execute("SELECT pg_advisory_lock(1)")
+            .expect("the lock");
+        Gate(conn)
+    }
+
     /// Has a SQLite file open until it is dropped, without doing anything.
     pub fn hold(&self) -> SqliteConnection {
         let mut conn = self.sqlite();
@@ -208,6 +222,16 @@ impl Drop for Database {
         if let Cleanup::Drop(server, Some(name)) = &self.cleanup {
             admin(server, &format!("DROP DATABASE {name} WITH (FORCE)"));
         }
+    }
+}
+
+/// Whoever would commit waits for it.
+pub struct Gate(PgConnection);
+
+impl Gate {
+    pub fn open(mut self) {
+        let opened = self.0.batch_execute("SELECT pg_advisory_unlock(1)");
+        opened.expect("the end of the lock");
     }
 }
 
