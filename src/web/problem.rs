@@ -19,6 +19,9 @@ use crate::{
     store::StoreError,
 };
 
+/// The most parts of a request that are told to be wrong: the answer must be small enough to be kept.
+pub const MOST_ERRORS: usize = 100;
+
 /// The content type of every error.
 pub const CONTENT_TYPE_PROBLEM: &str = "application/problem+json";
 
@@ -231,13 +234,12 @@ impl Problem {
         )
     }
 
-    /// Each part of the request that is wrong; of hundreds the first, for the answer must be small enough to be kept.
+    /// Each part of the request that is wrong; of more than [`MOST_ERRORS`] the first.
     pub fn invalid(mut errors: Vec<FieldError>) -> Self {
-        const MOST: usize = 100;
-        let left = errors.len().saturating_sub(MOST);
-        errors.truncate(MOST);
+        let has_more = errors.len() > MOST_ERRORS;
+        errors.truncate(MOST_ERRORS);
         let mut listed: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        listed.extend((left > 0).then(|| format!("and {left} more")));
+        listed.extend(has_more.then(|| "and more".to_owned()));
         Self {
             errors,
             ..Self::new(ErrorCode::ValidationFailed, listed.join("; "))

@@ -322,7 +322,7 @@ impl Call {
             Ok(Read {
                 fingerprint: fingerprint(&body),
                 text: Json::of(&state.config.load().redact_fields.of(&document)),
-                wanted: state.schemas.read(document, &body),
+                wanted: state.schemas.read(&document, &body),
             })
         })
         .await

@@ -1,20 +1,81 @@
 //! Shows documents to the validator of schemas as they are written: no number is rounded before it is held against one.
+//!
+//! The validator gathers all that is wrong before it tells any of it. So once enough was found it is shown nothing more, and
+//! what it finds then is marked.
 
 use jsonschema::{
     JsonType,
     json::{Array, Json, JsonNumber, Node, NodeIdentity, Object, cmp, unique},
 };
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use crate::json::{Number, Value};
 
 /// What documents are to the validator.
 pub struct Instance;
 
-type Members = [(String, Value)];
+/// How much may be found wrong with a document before no more of it is shown.
+pub struct Patience {
+    found: AtomicUsize,
+    most: usize,
+}
+
+/// A value, as long as there is patience with its document.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    value: &'a Value,
+    patience: &'a Patience,
+}
+
+/// Part of what stands at an error, for the validator alone: whether the error was found once patience had ended, where
+/// what is not shown is missed.
+const BELATED: serde_json::Value = serde_json::Value::Bool(true);
+
+/// The patience with names, each a document of its own to the validator.
+static WITH_NAMES: Patience = Patience::new(usize::MAX);
+
+impl Patience {
+    /// Ends with so many errors.
+    pub const fn new(most: usize) -> Self {
+        Self {
+            found: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    /// Whether there may be more errors than were found.
+    pub fn has_ended(&self) -> bool {
+        self.found.load(Ordering::Relaxed) >= self.most
+    }
+
+    /// How many errors were found, with those that were found too late.
+    #[cfg(test)]
+    pub fn found(&self) -> usize {
+        self.found.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether an error stands for what was not shown.
+pub fn is_belated(instance: &serde_json::Value) -> bool {
+    *instance == BELATED
+}
+
+impl<'a> View<'a> {
+    /// All of a document.
+    pub fn new(value: &'a Value, patience: &'a Patience) -> Self {
+        Self { value, patience }
+    }
+
+    fn part(self, value: &'a Value) -> Self {
+        Self { value, ..self }
+    }
+}
 
 impl Json for Instance {
-    type Node<'a> = &'a Value;
+    type Node<'a> = View<'a>;
     type PreparedKey = String;
     // A look-up goes through all members, as a pass over them does.
     const KEYS_PER_LOOKUP: usize = 1 << 20;
@@ -24,51 +85,55 @@ impl Json for Instance {
         key.to_owned()
     }
 
-    fn with_string_node<T>(_: &mut (), text: &str, f: impl FnOnce(&Value) -> T) -> T {
-        f(&Value::from(text))
+    fn with_string_node<T>(_: &mut (), text: &str, f: impl FnOnce(View<'_>) -> T) -> T {
+        f(View::new(&Value::from(text), &WITH_NAMES))
     }
 }
 
-impl<'a> Node<'a, Instance> for &'a Value {
-    type Object = &'a Members;
-    type Array = &'a [Value];
+impl<'a> Node<'a, Instance> for View<'a> {
+    type Object = Members<'a>;
+    type Array = Items<'a>;
     type Number = &'a Number;
 
-    fn as_object(&self) -> Option<&'a Members> {
-        match self {
-            Value::Object(members) => Some(members),
+    fn as_object(&self) -> Option<Members<'a>> {
+        match self.value {
+            Value::Object(members) => Some(Members {
+                members,
+                view: *self,
+            }),
             _ => None,
         }
     }
 
-    fn as_array(&self) -> Option<&'a [Value]> {
-        Value::as_array(self)
+    fn as_array(&self) -> Option<Items<'a>> {
+        let items = Value::as_array(self.value)?;
+        Some(Items { items, view: *self })
     }
 
     fn as_string(&self) -> Option<Cow<'a, str>> {
-        Value::as_str(self).map(Cow::Borrowed)
+        Value::as_str(self.value).map(Cow::Borrowed)
     }
 
     fn as_number(&self) -> Option<&'a Number> {
-        match self {
+        match self.value {
             Value::Number(number) => Some(number),
             _ => None,
         }
     }
 
     fn as_boolean(&self) -> Option<bool> {
-        match self {
+        match self.value {
             Value::Bool(value) => Some(*value),
             _ => None,
         }
     }
 
     fn is_null(&self) -> bool {
-        matches!(self, Value::Null)
+        matches!(self.value, Value::Null)
     }
 
     fn json_type(&self) -> JsonType {
-        match self {
+        match self.value {
             Value::Null => JsonType::Null,
             Value::Bool(_) => JsonType::Boolean,
             Value::Number(_) => JsonType::Number,
@@ -79,67 +144,112 @@ impl<'a> Node<'a, Instance> for &'a Value {
     }
 
     fn equals_value(&self, expected: &serde_json::Value) -> bool {
-        cmp::equal(&converted(self), expected)
+        cmp::equal(&converted(self.value), expected)
     }
 
-    /// For errors, which do not show it: each would hold a copy of all that it is about.
+    /// Asked for by each error, and by nobody else. None of them shows what it is about, and a copy of it would be large.
     fn to_value(&self) -> Cow<'a, serde_json::Value> {
-        Cow::Owned(match self {
-            Value::Array(_) | Value::Object(_) => serde_json::Value::Null,
-            single => converted(single),
+        let before = self.patience.found.fetch_add(1, Ordering::Relaxed);
+        Cow::Owned(match before < self.patience.most {
+            true => serde_json::Value::Null,
+            false => BELATED,
         })
     }
 
     fn identity(&self) -> Option<NodeIdentity> {
-        Some(NodeIdentity::new(std::ptr::from_ref::<Value>(self) as usize))
+        let address = std::ptr::from_ref::<Value>(self.value) as usize;
+        Some(NodeIdentity::new(address))
     }
 }
 
-impl<'a> Object<'a, Instance> for &'a Members {
-    type Node = &'a Value;
+/// The members of an object.
+pub struct Members<'a> {
+    members: &'a [(String, Value)],
+    view: View<'a>,
+}
+
+impl<'a> Object<'a, Instance> for Members<'a> {
+    type Node = View<'a>;
     type MemberName = &'a str;
     type MembersIter = MembersIter<'a>;
 
     fn len(&self) -> usize {
-        <[_]>::len(self)
+        self.members.len()
     }
 
-    fn get(&self, key: &String) -> Option<&'a Value> {
-        let mut members = self.iter().rev();
-        members.find_map(|(name, value)| (name == key).then_some(value))
+    fn get(&self, key: &String) -> Option<View<'a>> {
+        let mut members = self.members.iter().rev();
+        let value = members.find_map(|(name, value)| (name == key).then_some(value));
+        value.map(|value| self.view.part(value))
     }
 
     fn members(&self) -> MembersIter<'a> {
-        MembersIter(self.iter())
+        MembersIter {
+            members: self.members.iter(),
+            view: self.view,
+        }
     }
 }
 
-/// The members of an object, in their order.
-pub struct MembersIter<'a>(std::slice::Iter<'a, (String, Value)>);
+/// The members of an object, in their order, as long as there is patience.
+pub struct MembersIter<'a> {
+    members: std::slice::Iter<'a, (String, Value)>,
+    view: View<'a>,
+}
 
 impl<'a> Iterator for MembersIter<'a> {
-    type Item = (&'a str, &'a Value);
+    type Item = (&'a str, View<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|(name, value)| (name.as_str(), value))
+        if self.view.patience.has_ended() {
+            return None;
+        }
+        let (name, value) = self.members.next()?;
+        Some((name.as_str(), self.view.part(value)))
     }
 }
 
-impl<'a> Array<'a, Instance> for &'a [Value] {
-    type Node = &'a Value;
-    type ElementsIter = std::slice::Iter<'a, Value>;
+/// The items of an array.
+pub struct Items<'a> {
+    items: &'a [Value],
+    view: View<'a>,
+}
+
+impl<'a> Array<'a, Instance> for Items<'a> {
+    type Node = View<'a>;
+    type ElementsIter = ItemsIter<'a>;
 
     fn len(&self) -> usize {
-        <[_]>::len(self)
+        self.items.len()
     }
 
-    fn elements(&self) -> std::slice::Iter<'a, Value> {
-        self.iter()
+    fn elements(&self) -> ItemsIter<'a> {
+        ItemsIter {
+            items: self.items.iter(),
+            view: self.view,
+        }
     }
 
     fn is_unique(&self) -> bool {
-        let items: Vec<_> = self.iter().map(converted).collect();
+        let items: Vec<_> = self.items.iter().map(converted).collect();
         unique::is_unique(&items)
+    }
+}
+
+/// The items of an array, as long as there is patience.
+pub struct ItemsIter<'a> {
+    items: std::slice::Iter<'a, Value>,
+    view: View<'a>,
+}
+
+impl<'a> Iterator for ItemsIter<'a> {
+    type Item = View<'a>;
+
+    fn next(&mut self) -> Option<View<'a>> {
+        if self.view.patience.has_ended() {
+            return None;
+        }
+        self.items.next().map(|item| self.view.part(item))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reads the body of a request by the very schema that the OpenAPI document shows, and tells all that is wrong with it.
+//! Reads the body of a request by the very schema that the OpenAPI document shows, and tells what is wrong with it: all of
+//! it, or the first of very much.
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde::de::DeserializeOwned;
@@ -6,11 +7,16 @@ use serde_json::json;
 use std::collections::HashMap;
 use utoipa::openapi::OpenApi;
 
-use super::instance::Instance;
+use super::instance::{Instance, Patience, View, is_belated};
 use crate::{
     commerce::error::FieldError,
     json::{Value, escaped},
+    web::problem::MOST_ERRORS,
 };
+
+/// The most errors that the validator finds: alternatives and keywords each have their own about one thing, so that there
+/// are several of them for one that is told.
+const MOST_FOUND: usize = 4 * MOST_ERRORS;
 
 /// A schema that is none.
 #[derive(Debug, thiserror::Error)]
@@ -59,14 +65,14 @@ impl Schemas {
     /// Reads the body of a request, which is this document.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// What is wrong with it, and that there is more where not all of it was looked for.
     pub fn read<T: RequestBody>(
         &self,
-        mut document: Value,
+        document: &Value,
         body: &[u8],
     ) -> Result<T, Vec<FieldError>> {
-        shorten(&mut document);
-        let errors = self.errors(T::choose(&document), &document);
+        let patience = Patience::new(MOST_FOUND);
+        let errors = self.errors(T::choose(document), document, &patience);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -75,18 +81,25 @@ impl Schemas {
             .map_err(|error| vec![FieldError::new("", "invalid", error.to_string())])
     }
 
-    fn errors(&self, schema: &str, document: &Value) -> Vec<FieldError> {
+    fn errors(&self, schema: &str, document: &Value, patience: &Patience) -> Vec<FieldError> {
         let Some(validator) = self.validators.get(schema) else {
             // Nothing passes unchecked.
             let message = format!("cannot be checked: there is no schema {schema}");
             return vec![FieldError::new("", "invalid", message)];
         };
         let mut errors: Vec<FieldError> = Vec::new();
-        let found = validator.iter_errors(document);
+        let found = validator.iter_errors(View::new(document, patience));
+        let found = found.take_while(|error| !is_belated(error.instance()));
         for error in found.flat_map(|error| self.field_errors(&error)) {
             if errors.last().is_none_or(|last| !says_all(last, &error)) {
                 errors.push(error);
             }
+            if errors.len() > MOST_ERRORS {
+                return errors;
+            }
+        }
+        if patience.has_ended() {
+            errors.push(FieldError::new("", "invalid", "has more that is wrong"));
         }
         errors
     }
@@ -118,6 +131,7 @@ impl Schemas {
             ValidationErrorKind::OneOfNotValid { context } => match nearest(error, context) {
                 Some(branch) => branch
                     .iter()
+                    .take_while(|error| !is_belated(error.instance()))
                     .flat_map(|error| self.field_errors(error))
                     .collect(),
                 None => one("wrong_type", "is of another type".to_owned()),
@@ -141,20 +155,6 @@ impl Schemas {
 /// too long and of the wrong form; and what is of the wrong type cannot be right otherwise.
 fn says_all(last: &FieldError, error: &FieldError) -> bool {
     last == error || (last.field == error.field && last.code == "wrong_type")
-}
-
-/// Cuts long lists, which are longer than any schema allows even then: each of a million items could be wrong in its own
-/// way.
-fn shorten(document: &mut Value) {
-    const MOST: usize = 1_000;
-    match document {
-        Value::Array(items) => {
-            items.truncate(MOST);
-            items.iter_mut().for_each(shorten);
-        }
-        Value::Object(members) => members.iter_mut().for_each(|(_, value)| shorten(value)),
-        _ => {}
-    }
 }
 
 fn validator(components: &serde_json::Value, name: &str) -> Result<Validator<Instance>, BadSchema> {
@@ -190,4 +190,67 @@ fn without_value(error: &ValidationError<'_>) -> String {
 /// The pointer of a member.
 fn below(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", escaped(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::openapi;
+
+    fn errors(items: &[String], patience: &Patience) -> Vec<FieldError> {
+        let body = format!(
+            r#"{{"customer":{{"name":"Ana"}},"items":[{}]}}"#,
+            items.join(",")
+        );
+        let schemas = Schemas::of(&openapi::document()).unwrap();
+        let document = Value::parse(body.as_bytes()).unwrap();
+        schemas.errors("NewOrder", &document, patience)
+    }
+
+    #[test]
+    fn of_very_much_that_is_wrong_the_first_is_told_and_the_rest_is_not_looked_for() {
+        // As many values as there may be, each of them wrong.
+        let members: Vec<_> = (0..18).map(|n| format!(r#""m{n}":1"#)).collect();
+        let kinds = [
+            r#"{"sku":7,"quantity":"x"}"#.to_owned(),
+            format!("{{{}}}", members.join(",")),
+            "7".to_owned(),
+            r#"{"sku":"","quantity":-1.5}"#.to_owned(),
+            "null".to_owned(),
+        ];
+        let all: Vec<String> = kinds.iter().cycle().take(200).cloned().collect();
+        let few = errors(&all[..7], &Patience::new(usize::MAX));
+        assert!((20..100).contains(&few.len()), "{}", few.len());
+        let unbounded = Patience::new(usize::MAX);
+        let many = errors(&all, &unbounded);
+        assert_eq!(many[..few.len()], few);
+        assert_eq!(many.len(), MOST_ERRORS + 1);
+        assert!(unbounded.found() > 400, "{}", unbounded.found());
+
+        let patience = Patience::new(150);
+        let first = errors(&all, &patience);
+        assert_eq!(first, many);
+        assert!(
+            (150..160).contains(&patience.found()),
+            "{}",
+            patience.found()
+        );
+    }
+
+    #[test]
+    fn what_was_not_shown_is_not_told_as_missing() {
+        let all = vec![r#"{"sku":7,"quantity":1}"#.to_owned(); 200];
+        for most in 1..20 {
+            let patience = Patience::new(most);
+            let mut told = errors(&all, &patience);
+            let last = told.pop().unwrap();
+            assert_eq!((&*last.field, last.code), ("", "invalid"));
+            assert_eq!(told.len(), most);
+            for (n, error) in told.iter().enumerate() {
+                assert_eq!(error.field, format!("/items/{n}/sku"), "{error}");
+            }
+        }
+        let right = vec![r#"{"sku":"COLA","quantity":1}"#.to_owned(); 200];
+        assert_eq!(errors(&right, &Patience::new(1)), []);
+    }
 }
