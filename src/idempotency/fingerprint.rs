@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::multipart;
-use crate::json::Value;
+use crate::{json::Value, media_type};
 
 /// SHA-256 in lower-case hex.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,24 +51,17 @@ pub fn encoded(
     coding: &str,
 ) -> Fingerprint {
     if coding.is_empty() {
-        if is_json(content_type)
+        if media_type::is_json(content_type)
             && let Ok(document) = Value::parse(body)
         {
             return fingerprint_of_json(method, path, query, content_type, &document);
         }
-        if essence(content_type).starts_with("multipart/")
-            && let Some(parts) = multipart::parts(content_type, body)
-        {
+        if let Some(parts) = multipart::parts(content_type, body) {
             let parts = digest(parts);
             return of_bytes(method, path, query, content_type, parts.as_bytes(), "");
         }
     }
     of_bytes(method, path, query, content_type, body, coding)
-}
-
-/// Whether a body of this content type is read as JSON.
-pub fn is_json(content_type: &str) -> bool {
-    essence(content_type).ends_with("json")
 }
 
 fn of_bytes(
@@ -79,16 +72,10 @@ fn of_bytes(
     body: &[u8],
     coding: &str,
 ) -> Fingerprint {
-    let essence = essence(content_type);
+    let essence = media_type::essence(content_type).to_ascii_lowercase();
     let parts = [method, path, query, &essence].map(str::as_bytes);
     let coding = Some(coding.as_bytes()).filter(|coding| !coding.is_empty());
     Fingerprint(digest(parts.into_iter().chain([body]).chain(coding)))
-}
-
-/// The content type without its parameters, in lower case.
-fn essence(content_type: &str) -> String {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.to_ascii_lowercase()
 }
 
 /// SHA-256 over parts, each with its length before it, in lower-case hex.

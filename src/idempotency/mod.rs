@@ -50,7 +50,7 @@ mod reply;
 pub mod two_phase;
 
 pub use cache::Cache;
-pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json, is_json};
+pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json};
 pub use key::{IdempotencyKey, InvalidKey};
 pub use lookups::Lookups;
 pub use replays::ReplayTally;

@@ -16,42 +16,54 @@ use super::{
     idempotency::{Record, RecordStatus},
     on_each,
     schema::webhook_idempotency as table,
-    types::{Id, Json, Moment, Timestamp, Uuid, text_enum},
+    types::{Id, Json, Moment, Timestamp, Uuid},
 };
 
 /// How many records are looked at for one page.
 const WINDOW: usize = 10_000;
 
-text_enum! {
-    /// Who sends requests.
-    Sender {
-        /// Twilio.
-        Twilio => "twilio",
-        /// Meta.
-        WhatsApp => "whatsapp",
-        /// The clients of the API, and of handlers behind the middleware.
-        Api => "api",
-    }
+/// Who sends requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A provider.
+    Provider {
+        /// What its keys belong to.
+        scope: &'static str,
+        /// The kinds of its requests.
+        kinds: &'static [&'static str],
+    },
+    /// The clients of the API, and of handlers behind the middleware.
+    Clients,
 }
 
 impl Sender {
-    /// Who sent what is kept under a key of this scope.
-    pub fn of_scope(scope: &str) -> Self {
-        match scope {
-            "webhook:twilio" => Self::Twilio,
-            "webhook:whatsapp" => Self::WhatsApp,
-            _ => Self::Api,
+    /// Whether they sent what is kept under a key of this scope.
+    fn has_scope(&self, scope: &str) -> bool {
+        match self {
+            Self::Provider { scope: theirs, .. } => scope == *theirs,
+            Self::Clients => !scope.starts_with(WEBHOOKS),
         }
     }
 
-    /// Who sends requests of this kind.
-    fn of_kind(webhook_type: &str) -> Self {
-        match webhook_type {
-            kind if kind.starts_with("twilio_") => Self::Twilio,
-            "whatsapp" => Self::WhatsApp,
-            _ => Self::Api,
+    /// Whether they may send requests of this kind; `webhooks` are those of the providers.
+    fn has_kind(&self, kind: &str, webhooks: &Webhooks) -> bool {
+        match self {
+            Self::Provider { kinds, .. } => kinds.contains(&kind),
+            Self::Clients => !webhooks.kinds.contains(&kind),
         }
     }
+}
+
+/// How the scopes of providers begin, and nobody else's do.
+const WEBHOOKS: &str = "webhook:";
+
+/// What is known of the providers.
+#[derive(Clone, Debug, Default)]
+pub struct Webhooks {
+    /// What their keys belong to.
+    pub scopes: Vec<&'static str>,
+    /// The kinds of their requests.
+    pub kinds: Vec<&'static str>,
 }
 
 /// Which records to look for; none of these: all.
@@ -71,6 +83,8 @@ pub struct DeliveryFilter {
     pub created_from: Option<Timestamp>,
     /// Created before then.
     pub created_before: Option<Timestamp>,
+    /// What is known of the providers: decides where is looked, and nothing else.
+    pub webhooks: Webhooks,
 }
 
 /// A record's place among all, by the time when it was created.
@@ -220,7 +234,7 @@ impl Looked {
 #[derive(Clone, Debug, PartialEq)]
 enum Lane {
     /// Webhooks under a key: one of each provider at most.
-    WebhooksOf(String),
+    WebhooksOf(String, Vec<&'static str>),
     /// Clients' requests under a key: one of each client at most.
     RequestsOf(String),
     /// What is being done: about as many as there are workers.
@@ -240,17 +254,17 @@ enum Lane {
 fn lanes(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<Lane>, StoreError> {
     if let Some(key) = &filter.key {
         return Ok(vec![
-            Lane::WebhooksOf(key.clone()),
+            Lane::WebhooksOf(key.clone(), filter.webhooks.scopes.clone()),
             Lane::RequestsOf(key.clone()),
         ]);
     }
-    Ok(match (filter.status, filter.retailer_id, filter.sender) {
+    Ok(match (filter.status, filter.retailer_id, &filter.sender) {
         (Some(RecordStatus::InProgress), ..) => vec![Lane::InProgress],
         (_, Some(retailer), _) => vec![Lane::Retailer(retailer)],
         (Some(RecordStatus::Failed), ..) => vec![Lane::Failed],
         (.., Some(sender)) => {
             let kinds = kinds(conn)?.into_iter();
-            let theirs = kinds.filter(|kind| Sender::of_kind(kind) == sender);
+            let theirs = kinds.filter(|kind| sender.has_kind(kind, &filter.webhooks));
             theirs.map(Lane::Kind).collect()
         }
         _ => vec![Lane::All],
@@ -324,7 +338,11 @@ macro_rules! in_lane {
             query = query.filter(sql::<Bool>(condition));
         }
         query = match &$search.lane {
-            Lane::WebhooksOf(key) | Lane::RequestsOf(key) => query
+            Lane::WebhooksOf(key, scopes) => query
+                .filter(table::scope.eq_any(scopes))
+                .filter(table::idempotency_key.eq(key))
+                .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
+            Lane::RequestsOf(key) => query
                 .filter(table::idempotency_key.eq(key))
                 .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
             Lane::InProgress => query.filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
@@ -422,7 +440,9 @@ impl<'a> Search<'a> {
             retailer_id,
             ..
         } = self.filter;
-        sender.is_none_or(|sender| sender == Sender::of_scope(&glimpse.scope))
+        sender
+            .as_ref()
+            .is_none_or(|sender| sender.has_scope(&glimpse.scope))
             && status.is_none_or(|status| status == glimpse.status)
             && (retailer_id.is_none() || *retailer_id == glimpse.retailer_id)
             && glimpse.has_outcome
@@ -458,12 +478,11 @@ impl Lane {
     /// indexes, or those would not be known to fit.
     fn condition(&self) -> Option<&'static str> {
         match self {
-            Self::WebhooksOf(_) => Some("scope IN ('webhook:twilio', 'webhook:whatsapp')"),
-            Self::RequestsOf(_) => Some("scope NOT IN ('webhook:twilio', 'webhook:whatsapp')"),
+            Self::RequestsOf(_) => Some("substr(scope, 1, 8) <> 'webhook:'"),
             Self::InProgress => Some("status = 'in_progress'"),
             Self::Failed => Some("status = 'failed'"),
             Self::Retailer(_) => Some("retailer_id IS NOT NULL"),
-            Self::Kind(_) | Self::All => None,
+            Self::WebhooksOf(..) | Self::Kind(_) | Self::All => None,
         }
     }
 
@@ -471,14 +490,14 @@ impl Lane {
     fn is_short(&self) -> bool {
         matches!(
             self,
-            Self::WebhooksOf(_) | Self::RequestsOf(_) | Self::InProgress
+            Self::WebhooksOf(..) | Self::RequestsOf(_) | Self::InProgress
         )
     }
 
     /// The order of the list, as its index has it.
     fn order(&self) -> &'static str {
         match self {
-            Self::WebhooksOf(_) | Self::RequestsOf(_) | Self::InProgress => {
+            Self::WebhooksOf(..) | Self::RequestsOf(_) | Self::InProgress => {
                 "coalesce(created_at, created_at) DESC"
             }
             Self::Retailer(_) => "retailer_id DESC, created_at DESC",

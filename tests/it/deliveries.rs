@@ -4,12 +4,15 @@ use diesel::{
     Connection as _, RunQueryDsl as _, SqliteConnection, connection::InstrumentationEvent,
     sql_query, sql_types::Text,
 };
-use hookonce::store::{
-    Conn, StoreError,
-    deliveries::{self, DeliveryFilter, Position, Sender},
-    events::Outcome,
-    idempotency::RecordStatus,
-    types::{Timestamp, Uuid},
+use hookonce::{
+    provider::registry::REGISTRY,
+    store::{
+        Conn, StoreError,
+        deliveries::{self, DeliveryFilter, Position, Sender, Webhooks},
+        events::Outcome,
+        idempotency::RecordStatus,
+        types::{Timestamp, Uuid},
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -460,7 +463,7 @@ struct Seed {
     outcomes: &'static [&'static str],
 }
 
-const SEEDS: [Seed; 12] = {
+const SEEDS: [Seed; 13] = {
     const fn seed(
         key: &'static str,
         scope: &'static str,
@@ -514,6 +517,15 @@ const SEEDS: [Seed; 12] = {
         seed("g", "client:2", "payments", "completed", true, &[]),
         seed("h", "http", "http", "failed", false, &[]),
         seed("i", "client:1", "of-a-kind-to-come", "completed", true, &[]),
+        // Of a provider that is not built in any more.
+        seed(
+            "j",
+            "webhook:gone",
+            "gone",
+            "completed",
+            false,
+            &["ignored"],
+        ),
     ]
 };
 
@@ -560,11 +572,7 @@ fn filters(shop: &str) -> Vec<Vec<Filter>> {
     fn filter(query: String, finds: impl Fn(usize, &Seed) -> bool + 'static) -> Filter {
         (query, Box::new(finds))
     }
-    let provider = |scope: &str| match scope {
-        "webhook:twilio" => "twilio",
-        "webhook:whatsapp" => "whatsapp",
-        _ => "api",
-    };
+    let provider = |scope: &'static str| scope.strip_prefix("webhook:").unwrap_or("api");
     let any = || filter(String::new(), |_, _| true);
     let providers = ["twilio", "whatsapp", "api"];
     let statuses = ["completed", "failed", "in_progress"];
@@ -951,12 +959,24 @@ fn now() -> Position {
     }
 }
 
+fn webhooks() -> Webhooks {
+    let kinds = REGISTRY.iter().flat_map(|it| it.webhook_types());
+    Webhooks {
+        scopes: REGISTRY.iter().map(|it| it.scope()).collect(),
+        kinds: kinds.copied().collect(),
+    }
+}
+
 /// All pairs of filters.
 fn every_filter() -> Vec<DeliveryFilter> {
     type Change = Box<dyn Fn(&mut DeliveryFilter)>;
     let mut changes: Vec<Change> = vec![Box::new(|_| {})];
-    for sender in Sender::ALL {
-        changes.push(Box::new(|filter| filter.sender = Some(*sender)));
+    let providers = REGISTRY.iter().map(|provider| Sender::Provider {
+        scope: provider.scope(),
+        kinds: provider.webhook_types(),
+    });
+    for sender in providers.chain([Sender::Clients]) {
+        changes.push(Box::new(move |filter| filter.sender = Some(sender.clone())));
     }
     for status in RecordStatus::ALL {
         changes.push(Box::new(|filter| filter.status = Some(*status)));
@@ -975,7 +995,10 @@ fn every_filter() -> Vec<DeliveryFilter> {
     let mut filters = Vec::new();
     for first in &changes {
         for second in &changes {
-            let mut filter = DeliveryFilter::default();
+            let mut filter = DeliveryFilter {
+                webhooks: webhooks(),
+                ..DeliveryFilter::default()
+            };
             first(&mut filter);
             second(&mut filter);
             filters.push(filter);

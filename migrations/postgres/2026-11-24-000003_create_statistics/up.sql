@@ -156,7 +156,7 @@ ALTER TABLE webhook_idempotency ADD COLUMN events JSON;
 -- looked up by scope and key; without a scope, as an operator may ask, only the others need this one.
 DROP INDEX webhook_idempotency_key_expires_at;
 CREATE INDEX webhook_idempotency_key_expires_at ON webhook_idempotency (idempotency_key, expires_at)
-WHERE scope NOT IN ('webhook:twilio', 'webhook:whatsapp');
+WHERE substr(scope, 1, 8) <> 'webhook:';
 -- Newest first, of one kind, of one retailer, and of what failed.
 DROP INDEX webhook_idempotency_webhook_type;
 CREATE INDEX webhook_idempotency_webhook_type ON webhook_idempotency (webhook_type, created_at);

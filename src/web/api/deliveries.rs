@@ -11,6 +11,7 @@ use super::{
     envelope::{Envelope, Page, with_document},
     orders::OrderResource,
     parameters::{self, Cursor as _, Parameters, Part},
+    senders::{self, DeliveryProvider},
 };
 use crate::{
     access::Token,
@@ -19,7 +20,7 @@ use crate::{
     json::Value,
     store::{
         StoreError,
-        deliveries::{Delivery, DeliveryFilter, Sender},
+        deliveries::{Delivery, DeliveryFilter},
         events::Outcome,
         idempotency::RecordStatus,
         types::Json,
@@ -32,8 +33,8 @@ use crate::{
 #[schema(as = Delivery)]
 pub struct DeliveryResource {
     id: uuid::Uuid,
-    #[schema(value_type = Provider)]
-    provider: &'static str,
+    #[schema(value_type = DeliveryProvider)]
+    provider: String,
     /// What kind of request.
     #[schema(example = "twilio_message")]
     webhook_type: String,
@@ -73,19 +74,6 @@ pub struct DeliveryResource {
     /// What went wrong, where it failed.
     #[schema(required)]
     error: Option<String>,
-}
-
-/// Who sent a request.
-#[derive(ToSchema)]
-#[schema(as = DeliveryProvider, rename_all = "snake_case")]
-#[allow(dead_code)] // For the OpenAPI document.
-enum Provider {
-    /// Twilio.
-    Twilio,
-    /// Meta.
-    Whatsapp,
-    /// A client of the API.
-    Api,
 }
 
 /// How far a request has come.
@@ -138,7 +126,7 @@ impl DeliveryResource {
         }
         Self {
             id: delivery.id.0,
-            provider: Sender::of_scope(&delivery.scope).as_str(),
+            provider: senders::of_scope(&delivery.scope).to_owned(),
             webhook_type: delivery.webhook_type,
             key: Token::masked_in(&delivery.idempotency_key),
             status: delivery.status.as_str(),
@@ -271,7 +259,7 @@ fn read<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, StoreError> {
 pub struct ListParameters {
     /// From there.
     #[param(inline)]
-    provider: Option<Provider>,
+    provider: Option<DeliveryProvider>,
     /// In this status.
     #[param(inline)]
     status: Option<DeliveryStatus>,
@@ -311,13 +299,14 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::of(call.request.query_string());
     let part = Part::take(&mut parameters);
     let filter = DeliveryFilter {
-        sender: parameters.take("provider", |text| parameters::word(text, Sender::ALL)),
+        sender: parameters.take("provider", senders::parse),
         status: parameters.take("status", |text| parameters::word(text, RecordStatus::ALL)),
         retailer_id: parameters.take("retailer_id", parameters::uuid),
         key: parameters.take("key", key),
         outcome: parameters.take("outcome", |text| parameters::word(text, Outcome::ALL)),
         created_from: parameters.take("created_from", parameters::instant),
         created_before: parameters.take("created_before", parameters::instant),
+        ..DeliveryFilter::default()
     };
     parameters.finish()?;
     let looking = call.look_up(move |conn, at| {

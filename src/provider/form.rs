@@ -3,7 +3,8 @@
 use percent_encoding::percent_decode;
 use std::{borrow::Cow, collections::HashMap};
 
-use crate::{json::Value, provider::Malformed};
+use super::refusal::Malformed;
+use crate::json::Value;
 
 /// Name and value, decoded.
 type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
@@ -15,7 +16,7 @@ pub struct Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// The most parameters a form may have. Twilio sends some dozens; this bounds the memory that a stranger can
+    /// The most parameters a form may have. Providers send some dozens; this bounds the memory that a stranger can
     /// claim before the signature is known.
     pub const MOST: usize = 1_000;
 
@@ -55,7 +56,7 @@ impl<'a> Form<'a> {
             let place = *places.entry(name).or_insert(members.len());
             match members.get_mut(place).map(|(_, known)| known) {
                 None => members.push((name.to_owned(), value)),
-                // Twilio signs a pair once however often it is sent, so more of the same says nothing more.
+                // More of the same says nothing more: Twilio signs a pair once however often it is sent.
                 Some(Value::Array(values)) if values.contains(&value) => {}
                 Some(first) if *first == value => {}
                 Some(Value::Array(values)) => values.push(value),
