@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each benchmark takes a part of it.
 
 use hookonce::{
-    provider::{form::Form, twilio::signature},
+    provider::twilio::{form::Form, signature},
     secret::Secret,
 };
 use std::{

@@ -17,7 +17,10 @@ use super::{CommandError, output::Output};
 use crate::{
     config::Config,
     printable::printable,
-    provider::{Provider, diagnosis::Diagnosis, registry::REGISTRY},
+    provider::{
+        Provider,
+        diagnosis::{Diagnosis, shown_url},
+    },
     web::{
         diagnosis::{Evidence, describe_secrets},
         origin::{Sighting, UrlSource},
@@ -70,10 +73,10 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CommandError> {
     };
     let diagnosis = evidence.diagnose(config, true);
     let mut lines = Lines::default();
-    lines.say("provider", &format!("{} (by {by})", provider.name()));
-    if provider.signing().signs_url {
+    lines.say("provider", &format!("{} (by {by})", provider.as_str()));
+    if provider == Provider::Twilio {
         let source = where_from(&sighting, config, args.peer);
-        let url = evidence.shown_url(config);
+        let url = shown_url(&sighting.public_url(config));
         lines.say("URL", &format!("{url} ({source})"));
     }
     let content_type = evidence.content_type().unwrap_or("none");
@@ -94,15 +97,15 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CommandError> {
 fn describe(diagnosis: &Diagnosis, lines: &mut Lines) {
     lines.say("signature", &diagnosis.signature.describe());
     if let Some(hash) = diagnosis.body_hash {
-        lines.say(hash.parameter, hash.state.as_str());
+        lines.say("bodySHA256", hash.as_str());
     }
     if let Some(named) = &diagnosis.named {
-        lines.say("signed with", &named.about);
+        lines.say("signed with", &named.to_string());
     }
     if diagnosis.secrets.is_empty() {
         lines.say(
             "secrets",
-            &format!("none: {} is not set", diagnosis.variable),
+            &format!("none: {} is not set", diagnosis.provider.secret_variable()),
         );
     }
     for secret in describe_secrets(diagnosis) {
@@ -281,26 +284,28 @@ impl Saved {
         })
     }
 
-    /// Who sent it, and what tells so: a header that carries signatures; where several providers have one, the path too.
-    fn provider(&self) -> Option<(&'static dyn Provider, String)> {
-        let signs = |it: &dyn Provider| self.headers.contains_key(it.signing().header);
-        let by_header: Vec<_> = REGISTRY.iter().copied().filter(|it| signs(*it)).collect();
-        let by_path =
-            |among: &[&'static dyn Provider]| among.iter().copied().find(|it| self.is_for(*it));
-        match by_path(&by_header).or(by_header.first().copied()) {
-            Some(provider) => {
-                let header = provider.signing().header;
-                Some((provider, format!("its {header} header")))
+    /// Who sent it, and what tells so.
+    fn provider(&self) -> Option<(Provider, String)> {
+        for provider in [Provider::Twilio, Provider::WhatsApp] {
+            let header = provider.signature_header();
+            if self.headers.contains_key(header) {
+                return Some((provider, format!("its {header} header")));
             }
-            None => Some((by_path(REGISTRY)?, "its path".to_owned())),
         }
-    }
-
-    /// Whether it came by a provider's route, wherever a proxy serves that.
-    fn is_for(&self, provider: &dyn Provider) -> bool {
         let path = self.uri.path().trim_end_matches('/');
-        let mut routes = provider.routes().iter();
-        routes.any(|route| path.ends_with(route.path))
+        let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
+        let provider = if ends(&["/webhooks/whatsapp"]) {
+            Provider::WhatsApp
+        } else if ends(&[
+            "/webhooks/twilio",
+            "/webhooks/twilio/status",
+            "/whatsapp/webhook",
+        ]) {
+            Provider::Twilio
+        } else {
+            return None;
+        };
+        Some((provider, "its path".to_owned()))
     }
 }
 
@@ -367,8 +372,8 @@ mod tests {
             assert_eq!(saved.notes.len(), notes, "{text}: {saved:?}");
             assert_eq!(saved.uri.to_string(), "/webhooks/twilio?x=1");
             assert_eq!(
-                saved.provider().map(|(provider, _)| provider.name()),
-                Some("twilio")
+                saved.provider().map(|(provider, _)| provider),
+                Some(Provider::Twilio)
             );
         }
     }

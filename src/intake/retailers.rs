@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    provider::event::{Address, Event},
+    provider::{Address, Event},
     store::{
         Conn, StoreError,
         retailers::{self, Retailer},

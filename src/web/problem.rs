@@ -15,7 +15,7 @@ use crate::{
     idempotency::{InvalidKey, StoredReply, two_phase::TwoPhaseError},
     intake::IntakeError,
     jobs::cleanup::{Failure, Refused},
-    provider::refusal::{Malformed, SignatureError},
+    provider::{Malformed, SignatureError},
     store::StoreError,
 };
 

@@ -1,9 +1,7 @@
 //! Gives a body other message ids, so that it tells new events.
 
-use crate::{
-    json::Value,
-    provider::{form::Form, refusal::Malformed},
-};
+use super::form::Form;
+use crate::{json::Value, provider::Malformed};
 
 /// The form with a new id, the same under each of the id's names.
 ///

@@ -1,12 +1,10 @@
 //! Who wrote a message: Meta tells a number, a business-scoped user id, or both, in the message or in its contact.
 
+use super::{list, told};
 use crate::{
     identity::PhoneNumber,
     json::Value,
-    provider::{
-        event::Sender,
-        value::{first_user_id, list, text, told},
-    },
+    provider::{Sender, first_user_id, text},
 };
 
 /// Who wrote, by all that the message and its contact tell: any of it may be missing or empty.

@@ -23,7 +23,6 @@ use crate::{
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint},
     intake::request::{Done, Undone},
     json::Value,
-    media_type,
     store::{
         Conn, StoreError,
         types::{Json, Timestamp, Uuid},
@@ -357,7 +356,8 @@ impl Call {
     }
 
     fn is_json(&self) -> bool {
-        media_type::is(self.content_type(), media_type::JSON)
+        let essence = self.content_type().split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case("application/json")
     }
 
     fn content_type(&self) -> &str {

@@ -12,7 +12,6 @@ mod parameters;
 pub mod payments;
 pub mod retailers;
 pub mod schema;
-mod senders;
 pub mod stats;
 mod texts;
 

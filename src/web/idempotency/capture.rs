@@ -15,8 +15,7 @@ use super::{
 use crate::{
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, fingerprint},
     json::Value,
-    media_type,
-    provider::form::Form,
+    provider::twilio::form::Form,
     redaction::Redaction,
     store::types::Json,
     web::{body, key, origin, problem::Problem, request_log::RequestNotes},
@@ -152,7 +151,9 @@ fn to_keep(body: &[u8], content_type: &str, redaction: &Redaction) -> Option<Jso
 
 /// The members of a form.
 fn form(body: &[u8], content_type: &str) -> Option<Value> {
-    media_type::is(content_type, media_type::FORM)
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let is_form = essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    is_form
         .then(|| Form::parse(body).ok()?.to_json().ok())
         .flatten()
 }
