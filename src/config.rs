@@ -8,11 +8,10 @@ use std::{cell::RefCell, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, ti
 use crate::{
     idempotency::cache::{InvalidRedisUrl, RedisUrl},
     logging::LogFormat,
-    provider::twilio::shared_key::{self, SharedKey},
+    provider::{registry, setting::Settings},
     redaction::{InvalidName, Redaction},
     schedule::Schedule,
-    secret::Secret,
-    store::{DatabaseUrl, SchemaName},
+    store::DatabaseUrl,
 };
 
 pub use environment::{Environment, Reading};
@@ -40,14 +39,8 @@ pub struct Config {
     pub public_base_url: Option<PublicUrl>,
     /// `TRUSTED_PROXIES`
     pub trusted_proxies: Vec<IpNet>,
-    /// `TWILIO_AUTH_TOKEN`, any of which verifies.
-    pub twilio_auth_tokens: Vec<Secret>,
-    /// `TWILIO_SHARED_KEYS`, of which those of the name that a request tells verify it.
-    pub twilio_shared_keys: Vec<SharedKey>,
-    /// `WHATSAPP_APP_SECRET`, any of which verifies.
-    pub whatsapp_app_secrets: Vec<Secret>,
-    /// `WHATSAPP_VERIFY_TOKEN`
-    pub whatsapp_verify_token: Option<Secret>,
+    /// What each provider says that it is configured by.
+    pub providers: Settings,
     /// `IDEMPOTENCY_ENABLED`
     pub idempotency_enabled: bool,
     /// `IDEMPOTENCY_HEADER`
@@ -199,10 +192,7 @@ impl Default for Config {
             operations_bind: None,
             public_base_url: None,
             trusted_proxies: Vec::new(),
-            twilio_auth_tokens: Vec::new(),
-            twilio_shared_keys: Vec::new(),
-            whatsapp_app_secrets: Vec::new(),
-            whatsapp_verify_token: None,
+            providers: Settings::default(),
             idempotency_enabled: true,
             idempotency_header: "X-Idempotency-Key".to_owned(),
             idempotency_ttl: 24 * HOUR,
@@ -239,25 +229,20 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The variables that a service which runs takes over when it is told to read them again.
-    pub const RELOADED: [&str; 6] = [
-        "PUBLIC_BASE_URL",
-        "TRUSTED_PROXIES",
-        "TWILIO_AUTH_TOKEN",
-        "WHATSAPP_APP_SECRET",
-        "WHATSAPP_VERIFY_TOKEN",
-        "RUST_LOG",
-    ];
+    /// Whether a service which runs takes a variable over when it is told to read them again: those of the providers, and
+    /// some others.
+    pub fn is_reloaded(variable: &str) -> bool {
+        const OTHERS: [&str; 3] = ["PUBLIC_BASE_URL", "TRUSTED_PROXIES", "RUST_LOG"];
+        let mut providers = registry::settings();
+        OTHERS.contains(&variable) || providers.any(|setting| setting.variable == variable)
+    }
 
-    /// This configuration with what [`Self::RELOADED`] names as it is in `new`.
+    /// This configuration with what [is reloaded](Self::is_reloaded) as it is in `new`.
     pub fn reloaded(&self, new: &Self) -> Self {
         Self {
             public_base_url: new.public_base_url.clone(),
             trusted_proxies: new.trusted_proxies.clone(),
-            twilio_auth_tokens: new.twilio_auth_tokens.clone(),
-            twilio_shared_keys: new.twilio_shared_keys.clone(),
-            whatsapp_app_secrets: new.whatsapp_app_secrets.clone(),
-            whatsapp_verify_token: new.whatsapp_verify_token.clone(),
+            providers: new.providers.clone(),
             log_filter: new.log_filter.clone(),
             ..self.clone()
         }
@@ -274,10 +259,6 @@ impl Config {
         };
         let mut config = Self::default();
         read(get, "DATABASE_URL", &mut config.database_url, database_url)?;
-        let database = config.database_url.clone();
-        read(get, "DATABASE_SCHEMA", &mut config.database_url, |text| {
-            in_schema(database.clone(), text)
-        })?;
         read(
             get,
             "DATABASE_CONNECTIONS",
@@ -307,30 +288,7 @@ impl Config {
             &mut config.trusted_proxies,
             networks,
         )?;
-        read(
-            get,
-            "TWILIO_AUTH_TOKEN",
-            &mut config.twilio_auth_tokens,
-            secrets,
-        )?;
-        read(
-            get,
-            "TWILIO_SHARED_KEYS",
-            &mut config.twilio_shared_keys,
-            shared_keys,
-        )?;
-        read(
-            get,
-            "WHATSAPP_APP_SECRET",
-            &mut config.whatsapp_app_secrets,
-            secrets,
-        )?;
-        read(
-            get,
-            "WHATSAPP_VERIFY_TOKEN",
-            &mut config.whatsapp_verify_token,
-            |text| Ok(Some(Secret::new(text))),
-        )?;
+        read_providers(get, &mut config.providers)?;
         read(
             get,
             "IDEMPOTENCY_ENABLED",
@@ -498,6 +456,23 @@ fn read<T>(
     Ok(())
 }
 
+/// Reads what the providers are configured by. None of it is ever shown.
+fn read_providers(
+    get: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+    settings: &mut Settings,
+) -> Result<(), ConfigError> {
+    for setting in registry::settings() {
+        let value = get(setting.variable)?.unwrap_or_default();
+        let set = settings.set(setting, value.trim());
+        set.map_err(|allowed| ConfigError::Invalid {
+            variable: setting.variable,
+            shown: String::new(),
+            allowed: allowed.to_owned(),
+        })?;
+    }
+    Ok(())
+}
+
 /// A value as it may be shown. Of an address nobody can tell where the password is, since it does not parse.
 fn shown(variable: &str, value: &str) -> String {
     let is_host = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
@@ -512,9 +487,7 @@ fn shown(variable: &str, value: &str) -> String {
         ("PUBLIC_BASE_URL", None) if value.contains('.') && value.chars().all(is_host) => {
             format!("={value:?}")
         }
-        ("DATABASE_URL" | "REDIS_URL" | "PUBLIC_BASE_URL", None) | (shared_key::VARIABLE, _) => {
-            String::new()
-        }
+        ("DATABASE_URL" | "REDIS_URL" | "PUBLIC_BASE_URL", None) => String::new(),
         _ => format!("={value:?}"),
     }
 }
@@ -535,18 +508,6 @@ fn another_address(text: &str, bind: SocketAddr) -> Result<Option<SocketAddr>, S
         )),
         other => Ok(Some(other)),
     }
-}
-
-/// A name, a colon and a secret, several of them separated by commas.
-fn shared_keys(text: &str) -> Result<Vec<SharedKey>, String> {
-    let keys: Result<_, _> = pieces(text).map(str::parse).collect();
-    keys.map_err(|error: &str| error.to_owned())
-}
-
-/// A database with its tables in a schema.
-fn in_schema(database: DatabaseUrl, schema: &str) -> Result<DatabaseUrl, String> {
-    let schema = schema.parse::<SchemaName>()?;
-    Ok(database.in_schema(schema)?)
 }
 
 fn database_url(text: &str) -> Result<DatabaseUrl, String> {
@@ -667,10 +628,6 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
         .map_err(|_| "allowed are addresses and networks, as in 10.0.0.0/8,192.0.2.7".to_owned())
 }
 
-fn secrets(text: &str) -> Result<Vec<Secret>, String> {
-    Ok(pieces(text).map(Secret::new).collect())
-}
-
 fn redaction(text: &str) -> Result<Redaction, String> {
     text.parse()
         .map_err(|error: InvalidName| format!("allowed are {error}"))
@@ -710,7 +667,6 @@ mod tests {
     fn a_value_that_does_not_parse_is_named_with_what_is_allowed() {
         let cases = [
             ("DATABASE_URL", "mysql://root:hunter2@x"),
-            ("DATABASE_SCHEMA", "hooks"),
             ("DATABASE_CONNECTIONS", "0"),
             ("WRITE_BATCH", "many"),
             ("REDIS_URL", "memcached://:hunter2@x"),
@@ -785,15 +741,15 @@ mod tests {
     }
 
     #[test]
-    fn several_secrets_may_be_given_and_none_is_shown() {
+    fn what_configures_a_provider_is_read_and_never_shown() {
+        for setting in registry::settings() {
+            let config = with(setting.variable, "eu:hunter2, us:hunter3").unwrap();
+            let shown = format!("{config:?}");
+            assert!(!shown.contains("hunter"), "{shown}");
+            assert_ne!(shown, format!("{:?}", Config::default()));
+        }
         let config = with("TWILIO_AUTH_TOKEN", "hunter2, hunter3,").unwrap();
-        assert_eq!(config.twilio_auth_tokens.len(), 2);
-        assert!(!format!("{config:?}").contains("hunter"));
-        let config = with("TWILIO_SHARED_KEYS", "eu:hunter2, us:hunter3").unwrap();
-        let keys = &config.twilio_shared_keys;
-        assert_eq!([&*keys[0].name, &*keys[1].name], ["eu", "us"]);
-        assert_eq!(keys[1].secret.expose(), "hunter3");
-        assert!(!format!("{config:?}").contains("hunter"));
+        assert_eq!(config.providers.secrets("TWILIO_AUTH_TOKEN").len(), 2);
     }
 
     #[test]
@@ -817,25 +773,21 @@ mod tests {
         let values = [
             ("PUBLIC_BASE_URL", "https://new.example"),
             ("TRUSTED_PROXIES", "10.0.0.0/8"),
-            ("TWILIO_AUTH_TOKEN", "new"),
-            ("WHATSAPP_APP_SECRET", "new"),
-            ("WHATSAPP_VERIFY_TOKEN", "new"),
             ("RUST_LOG", "warn"),
             ("BIND", "127.0.0.1:1"),
             ("EVENT_RETENTION", "9d"),
         ];
         let shown = |config: &Config| format!("{config:?}");
-        for (name, value) in values {
+        let secrets = registry::settings().map(|setting| (setting.variable, "name:new"));
+        for (name, value) in values.into_iter().chain(secrets) {
             let new = with(name, value).unwrap();
             let reloaded = Config::default().reloaded(&new);
-            let expected = match Config::RELOADED.contains(&name) {
+            let expected = match Config::is_reloaded(name) {
                 true => new,
                 false => Config::default(),
             };
             assert_eq!(shown(&reloaded), shown(&expected), "{name}");
         }
-        let named = Config::RELOADED.map(|name| values.iter().any(|(known, _)| *known == name));
-        assert_eq!(named, [true; Config::RELOADED.len()]);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub mod intake;
 pub mod jobs;
 pub mod json;
 pub mod logging;
+mod media_type;
 mod printable;
 pub mod provider;
 pub mod redaction;

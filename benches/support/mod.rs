@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each benchmark takes a part of it.
 
 use hookonce::{
-    provider::twilio::{form::Form, signature},
+    provider::{form::Form, twilio::signature},
     secret::Secret,
 };
 use std::{

@@ -2,11 +2,15 @@
 
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use serde_json::Value;
-use std::{collections::HashMap, net::SocketAddr};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use super::{
     CommandError, catalog,
-    fixture::{EMBEDDED, Fixture},
+    fixture::{EMBEDDED, Fixture, OUTCOMES},
     init_log,
     output::Output,
     sender::{Received, Sender},
@@ -16,8 +20,10 @@ use crate::{
     commerce::retailers::{self, NewRetailer},
     config::Config,
     printable::printable,
-    provider::Provider,
-    secret::Secret,
+    provider::{
+        ReplyForm, registry,
+        setting::{SettingKind, Settings},
+    },
     store::{
         DatabaseUrl, Store, events,
         totals::{self, Totals},
@@ -55,9 +61,7 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
             path: Some(folder.path().join("demo.db")),
         },
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
-        twilio_auth_tokens: vec![random_secret()],
-        whatsapp_app_secrets: vec![random_secret()],
-        whatsapp_verify_token: Some(random_secret()),
+        providers: random_settings()?,
         ..Config::default()
     };
     let application = app::build(config.clone()).await?;
@@ -130,7 +134,7 @@ async fn send_all(sender: &Sender, fixtures: &[Fixture]) -> Result<Vec<Received>
     Ok(answers)
 }
 
-/// What became of a fixture's events: Meta is told in the answer, Twilio's are looked up.
+/// What became of a fixture's events: told in the answer where it reports them, else looked up.
 async fn look_up(
     store: &Store,
     fixture: Fixture,
@@ -138,16 +142,18 @@ async fn look_up(
     second: Received,
 ) -> Result<Shown, CommandError> {
     let (mut outcomes, mut order_numbers) = (Vec::new(), Vec::new());
-    if fixture.provider == Provider::WhatsApp {
+    let provider = fixture.provider.name();
+    let delivery = fixture.delivery().map_err(CommandError::failed)?;
+    if delivery.reply_form == ReplyForm::Report {
         let answer: Value = serde_json::from_slice(&first.body).unwrap_or_default();
         for event in answer["events"].as_array().into_iter().flatten() {
             outcomes.extend(event["outcome"].as_str().map(str::to_owned));
             order_numbers.extend(event["order_number"].as_str().map(str::to_owned));
         }
     } else {
-        for event in fixture.delivery().map_err(CommandError::failed)?.events {
+        for event in delivery.events {
             let known = store
-                .read(move |conn| events::find(conn, Provider::Twilio.as_str(), &event.id))
+                .read(move |conn| events::find(conn, provider, &event.id))
                 .await?;
             if let Some(known) = known {
                 outcomes.push(known.outcome.to_string());
@@ -177,7 +183,7 @@ fn table(shown: &[Shown]) -> Table {
         let name = row.fixture.path.file_name().unwrap_or_default();
         table.add_row([
             name.to_string_lossy().into_owned(),
-            row.fixture.provider.as_str().to_owned(),
+            row.fixture.provider.name().to_owned(),
             format!("{} {}", row.first.status, printed(&row.outcomes, "\n    ")),
             second_answer(row),
             printed(&row.order_numbers, "\n"),
@@ -236,8 +242,7 @@ fn print_totals(shown: &[Shown], totals: Totals, output: &mut Output) -> Result<
 
 /// All that is not as it should be.
 fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>, CommandError> {
-    let expected: HashMap<String, Vec<String>> =
-        serde_json::from_slice(embedded("outcomes.json")?).map_err(CommandError::failed)?;
+    let expected = expected_outcomes()?;
     let mut faults = Vec::new();
     for row in shown {
         let name = row.fixture.path.to_string_lossy();
@@ -249,7 +254,7 @@ fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>,
                 "{name}: the second answer is not the first one again"
             ));
         }
-        if expected.get(&*name) != Some(&row.outcomes) {
+        if expected.get(&row.fixture.path) != Some(&row.outcomes) {
             faults.push(format!("{name}: the outcomes are {:?}", row.outcomes));
         }
     }
@@ -262,6 +267,19 @@ fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>,
         faults.push("the ledger does not have one entry for each order".to_owned());
     }
     Ok(faults)
+}
+
+/// What is to become of the events of each fixture, by its path.
+fn expected_outcomes() -> Result<HashMap<PathBuf, Vec<String>>, CommandError> {
+    let mut expected = HashMap::new();
+    for name in registry::names() {
+        let file = embedded(&format!("{name}/{OUTCOMES}"))?;
+        let outcomes: HashMap<PathBuf, Vec<String>> =
+            serde_json::from_slice(file).map_err(CommandError::failed)?;
+        let outcomes = outcomes.into_iter();
+        expected.extend(outcomes.map(|(file, outcomes)| (Path::new(name).join(file), outcomes)));
+    }
+    Ok(expected)
 }
 
 async fn keep_serving(
@@ -284,6 +302,16 @@ async fn keep_serving(
     Ok(())
 }
 
-fn random_secret() -> Secret {
-    Secret::new(uuid::Uuid::new_v4().simple().to_string())
+/// A secret of its own for whatever verifies requests or handshakes.
+fn random_settings() -> Result<Settings, CommandError> {
+    let mut settings = Settings::default();
+    for setting in registry::settings() {
+        if setting.kind != SettingKind::NamedSecrets {
+            let secret = uuid::Uuid::new_v4().simple().to_string();
+            settings
+                .set(setting, &secret)
+                .map_err(CommandError::failed)?;
+        }
+    }
+    Ok(settings)
 }

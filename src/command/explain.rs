@@ -17,10 +17,7 @@ use super::{CommandError, output::Output};
 use crate::{
     config::Config,
     printable::printable,
-    provider::{
-        Provider,
-        diagnosis::{Diagnosis, shown_url},
-    },
+    provider::{Provider, diagnosis::Diagnosis, registry::REGISTRY},
     web::{
         diagnosis::{Evidence, describe_secrets},
         origin::{Sighting, UrlSource},
@@ -73,10 +70,10 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CommandError> {
     };
     let diagnosis = evidence.diagnose(config, true);
     let mut lines = Lines::default();
-    lines.say("provider", &format!("{} (by {by})", provider.as_str()));
-    if provider == Provider::Twilio {
+    lines.say("provider", &format!("{} (by {by})", provider.name()));
+    if provider.signing().signs_url {
         let source = where_from(&sighting, config, args.peer);
-        let url = shown_url(&sighting.public_url(config));
+        let url = evidence.shown_url(config);
         lines.say("URL", &format!("{url} ({source})"));
     }
     let content_type = evidence.content_type().unwrap_or("none");
@@ -97,15 +94,15 @@ pub fn run(args: &Args, config: &Config) -> Result<(), CommandError> {
 fn describe(diagnosis: &Diagnosis, lines: &mut Lines) {
     lines.say("signature", &diagnosis.signature.describe());
     if let Some(hash) = diagnosis.body_hash {
-        lines.say("bodySHA256", hash.as_str());
+        lines.say(hash.parameter, hash.state.as_str());
     }
     if let Some(named) = &diagnosis.named {
-        lines.say("signed with", &named.to_string());
+        lines.say("signed with", &named.about);
     }
     if diagnosis.secrets.is_empty() {
         lines.say(
             "secrets",
-            &format!("none: {} is not set", diagnosis.provider.secret_variable()),
+            &format!("none: {} is not set", diagnosis.variable),
         );
     }
     for secret in describe_secrets(diagnosis) {
@@ -284,28 +281,26 @@ impl Saved {
         })
     }
 
-    /// Who sent it, and what tells so.
-    fn provider(&self) -> Option<(Provider, String)> {
-        for provider in [Provider::Twilio, Provider::WhatsApp] {
-            let header = provider.signature_header();
-            if self.headers.contains_key(header) {
-                return Some((provider, format!("its {header} header")));
+    /// Who sent it, and what tells so: a header that carries signatures; where several providers have one, the path too.
+    fn provider(&self) -> Option<(&'static dyn Provider, String)> {
+        let signs = |it: &dyn Provider| self.headers.contains_key(it.signing().header);
+        let by_header: Vec<_> = REGISTRY.iter().copied().filter(|it| signs(*it)).collect();
+        let by_path =
+            |among: &[&'static dyn Provider]| among.iter().copied().find(|it| self.is_for(*it));
+        match by_path(&by_header).or(by_header.first().copied()) {
+            Some(provider) => {
+                let header = provider.signing().header;
+                Some((provider, format!("its {header} header")))
             }
+            None => Some((by_path(REGISTRY)?, "its path".to_owned())),
         }
+    }
+
+    /// Whether it came by a provider's route, wherever a proxy serves that.
+    fn is_for(&self, provider: &dyn Provider) -> bool {
         let path = self.uri.path().trim_end_matches('/');
-        let ends = |ends: &[&str]| ends.iter().any(|end| path.ends_with(end));
-        let provider = if ends(&["/webhooks/whatsapp"]) {
-            Provider::WhatsApp
-        } else if ends(&[
-            "/webhooks/twilio",
-            "/webhooks/twilio/status",
-            "/whatsapp/webhook",
-        ]) {
-            Provider::Twilio
-        } else {
-            return None;
-        };
-        Some((provider, "its path".to_owned()))
+        let mut routes = provider.routes().iter();
+        routes.any(|route| path.ends_with(route.path))
     }
 }
 
@@ -372,8 +367,8 @@ mod tests {
             assert_eq!(saved.notes.len(), notes, "{text}: {saved:?}");
             assert_eq!(saved.uri.to_string(), "/webhooks/twilio?x=1");
             assert_eq!(
-                saved.provider().map(|(provider, _)| provider),
-                Some(Provider::Twilio)
+                saved.provider().map(|(provider, _)| provider.name()),
+                Some("twilio")
             );
         }
     }

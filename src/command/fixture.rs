@@ -1,31 +1,35 @@
-//! A recorded webhook: the provider's raw body, in `<provider>/<name>.form` or `.json`.
+//! A recorded webhook: the provider's raw body, in a file of the folder that has the provider's name.
 
 use include_dir::{Dir, include_dir};
 use std::{
     io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use crate::provider::{
-    Delivery, Malformed, Provider,
-    twilio::{self, form::Form},
-    whatsapp,
+    Delivery, Provider,
+    recording::Recording,
+    refusal::{Malformed, Refusal},
+    registry::{self, REGISTRY},
+    request::Request,
 };
 
 /// The fixtures of the repository, for a program that is installed without it.
 pub static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/fixtures");
 
-/// A body with who sent it.
+/// The file of a folder that names what becomes of its fixtures.
+pub const OUTCOMES: &str = "outcomes.json";
+
+/// A request with who sent it.
 #[derive(Clone, Debug)]
 pub struct Fixture {
     /// Where it was found.
     pub path: PathBuf,
     /// Who sent it.
-    pub provider: Provider,
-    /// Whether it is a form, or JSON.
-    pub is_form: bool,
-    /// The body, raw.
-    pub body: Vec<u8>,
+    pub provider: &'static dyn Provider,
+    /// What was sent.
+    pub recording: Recording,
 }
 
 impl Fixture {
@@ -52,40 +56,42 @@ impl Fixture {
             paths.sort();
             let inside = paths
                 .iter()
-                .filter(|path| path.is_dir() || kind(path).is_some());
+                .filter(|path| path.is_dir() || provider(path).is_some());
             return Ok(inside
                 .map(|path| Self::load(path))
                 .collect::<Result<Vec<_>, _>>()?
                 .concat());
         }
-        let fixture = Self::new(path, std::fs::read(path)?).ok_or_else(|| {
-            io::Error::other(
-                "not a fixture: those are twilio/*.form, twilio/*.json and whatsapp/*.json",
-            )
-        })?;
+        let fixture = Self::new(path, std::fs::read(path)?)
+            .ok_or_else(|| io::Error::other(format!("not a fixture: those are {}", patterns())))?;
         Ok(vec![fixture])
     }
 
     fn new(path: &Path, body: Vec<u8>) -> Option<Self> {
-        let (provider, is_form) = kind(path)?;
+        let provider = provider(path)?;
+        let file_name = path.file_name()?.to_str()?;
         Some(Self {
             path: path.to_owned(),
             provider,
-            is_form,
-            body,
+            recording: provider.recording(file_name, body)?,
         })
     }
 
-    /// What the body tells.
+    /// What it tells.
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn delivery(&self) -> Result<Delivery, Malformed> {
-        match (self.provider, self.is_form) {
-            (Provider::Twilio, true) => twilio::parse_form(&Form::parse(&self.body)?),
-            (Provider::Twilio, false) => twilio::parse_json(&self.body),
-            (Provider::WhatsApp, _) => whatsapp::parse(&self.body),
-        }
+    pub fn delivery(&self) -> Result<Delivery, Refusal> {
+        let Recording {
+            route,
+            content_type,
+            headers,
+            body,
+        } = &self.recording;
+        let mut headers = headers.clone();
+        headers.push(("Content-Type", (*content_type).to_owned()));
+        let request = Request::new(route.path, &headers, body, SystemTime::now());
+        self.provider.parse(&request, route)
     }
 
     /// The same with new ids, so that it tells new events.
@@ -93,38 +99,27 @@ impl Fixture {
     /// # Errors
     /// Where the body cannot be read.
     pub fn renewed(&self) -> Result<Self, Malformed> {
-        let body = match (self.provider, self.is_form) {
-            (Provider::Twilio, true) => twilio::renew::form(&self.body)?,
-            (Provider::Twilio, false) => twilio::renew::json(&self.body)?,
-            (Provider::WhatsApp, _) => whatsapp::renew::json(&self.body)?,
-        };
         Ok(Self {
-            body,
+            recording: self.provider.renew(&self.recording)?,
             ..self.clone()
         })
     }
-
-    /// The path of the route that it is for.
-    pub fn route(&self) -> &'static str {
-        let is_status = || {
-            self.delivery()
-                .is_ok_and(|d| d.webhook_type == "twilio_status")
-        };
-        match self.provider {
-            Provider::WhatsApp => "/webhooks/whatsapp",
-            Provider::Twilio if is_status() => "/webhooks/twilio/status",
-            Provider::Twilio => "/webhooks/twilio",
-        }
-    }
 }
 
-/// Whose body a file holds, and whether it is a form: told by its folder and its ending.
-fn kind(path: &Path) -> Option<(Provider, bool)> {
+/// What the names of fixtures look like.
+pub fn patterns() -> String {
+    let patterns = REGISTRY.iter().flat_map(|provider| {
+        let endings = provider.fixture_endings().iter();
+        endings.map(move |ending| format!("{}/*.{ending}", provider.name()))
+    });
+    patterns.collect::<Vec<_>>().join(", ")
+}
+
+/// Whose request a file holds: told by its folder and its ending.
+fn provider(path: &Path) -> Option<&'static dyn Provider> {
     let folder = path.parent()?.file_name()?.to_str()?;
-    match (folder, path.extension()?.to_str()?) {
-        ("twilio", "form") => Some((Provider::Twilio, true)),
-        ("twilio", "json") => Some((Provider::Twilio, false)),
-        ("whatsapp", "json") => Some((Provider::WhatsApp, false)),
-        _ => None,
-    }
+    let ending = path.extension()?.to_str()?;
+    let provider = registry::find(folder)?;
+    let is_fixture = provider.fixture_endings().contains(&ending) && !path.ends_with(OUTCOMES);
+    is_fixture.then_some(provider)
 }

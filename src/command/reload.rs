@@ -39,7 +39,7 @@ fn take_over(running: &mut Reading, new: &Reading, handle: &app::Handle) -> Resu
         .ok_or("the .env file is not there any more")?;
     let (taken, left): (Vec<_>, Vec<_>) = changes
         .into_iter()
-        .partition(|name| Config::RELOADED.contains(name));
+        .partition(|name| Config::is_reloaded(name));
     handle.reconfigure(Some(&new.config));
     // Before the level of the log may change.
     if !left.is_empty() {

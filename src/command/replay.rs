@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     CommandError,
-    fixture::Fixture,
+    fixture::{self, Fixture},
     init_log,
     output::Output,
     sender::{Received, Sender},
@@ -15,8 +15,7 @@ use crate::{config::Config, printable::printable};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Fixtures, or folders of them: twilio/*.form, twilio/*.json, whatsapp/*.json
-    #[arg(required = true)]
+    #[arg(required = true, help = paths_help())]
     paths: Vec<PathBuf>,
     /// Where the service listens
     #[arg(long, default_value = "http://127.0.0.1:8080")]
@@ -36,6 +35,10 @@ pub struct Args {
     /// Send nothing: print the signed requests as curl commands
     #[arg(long)]
     dry_run: bool,
+}
+
+fn paths_help() -> String {
+    format!("Fixtures, or folders of them: {}", fixture::patterns())
 }
 
 pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {

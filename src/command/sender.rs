@@ -6,12 +6,7 @@ use super::{CommandError, fixture::Fixture};
 use crate::{
     config::Config,
     printable::is_unprintable,
-    provider::{
-        Provider,
-        twilio::{self, form::Form},
-        whatsapp,
-    },
-    secret::Secret,
+    provider::{refusal::Refusal, setting::Settings},
 };
 
 /// Where to send, and with which secrets to sign.
@@ -20,8 +15,7 @@ pub struct Sender {
     client: reqwest::Client,
     url: String,
     public_url: String,
-    twilio: Option<Secret>,
-    whatsapp: Option<Secret>,
+    settings: Settings,
 }
 
 /// A request that is signed and ready to go.
@@ -68,54 +62,35 @@ impl Sender {
                 None => url.clone(),
             },
             url,
-            twilio: config.twilio_auth_tokens.first().cloned(),
-            whatsapp: config.whatsapp_app_secrets.first().cloned(),
+            settings: config.providers.clone(),
         })
     }
 
     /// Signs a fixture.
     pub fn sign(&self, fixture: &Fixture, key: Option<&str>) -> Result<SignedCall, CommandError> {
-        let missing =
-            |variable| move || CommandError::usage(format!("{variable} is not set, to sign with"));
-        let route = fixture.route();
-        let public_url = format!("{}{route}", self.public_url);
-        let mut url = format!("{}{route}", self.url);
-        let content_type = match fixture.is_form {
-            true => "application/x-www-form-urlencoded",
-            false => "application/json",
-        };
-        let signature = match fixture.provider {
-            Provider::WhatsApp => {
-                let secret = self
-                    .whatsapp
-                    .as_ref()
-                    .ok_or_else(missing("WHATSAPP_APP_SECRET"))?;
-                let signature = whatsapp::signature::sign(secret, &fixture.body);
-                (whatsapp::signature::HEADER, signature)
-            }
-            Provider::Twilio => {
-                let token = self
-                    .twilio
-                    .as_ref()
-                    .ok_or_else(missing("TWILIO_AUTH_TOKEN"))?;
-                let signature = if fixture.is_form {
-                    let form = Form::parse(&fixture.body).map_err(CommandError::failed)?;
-                    twilio::signature::sign_form(token, &public_url, &form)
-                } else {
-                    let (signed, signature) =
-                        twilio::signature::sign_json(token, &public_url, &fixture.body);
-                    url.push_str(&signed[public_url.len()..]);
-                    signature
-                };
-                (twilio::signature::HEADER, signature)
-            }
-        };
-        let mut headers = vec![("Content-Type", content_type.to_owned()), signature];
+        let Fixture {
+            provider,
+            recording,
+            ..
+        } = fixture;
+        let path = recording.route.path;
+        let signed_url = format!("{}{path}", self.public_url);
+        let signature = provider
+            .sign(recording, &signed_url, &self.settings)
+            .map_err(|refusal| match refusal {
+                Refusal::NotConfigured(variable) => {
+                    CommandError::usage(format!("{variable} is not set, to sign with"))
+                }
+                other => CommandError::failed(other),
+            })?;
+        let mut headers = vec![("Content-Type", recording.content_type.to_owned())];
+        headers.extend(recording.headers.iter().cloned());
+        headers.push((provider.signing().header, signature.value));
         headers.extend(key.map(|key| ("Idempotency-Key", key.to_owned())));
         Ok(SignedCall {
-            url,
+            url: format!("{}{path}{}", self.url, signature.query),
             headers,
-            body: fixture.body.clone(),
+            body: recording.body.clone(),
         })
     }
 

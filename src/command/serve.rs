@@ -8,6 +8,7 @@ use crate::{
     app,
     causes::with_causes,
     config::{Config, Environment, Reading},
+    provider::{Provider, handshake::Handshake, registry::REGISTRY},
     server::descriptors,
     store::{Store, retailers},
 };
@@ -74,31 +75,11 @@ fn log_configuration(config: &Config) {
         Some(url) => log::info!("public URL: {url}"),
         None => log::warn!("public URL: as each request says, since PUBLIC_BASE_URL is not set"),
     }
-    log_secrets(
-        "Twilio",
-        "TWILIO_AUTH_TOKEN",
-        config.twilio_auth_tokens.len() + config.twilio_shared_keys.len(),
-    );
-    log_secrets(
-        "WhatsApp",
-        "WHATSAPP_APP_SECRET",
-        config.whatsapp_app_secrets.len(),
-    );
-    match &config.whatsapp_verify_token {
-        None => log::warn!("WhatsApp's handshake is off: WHATSAPP_VERIFY_TOKEN is not set"),
-        Some(token) if token.expose().chars().count() < HARD_TO_GUESS => log::warn!(
-            "WHATSAPP_VERIFY_TOKEN has fewer than {HARD_TO_GUESS} characters: it may be guessed"
-        ),
-        Some(_) => {}
+    for &provider in REGISTRY {
+        log_provider(provider, config);
     }
     if !config.idempotency_enabled {
         log::warn!("idempotency keys are ignored: IDEMPOTENCY_ENABLED is false");
-    }
-    if config.event_retention < SENT_AGAIN {
-        log::warn!(
-            "EVENT_RETENTION is {}: Meta sends again for 7 days, and what is sent after its event was forgotten is new",
-            humantime::format_duration(config.event_retention)
-        );
     }
     if config.operations_bind.is_none() && !config.bind.ip().to_canonical().is_loopback() {
         log::warn!(
@@ -111,16 +92,33 @@ fn log_configuration(config: &Config) {
     }
 }
 
-/// How long Meta sends a webhook again, with a day to spare.
-const SENT_AGAIN: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+/// What is to be spared beyond the time for which a provider sends again.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// From this many characters on a token is no word, if it is random at all.
 const HARD_TO_GUESS: usize = 16;
 
-fn log_secrets(provider: &str, variable: &str, count: usize) {
-    match count {
-        0 => log::warn!("{provider} is off: {variable} is not set"),
-        1 => log::info!("{provider} is on"),
-        _ => log::info!("{provider} is on, with {count} secrets"),
+fn log_provider(provider: &dyn Provider, config: &Config) {
+    let (title, variable) = (provider.title(), provider.secret_variable());
+    match config.providers.count_secrets(provider.settings()) {
+        0 => log::warn!("{title} is off: {variable} is not set"),
+        1 => log::info!("{title} is on"),
+        count => log::info!("{title} is on, with {count} secrets"),
+    }
+    if let Some(Handshake { variable, .. }) = provider.handshake() {
+        match config.providers.token(variable) {
+            None => log::warn!("{title}'s handshake is off: {variable} is not set"),
+            Some(token) if token.expose().chars().count() < HARD_TO_GUESS => log::warn!(
+                "{variable} has fewer than {HARD_TO_GUESS} characters: it may be guessed"
+            ),
+            Some(_) => {}
+        }
+    }
+    if config.event_retention < provider.sends_again_for() + DAY {
+        log::warn!(
+            "EVENT_RETENTION is {}: {title} sends again for {}, and what is sent after its event was forgotten is new",
+            humantime::format_duration(config.event_retention),
+            humantime::format_duration(provider.sends_again_for()),
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What customers edit or take back of messages that made an order: noted on the order, whichever of the two comes first.
 //! Where both come at the very same moment, one waits for the other, so that the other is seen.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::ordering::PlacedOrder;
 use crate::store::{
@@ -72,7 +72,7 @@ pub fn note(
     now: Timestamp,
 ) -> Result<Option<Order>, StoreError> {
     let amendment = Amendment {
-        source: new.source,
+        source: new.source.clone(),
         message_id: new.message_id.to_owned(),
         event_id: new.event_id.to_owned(),
         kind: new.kind,
@@ -85,7 +85,7 @@ pub fn note(
     if !rows::insert(conn, &amendment)? {
         return Ok(None);
     }
-    let order = orders::by_message(conn, new.source, new.message_id)?;
+    let order = orders::by_message(conn, &new.source, new.message_id)?;
     let order = order.filter(|order| is_about(&amendment, order));
     if let Some(order) = &order {
         connect(conn, &amendment, order)?;
@@ -117,7 +117,7 @@ pub fn note_earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Vec<Amendment>
     let Some(message_id) = &order.message_id else {
         return Ok(Vec::new());
     };
-    let earlier = rows::of_message(conn, order.source, message_id)?;
+    let earlier = rows::of_message(conn, &order.source, message_id)?;
     connect_all(conn, earlier, order)
 }
 
@@ -171,7 +171,8 @@ fn of_all<'a>(
     orders: impl Iterator<Item = &'a Order> + Clone,
 ) -> Result<HashMap<Uuid, Vec<Amendment>>, StoreError> {
     let mut found: HashMap<Uuid, Vec<Amendment>> = HashMap::new();
-    for source in OrderSource::ALL {
+    let sources: BTreeSet<&OrderSource> = orders.clone().map(|order| &order.source).collect();
+    for source in sources {
         let of_source = orders.clone().filter(|order| order.source == *source);
         let with_message =
             of_source.filter_map(|order| Some((order.message_id.as_deref()?, order)));
@@ -180,7 +181,7 @@ fn of_all<'a>(
             continue;
         }
         let ids: Vec<_> = by_message.keys().copied().collect();
-        for amendment in rows::of_messages(conn, *source, &ids)? {
+        for amendment in rows::of_messages(conn, source, &ids)? {
             let order = by_message.get(amendment.message_id.as_str());
             if let Some(order) = order.filter(|order| is_about(&amendment, order)) {
                 found.entry(order.id).or_default().push(amendment);

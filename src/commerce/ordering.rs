@@ -59,7 +59,7 @@ pub struct Customer {
 }
 
 /// Where an order comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Origin<'a> {
     /// By which way.
     pub source: OrderSource,
@@ -306,7 +306,7 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
         return Ok(Placement::AsPlanned);
     }
     if let Some(message_id) = &planned.order.message_id
-        && let Some(earlier) = earlier(conn, planned.order.source, message_id)?
+        && let Some(earlier) = earlier(conn, &planned.order.source, message_id)?
     {
         return Ok(Placement::Earlier(Box::new(earlier)));
     }
@@ -358,7 +358,7 @@ pub(super) fn ledger_entry(
 /// Where the database refuses.
 pub fn earlier(
     conn: &mut Conn<'_>,
-    source: OrderSource,
+    source: &OrderSource,
     message_id: &str,
 ) -> Result<Option<PlacedOrder>, StoreError> {
     let Some(order) = orders::by_message(conn, source, message_id)? else {

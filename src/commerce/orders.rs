@@ -61,7 +61,7 @@ pub fn create(
     let shop = shops.current(conn, &retailer.id.to_string(), &retailer)?;
     let draft = draft(new.content, new.note, &shop)?;
     let origin = Origin {
-        source: OrderSource::Api,
+        source: OrderSource::API,
         message_id: None,
     };
     let placed = draft.number(&shop, origin, &new.customer, now);

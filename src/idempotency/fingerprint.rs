@@ -1,25 +1,18 @@
 //! What a request says, in one hash, so that a key used for something else is noticed.
 
-use sha2::{Digest as _, Sha256};
-use std::fmt;
+use sha2::{Digest, Sha256};
 
 use super::multipart;
-use crate::{json::Value, store::types::Digest};
+use crate::{json::Value, media_type};
 
-/// SHA-256 of a request. Shows itself as 64 hexadecimal digits in lower case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint(Digest);
+/// SHA-256 in lower-case hex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fingerprint(String);
 
 impl Fingerprint {
-    /// As it is stored.
-    pub fn digest(self) -> Digest {
-        self.0
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+    /// 64 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -58,24 +51,17 @@ pub fn encoded(
     coding: &str,
 ) -> Fingerprint {
     if coding.is_empty() {
-        if is_json(content_type)
+        if media_type::is_json(content_type)
             && let Ok(document) = Value::parse(body)
         {
             return fingerprint_of_json(method, path, query, content_type, &document);
         }
-        if essence(content_type).starts_with("multipart/")
-            && let Some(parts) = multipart::parts(content_type, body)
-        {
-            let parts = digest(parts).to_string();
+        if let Some(parts) = multipart::parts(content_type, body) {
+            let parts = digest(parts);
             return of_bytes(method, path, query, content_type, parts.as_bytes(), "");
         }
     }
     of_bytes(method, path, query, content_type, body, coding)
-}
-
-/// Whether a body of this content type is read as JSON.
-pub fn is_json(content_type: &str) -> bool {
-    essence(content_type).ends_with("json")
 }
 
 fn of_bytes(
@@ -86,26 +72,20 @@ fn of_bytes(
     body: &[u8],
     coding: &str,
 ) -> Fingerprint {
-    let essence = essence(content_type);
+    let essence = media_type::essence(content_type).to_ascii_lowercase();
     let parts = [method, path, query, &essence].map(str::as_bytes);
     let coding = Some(coding.as_bytes()).filter(|coding| !coding.is_empty());
     Fingerprint(digest(parts.into_iter().chain([body]).chain(coding)))
 }
 
-/// The content type without its parameters, in lower case.
-fn essence(content_type: &str) -> String {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.to_ascii_lowercase()
-}
-
-/// SHA-256 over parts, each with its length before it.
-pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+/// SHA-256 over parts, each with its length before it, in lower-case hex.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    Digest::from(<[u8; 32]>::from(hash.finalize()))
+    hex::encode(hash.finalize())
 }
 
 #[cfg(test)]

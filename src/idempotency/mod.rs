@@ -50,7 +50,7 @@ mod reply;
 pub mod two_phase;
 
 pub use cache::Cache;
-pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json, is_json};
+pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json};
 pub use key::{IdempotencyKey, InvalidKey};
 pub use lookups::Lookups;
 pub use replays::ReplayTally;
@@ -165,14 +165,7 @@ pub fn claim(
         return Ok(claim);
     }
     let token = Uuid::random();
-    let new = new_record(
-        request,
-        terms,
-        now,
-        RecordStatus::InProgress,
-        Some(token),
-        None,
-    );
+    let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
     let expires_at = new.expires_at;
     let ours = |id, resumes| {
         Claim::Ours(Owned {
@@ -226,7 +219,7 @@ pub fn verdict(
     request: &KeyedRequest,
     now: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
-    let is_other = record.fingerprint != request.fingerprint.digest();
+    let is_other = record.fingerprint != request.fingerprint.as_str();
     let is_bound = record.expires_at > now && is_other;
     (stands(record, now) || is_bound)
         .then(|| judge(record, request, now))
@@ -308,7 +301,6 @@ pub fn complete(
         owned.token,
         &Completion {
             status: RecordStatus::Completed,
-            owner_token: None,
             response_status: Some(reply.status),
             response_content_type: reply.content_type.as_deref(),
             response_headers: headers.as_ref(),
@@ -329,7 +321,14 @@ pub fn answered_record<'a>(
     came_to: Conclusion<'a>,
     now: Timestamp,
 ) -> (AnsweredRecord<'a>, Answered) {
-    let claim = new_record(request, terms, now, RecordStatus::Completed, None, None);
+    let claim = new_record(
+        request,
+        terms,
+        now,
+        RecordStatus::Completed,
+        Uuid::random(),
+        None,
+    );
     let answered = Answered {
         record: claim.id,
         reply: came_to.reply.clone(),
@@ -395,7 +394,14 @@ pub fn record_failure(
     error: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let new = new_record(request, terms, now, RecordStatus::Failed, None, Some(error));
+    let new = new_record(
+        request,
+        terms,
+        now,
+        RecordStatus::Failed,
+        Uuid::random(),
+        Some(error),
+    );
     if !rows::claim(conn, &new)? {
         rows::take_over(conn, &new)?;
     }
@@ -407,7 +413,7 @@ fn new_record<'a>(
     terms: Terms,
     now: Timestamp,
     status: RecordStatus,
-    owner_token: Option<Uuid>,
+    token: Uuid,
     error: Option<&'a str>,
 ) -> NewRecord<'a> {
     NewRecord {
@@ -417,11 +423,11 @@ fn new_record<'a>(
         webhook_type: request.webhook_type,
         method: &request.method,
         path: &request.path,
-        fingerprint: request.fingerprint.digest(),
+        fingerprint: request.fingerprint.as_str(),
         status,
         request_body: request.body.as_ref(),
         error_message: error,
-        owner_token,
+        owner_token: token,
         lease_expires_at: now.after(terms.lease),
         source_ip: request.source_ip.as_deref(),
         created_at: now,
@@ -441,7 +447,7 @@ fn stands(record: &Record, now: Timestamp) -> bool {
 }
 
 fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
-    if record.fingerprint != request.fingerprint.digest() {
+    if record.fingerprint != request.fingerprint.as_str() {
         return Ok(Claim::Mismatch);
     }
     match record.status {

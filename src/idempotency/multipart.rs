@@ -2,6 +2,8 @@
 
 use memchr::memmem::Finder;
 
+use crate::media_type;
+
 /// The parts, each as its bytes: headers, an empty line, content. None where the body is no such.
 pub(super) fn parts<'a>(content_type: &str, body: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     let boundary = boundary(content_type)?;
@@ -26,18 +28,13 @@ pub(super) fn parts<'a>(content_type: &str, body: &'a [u8]) -> Option<Vec<&'a [u
 }
 
 fn boundary(content_type: &str) -> Option<&str> {
-    let mut parameters = content_type.split(';').skip(1);
-    let value = parameters.find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("boundary")
-            .then_some(value.trim())
-    })?;
-    let value = value
-        .strip_prefix('"')
-        .and_then(|it| it.strip_suffix('"'))
-        .unwrap_or(value);
-    (1..=70).contains(&value.len()).then_some(value)
+    const MULTIPART: &[u8] = b"multipart/";
+    let essence = media_type::essence(content_type)
+        .as_bytes()
+        .get(..MULTIPART.len())?;
+    let boundary = media_type::parameter(content_type, "boundary")?;
+    let is_one = essence.eq_ignore_ascii_case(MULTIPART) && (1..=70).contains(&boundary.len());
+    is_one.then_some(boundary)
 }
 
 #[cfg(test)]

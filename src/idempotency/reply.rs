@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     json::Value,
+    media_type,
     store::{
         StoreError,
         idempotency::{BodyEncoding, Record},
@@ -60,7 +61,10 @@ impl StoredReply {
             let encoded = Value::from(BASE64.encode(&self.body));
             return Some((Json::of(&encoded), BodyEncoding::Base64));
         };
-        let is_json = self.content_type.as_deref().is_some_and(is_json);
+        let is_json = self
+            .content_type
+            .as_deref()
+            .is_some_and(media_type::is_json);
         match is_json.then(|| Json::parse(text.to_owned())) {
             Some(Ok(json)) => Some((json, BodyEncoding::Json)),
             _ => Some((Json::of(&Value::from(text)), BodyEncoding::Text)),
@@ -100,7 +104,11 @@ impl StoredReply {
 /// The first records did not say how they hold their body: JSON as it is, any other as text.
 fn encoding(record: &Record) -> BodyEncoding {
     record.response_encoding.unwrap_or_else(|| {
-        match record.response_content_type.as_deref().is_some_and(is_json) {
+        match record
+            .response_content_type
+            .as_deref()
+            .is_some_and(media_type::is_json)
+        {
             true => BodyEncoding::Json,
             false => BodyEncoding::Text,
         }
@@ -114,11 +122,6 @@ fn decode(json: &Json, encoding: BodyEncoding) -> Result<Bytes, StoreError> {
         BodyEncoding::Text => text()?.into(),
         BodyEncoding::Base64 => BASE64.decode(text()?).map_err(unreadable)?.into(),
     })
-}
-
-fn is_json(content_type: &str) -> bool {
-    content_type.starts_with("application/json")
-        || content_type.starts_with("application/problem+json")
 }
 
 fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {

@@ -2,7 +2,7 @@
 
 use super::transaction::{Told, Transaction};
 use crate::{
-    provider::{self, Content, Event},
+    provider::event::{self, Content, Event},
     store::{
         Conn, StoreError,
         amendments::{Amendment, Noted},
@@ -21,11 +21,11 @@ impl Transaction {
         record: Option<Uuid>,
     ) -> Result<Noted, StoreError> {
         let ids: Vec<_> = amendments.iter().map(|one| &*one.event_id).collect();
-        let events = events::find_all(conn, self.provider().as_str(), &ids)?;
+        let events = events::find_all(conn, self.provider().name(), &ids)?;
         let is_ours = |amendment: &&Amendment| {
             events.get(&amendment.event_id).is_some_and(|event| {
                 event.delivery_id == record
-                    && event.delivery_fingerprint == self.inbound.fingerprint.digest()
+                    && event.delivery_fingerprint == self.inbound.fingerprint.as_str()
             })
         };
         let others = amendments.iter().filter(|amendment| !is_ours(amendment));
@@ -46,7 +46,7 @@ impl Transaction {
             .filter(|(told, event)| told.unnoted_amendment(event).is_some())
             .collect();
         let ids: Vec<_> = unnoted.iter().map(|(_, event)| &*event.id).collect();
-        let mut now = events::find_all(conn, self.provider().as_str(), &ids)?;
+        let mut now = events::find_all(conn, self.provider().name(), &ids)?;
         for (told, event) in unnoted {
             if let Some(known) = now.remove(&event.id) {
                 told.report.outcome = known.outcome;
@@ -60,7 +60,7 @@ impl Transaction {
 
 impl Told {
     /// The amendment that the event tells, where that is news and noted on no order so far.
-    pub fn unnoted_amendment<'a>(&self, event: &'a Event) -> Option<&'a provider::Amendment> {
+    pub fn unnoted_amendment<'a>(&self, event: &'a Event) -> Option<&'a event::Amendment> {
         match &event.content {
             Content::Amended(amendment)
                 if self.report.outcome == Outcome::Ignored && !self.report.known =>

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     commerce::{amendments, ordering},
     idempotency::{self, Answered, Claim},
-    provider::{Content, Event},
+    provider::event::{Content, Event},
     store::{
         StoreError,
         amendments::Noted,
@@ -118,7 +118,7 @@ fn look_up<'a>(
         if let Some(record) = name.and_then(|name| known.get(&name)) {
             fates[at] = replay(transaction, record)?;
         } else if name.is_none_or(|name| seen.insert(name))
-            && seen.insert((transaction.provider().as_str(), &event.id))
+            && seen.insert((transaction.provider().name(), &event.id))
         {
             new.push((at, event));
         }
@@ -223,7 +223,7 @@ fn leave_what_was_ordered(
         }
     }
     for (source, messages) in messages {
-        let ordered = orders::ordered(&mut conn.conn(), source, &messages)?;
+        let ordered = orders::ordered(&mut conn.conn(), &source, &messages)?;
         candidates.retain(|candidate| {
             let provider = candidate.transaction.provider();
             plan::order_source(provider) != source || !ordered.contains(&candidate.event.id)
@@ -242,7 +242,7 @@ fn claim<'a>(
         let Candidate {
             transaction, event, ..
         } = claimed.candidate;
-        (&event.id, transaction.provider().as_str())
+        (&event.id, transaction.provider().name())
     });
     let rows: Vec<_> = claimed
         .iter()
@@ -261,7 +261,7 @@ fn claim<'a>(
         let Candidate {
             transaction, event, ..
         } = claimed.candidate;
-        new.contains(&(transaction.provider().as_str().to_owned(), event.id.clone()))
+        new.contains(&(transaction.provider().name().to_owned(), event.id.clone()))
     });
     let records: Vec<_> = others.iter().filter_map(|claimed| claimed.record).collect();
     if !records.is_empty() {

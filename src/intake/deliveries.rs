@@ -3,9 +3,10 @@
 use crate::{
     commerce::{error::CommerceError, ordering::PlacedOrder, orders, reach::Reach},
     idempotency::StoredReply,
+    provider::registry::REGISTRY,
     store::{
         Conn, StoreError,
-        deliveries::{self, Delivery, DeliveryFilter, Found, Position},
+        deliveries::{self, Delivery, DeliveryFilter, Found, Position, Webhooks},
         types::{Json, Uuid},
     },
 };
@@ -39,9 +40,21 @@ pub fn list(
     };
     let filter = DeliveryFilter {
         retailer_id,
+        webhooks: webhooks(),
         ..filter.clone()
     };
     deliveries::list(conn, &filter, after, limit)
+}
+
+/// What the store is to know of the providers.
+fn webhooks() -> Webhooks {
+    let kinds = REGISTRY
+        .iter()
+        .flat_map(|provider| provider.webhook_types());
+    Webhooks {
+        scopes: REGISTRY.iter().map(|provider| provider.scope()).collect(),
+        kinds: kinds.copied().collect(),
+    }
 }
 
 /// The delivery with this id. What belongs to no retailer is within the reach of those alone who may see all.

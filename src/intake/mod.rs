@@ -26,7 +26,7 @@ use crate::{
         self, Answered, Cache, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
         ReplayTally, StoredReply, Terms, cache::Wanted,
     },
-    provider::{Delivery, Event, Provider},
+    provider::{Delivery, Provider, event::Event},
     redaction::Redaction,
     store::{
         Store, StoreError,
@@ -82,8 +82,13 @@ pub struct Inbound {
 /// What a delivery is answered, before it is put into HTTP.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// TwiML with a text for the customer, or with none.
-    Twiml(Option<String>),
+    /// A document.
+    Document {
+        /// Its content type.
+        content_type: &'static str,
+        /// The document.
+        body: String,
+    },
     /// Nothing.
     Empty,
     /// What became of each event.
@@ -376,7 +381,7 @@ impl Intake {
         now: Timestamp,
     ) -> Option<Answer> {
         let wanted = Wanted {
-            scope: scope(inbound.delivery.provider),
+            scope: inbound.delivery.provider.scope(),
             key,
             fingerprint: &inbound.fingerprint,
         };
@@ -408,12 +413,12 @@ impl Intake {
         let (inbound, redaction) = (inbound.clone(), self.settings.redaction.clone());
         let count = inbound.delivery.events.len();
         examine(count, move || KeyedRequest {
-            scope: scope(inbound.delivery.provider).into(),
+            scope: inbound.delivery.provider.scope().into(),
             key,
             webhook_type: inbound.delivery.webhook_type,
             method: inbound.method.clone(),
             path: inbound.path.clone(),
-            fingerprint: inbound.fingerprint,
+            fingerprint: inbound.fingerprint.clone(),
             body: Some(Json::of(&redaction.of(&inbound.delivery.body))),
             source_ip: inbound.source_ip.clone(),
         })
@@ -421,7 +426,7 @@ impl Intake {
     }
 
     /// What is stored of what the provider said of an event.
-    fn payload(&self, provider: Provider, event: &Event) -> Json {
+    fn payload(&self, provider: &dyn Provider, event: &Event) -> Json {
         let redaction = &self.settings.redaction;
         let mut around = provider.members_around_events().iter();
         match around.any(|member| redaction.covers(member)) {
@@ -501,12 +506,5 @@ fn again(prepared: &Transaction, begun: Instant) -> Transaction {
     Transaction {
         now: prepared.now.after(begun.elapsed()),
         ..prepared.clone()
-    }
-}
-
-fn scope(provider: Provider) -> &'static str {
-    match provider {
-        Provider::Twilio => "webhook:twilio",
-        Provider::WhatsApp => "webhook:whatsapp",
     }
 }

@@ -8,7 +8,10 @@ use crate::{
         reply,
         shop::{Shop, Shops},
     },
-    provider::{self, Content, Delivery, Event, Provider, Sender},
+    provider::{
+        Delivery, Provider,
+        event::{self, Content, Event, Sender},
+    },
     store::{
         events::Outcome,
         orders::OrderSource,
@@ -76,7 +79,12 @@ impl Plan {
     }
 
     /// Plans an event of the shop whose number it names.
-    pub fn at_shop(provider: Provider, event: &Event, shop: &Shop, now: Timestamp) -> Self {
+    pub fn at_shop(
+        provider: &'static dyn Provider,
+        event: &Event,
+        shop: &Shop,
+        now: Timestamp,
+    ) -> Self {
         match &event.content {
             Content::Text { from, text } => {
                 Self::order(provider, event, from, Wish::Text(text), shop, now)
@@ -96,7 +104,7 @@ impl Plan {
     }
 
     fn order(
-        provider: Provider,
+        provider: &'static dyn Provider,
         event: &Event,
         from: &Sender,
         wish: Wish<'_>,
@@ -126,11 +134,8 @@ impl Plan {
 }
 
 /// What orders from a provider's messages are marked with.
-pub(super) fn order_source(provider: Provider) -> OrderSource {
-    match provider {
-        Provider::Twilio => OrderSource::Twilio,
-        Provider::WhatsApp => OrderSource::WhatsApp,
-    }
+pub(super) fn order_source(provider: &'static dyn Provider) -> OrderSource {
+    OrderSource::of(provider.name())
 }
 
 fn customer(from: &Sender) -> Customer {
@@ -141,7 +146,7 @@ fn customer(from: &Sender) -> Customer {
     }
 }
 
-fn cart_line(line: &provider::CartLine) -> CartLine {
+fn cart_line(line: &event::CartLine) -> CartLine {
     CartLine {
         sku: line.sku.clone(),
         quantity: line.quantity.clone(),

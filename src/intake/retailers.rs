@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    provider::{Address, Event},
+    provider::event::{Address, Event},
     store::{
         Conn, StoreError,
         retailers::{self, Retailer},

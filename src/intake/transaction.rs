@@ -22,7 +22,10 @@ use crate::{
     idempotency::{
         self, Answered, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms,
     },
-    provider::{self, Address, Content, Event, MessageChange, Provider, ReplyForm, StatusChange},
+    provider::{
+        Provider, ReplyForm,
+        event::{Address, Amendment, Content, Event, MessageChange, StatusChange},
+    },
     store::{
         Conn, StoreError,
         amendments::{AmendmentKind, Noted},
@@ -30,7 +33,7 @@ use crate::{
         message_status::{self, MessageStatus},
         orders,
         retailers::Retailer,
-        types::{Digest, Json, Timestamp, Uuid},
+        types::{Json, Timestamp, Uuid},
     },
 };
 
@@ -262,9 +265,9 @@ impl Transaction {
         if claim != Claim::Mismatch || self.inbound.key.is_some() {
             return Ok((Some(claim), true));
         }
-        let content = request.fingerprint.to_string();
+        let (content, _) = request.fingerprint.as_str().split_at(16);
         let own = KeyedRequest {
-            key: format!("{}.{content:.16}", request.key).parse()?,
+            key: format!("{}.{content}", request.key).parse()?,
             ..request.clone()
         };
         let claim = idempotency::claim(conn, &own, terms, lookups, self.now)?;
@@ -370,7 +373,7 @@ impl Transaction {
         let ids: Vec<_> = known.iter().map(|(_, event, _)| &*event.id).collect();
         let found = match ids.is_empty() {
             true => HashMap::new(),
-            false => events::find_all(conn, self.provider().as_str(), &ids)?,
+            false => events::find_all(conn, self.provider().name(), &ids)?,
         };
         for (at, event, retailer) in known {
             let one = self.recall(event, found.get(&event.id).cloned(), retailer, held)?;
@@ -391,7 +394,7 @@ impl Transaction {
             .collect();
         match messages.is_empty() {
             true => Ok(HashSet::new()),
-            false => orders::ordered(conn, plan::order_source(self.provider()), &messages),
+            false => orders::ordered(conn, &plan::order_source(self.provider()), &messages),
         }
     }
 
@@ -419,7 +422,7 @@ impl Transaction {
         if events::claim(conn, &self.row(at, event, &plan, record))? {
             Ok(self.carry_out(conn, event, plan, true, record)?)
         } else {
-            let known = events::find(conn, self.provider().as_str(), &event.id)?;
+            let known = events::find(conn, self.provider().name(), &event.id)?;
             self.recall(event, known, plan.retailer_id, held)
         }
     }
@@ -433,11 +436,11 @@ impl Transaction {
         record: Option<Uuid>,
     ) -> NewEvent<'a> {
         NewEvent {
-            provider: self.provider().as_str(),
+            provider: self.provider().name(),
             event_id: &event.id,
             kind: &event.kind,
-            digest: Digest::spelled(&event.digest),
-            delivery_fingerprint: self.inbound.fingerprint.digest(),
+            digest: &event.digest,
+            delivery_fingerprint: self.inbound.fingerprint.as_str(),
             delivery_id: record,
             outcome: plan.outcome,
             retailer_id: plan.retailer_id,
@@ -495,7 +498,7 @@ impl Transaction {
         let noted_earlier = self.told_by_others(conn, &noted, record)?;
         if let Placement::Renumbered(placed) | Placement::Earlier(placed) = placement {
             let reply = reply::order_received(&placed.order, &placed.items);
-            let provider = self.provider().as_str();
+            let provider = self.provider().name();
             events::amend(conn, provider, &event.id, placed.order.id, &reply)?;
             plan = Plan {
                 outcome: Outcome::OrderCreated,
@@ -515,7 +518,7 @@ impl Transaction {
             return Ok(Placement::AsPlanned);
         }
         let source = plan::order_source(self.provider());
-        let earlier = ordering::earlier(conn, source, &event.id)?;
+        let earlier = ordering::earlier(conn, &source, &event.id)?;
         Ok(earlier.map_or(Placement::AsPlanned, |placed| {
             Placement::Earlier(Box::new(placed))
         }))
@@ -535,10 +538,10 @@ impl Transaction {
                 retry_after: Duration::ZERO,
             });
         };
-        if known.digest != Digest::spelled(&event.digest) {
+        if known.digest != event.digest {
             log::warn!(
                 "{} event {:?} came with another content: nothing was done",
-                self.provider().as_str(),
+                self.provider().name(),
                 event.id
             );
             return Ok(Told::conflict(event, retailer));
@@ -549,7 +552,7 @@ impl Transaction {
     fn known(&self, event: &Event, known: KnownEvent, retailer: Option<Uuid>, held: Held) -> Told {
         // The same delivery under another key gets the answer of the first time; another delivery that tells the
         // event again learns that it is old.
-        let same_delivery = known.delivery_fingerprint == self.inbound.fingerprint.digest();
+        let same_delivery = known.delivery_fingerprint == self.inbound.fingerprint.as_str();
         // Where its delivery was begun and not answered, this is the first time that somebody is told.
         let resumed = held.owned.filter(|owned| owned.resumes);
         let is_news = resumed.is_some_and(|owned| known.delivery_id == Some(owned.id));
@@ -610,7 +613,7 @@ impl Transaction {
         &self,
         payload: Option<&Json>,
         event: &'a Event,
-        amendment: &'a provider::Amendment,
+        amendment: &'a Amendment,
         retailer_id: Uuid,
     ) -> NewAmendment<'a> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -670,10 +673,10 @@ impl Transaction {
 
     fn step<'a>(&self, change: &'a StatusChange) -> MessageStatus<'a> {
         MessageStatus {
-            provider: self.provider().as_str(),
+            provider: self.provider().name(),
             message_id: &change.message_id,
             status: &change.status,
-            rank: change.rank(),
+            rank: change.rank,
             error_code: change.error_code.as_deref(),
             updated_at: self.now,
         }
@@ -681,13 +684,16 @@ impl Transaction {
 
     fn reply(&self, told: &[Told]) -> Reply {
         match self.inbound.delivery.reply_form {
-            ReplyForm::Twiml => Reply::Twiml(told.iter().find_map(|told| told.reply.clone())),
+            ReplyForm::Document(form) => Reply::Document {
+                content_type: form.content_type,
+                body: (form.write)(told.iter().find_map(|told| told.reply.as_deref())),
+            },
             ReplyForm::Empty => Reply::Empty,
             ReplyForm::Report => report(told),
         }
     }
 
-    pub fn provider(&self) -> Provider {
+    pub fn provider(&self) -> &'static dyn Provider {
         self.inbound.delivery.provider
     }
 }

@@ -1,34 +1,54 @@
 //! Why a signature does not fit, for the operator alone: never for whoever sent the request. What is found holds no
 //! secret, no signature that would fit, and nothing of a body.
 
-use super::{
-    Provider,
-    twilio::shared_key::{self, Named},
-};
-
 /// What can be said of a request and its signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Whose request it is.
-    pub provider: Provider,
+    /// The header that carries signatures.
+    pub header: &'static str,
+    /// The variable that secrets are usually in.
+    pub variable: &'static str,
     /// The header's form.
     pub signature: SignatureForm,
     /// Whether each secret made the signature, in the order in which they are configured.
     pub secrets: Vec<bool>,
-    /// Whether a signed URL covers the body; of Twilio's JSON alone.
+    /// Whether a signed URL covers the body, where it is to.
     pub body_hash: Option<BodyHash>,
-    /// What a request of Twilio's says it was signed with, where it says so.
-    pub named: Option<Named>,
+    /// What the request says it was signed with, where it says so.
+    pub named: Option<NamedKey>,
+    /// What else is to be looked at where nothing was found.
+    pub otherwise: String,
     /// Small changes to the request that were tried, by what they are.
     pub tried: Vec<String>,
     /// The first of them that the signature fits.
     pub fits: Option<Fit>,
 }
 
+/// An address that the sender may have called instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherUrl {
+    /// How it differs: "the URL of the Host header".
+    pub change: String,
+    /// The whole of it.
+    pub url: String,
+    /// What to do where it is the one.
+    pub advice: String,
+}
+
+/// What a request says it was signed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedKey {
+    /// In a phrase, bounded and free of what a terminal might obey: anybody can write the header.
+    pub about: String,
+    /// What to do about one that is not known here. None where it is.
+    pub advice: Option<String>,
+}
+
 /// The form of a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SignatureForm {
     /// There is no header.
+    #[default]
     Missing,
     /// It is not what the provider writes; what it is not.
     Malformed(&'static str),
@@ -43,10 +63,19 @@ pub enum SignatureForm {
     Good,
 }
 
-/// What the URL says of the body.
+/// What a parameter of the URL says of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyHash {
-    /// Nothing: it has no `bodySHA256`, or several.
+pub struct BodyHash {
+    /// The parameter.
+    pub parameter: &'static str,
+    /// What it says.
+    pub state: BodyHashState,
+}
+
+/// What a hash in the URL says of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyHashState {
+    /// Nothing: there is none, or there are several.
     Absent,
     /// Something that is no SHA-256.
     Malformed,
@@ -72,8 +101,8 @@ pub struct Fit {
 impl Diagnosis {
     /// Whether the request would be taken.
     pub fn verifies(&self) -> bool {
-        let is_covered = matches!(self.body_hash, None | Some(BodyHash::Fits));
-        is_covered && self.secrets.contains(&true)
+        let is_covered = |hash: BodyHash| hash.state == BodyHashState::Fits;
+        self.body_hash.is_none_or(is_covered) && self.secrets.contains(&true)
     }
 
     /// What is wrong, in one phrase.
@@ -81,31 +110,25 @@ impl Diagnosis {
         if self.verifies() {
             return "the signature fits".to_owned();
         }
-        let header = self.provider.signature_header();
-        match (self.signature, self.body_hash) {
-            (SignatureForm::Missing, _) => format!("there is no {header} header"),
+        match (self.signature, self.body_hash.and_then(BodyHash::reason)) {
+            (SignatureForm::Missing, _) => format!("there is no {} header", self.header),
             (SignatureForm::Malformed(what), _) => format!("the signature is not {what}"),
             (SignatureForm::Length { is, should }, _) => {
                 format!("the signature has {is} bytes instead of {should}")
             }
-            (_, Some(BodyHash::Absent)) => "the URL does not have one bodySHA256".to_owned(),
-            (_, Some(BodyHash::Malformed)) => "the URL's bodySHA256 is no SHA-256".to_owned(),
-            (_, Some(BodyHash::Differs)) => {
-                "the body is not the one of the URL's bodySHA256".to_owned()
-            }
-            _ => match (&self.fits, self.unknown_name(), self.secrets.len()) {
+            (SignatureForm::Good, Some(reason)) => reason,
+            (SignatureForm::Good, None) => match (&self.fits, &self.named, self.secrets.len()) {
                 (Some(fit), ..) => format!("the signature fits {}", fit.change),
-                (None, Some(named), _) => named.to_string(),
-                (None, None, 0) => "no secret is configured".to_owned(),
-                (None, None, 1) => "the secret did not make the signature".to_owned(),
-                (None, None, count) => format!("none of the {count} secrets made the signature"),
+                (None, Some(named), _) if named.advice.is_some() => named.about.clone(),
+                (None, _, 0) => "no secret is configured".to_owned(),
+                (None, _, 1) => "the secret did not make the signature".to_owned(),
+                (None, _, count) => format!("none of the {count} secrets made the signature"),
             },
         }
     }
 
     /// What to do about it.
     pub fn advice(&self) -> String {
-        let variable = self.provider.secret_variable();
         if let Some(at) = self.secrets.iter().position(|fits| *fits)
             && self.verifies()
         {
@@ -113,54 +136,32 @@ impl Diagnosis {
                 (0, _) | (_, Some(_)) => "nothing: the request would be taken".to_owned(),
                 _ => format!(
                     "the request would be taken; when nothing is signed with the first secret, \
-                     the provider still uses secret {} of {variable}",
-                    at + 1
+                     the provider still uses secret {} of {}",
+                    at + 1,
+                    self.variable
                 ),
             };
         }
         if let Some(fit) = &self.fits {
             return fit.advice.clone();
         }
-        if let (SignatureForm::Good, Some(named)) = (self.signature, self.unknown_name()) {
-            return match named {
-                Named::Algorithm(_) => {
-                    "choose HMAC_SHA256 in the webhook setting at Twilio".to_owned()
-                }
-                Named::Known(name) | Named::Unknown(name) => format!(
-                    "add {name}:SECRET to {}, with the secret that Twilio showed when the key was made",
-                    shared_key::VARIABLE
-                ),
-            };
-        }
-        match (self.signature, self.body_hash, self.provider) {
+        let named = self.named.as_ref().and_then(|named| named.advice.as_ref());
+        match (self.signature, named, self.body_hash.map(|hash| hash.state)) {
+            (SignatureForm::Good, Some(advice), _) => advice.clone(),
             (SignatureForm::Missing, ..) => {
                 "look whether a proxy removes the header; else it is not the provider that sends".to_owned()
             }
             (SignatureForm::Malformed(_) | SignatureForm::Length { .. }, ..) => {
                 "look whether a proxy changes the header; else it is not the provider that sends".to_owned()
             }
-            (_, Some(BodyHash::Absent | BodyHash::Malformed), _) => {
+            (.., Some(BodyHashState::Absent | BodyHashState::Malformed)) => {
                 "look whether a proxy changes the query, or says another content type than the sender".to_owned()
             }
-            (_, Some(BodyHash::Differs), _) if self.secrets.contains(&true) => {
+            (.., Some(BodyHashState::Differs)) if self.secrets.contains(&true) => {
                 "the URL is as it was signed: look what changes the body on its way".to_owned()
             }
-            (.., Provider::Twilio) => format!(
-                "compare {variable} with the auth token of the account that sends, and the URL with the one in \
-                 Twilio's console; the path, the query and the body must arrive as they were sent"
-            ),
-            (.., Provider::WhatsApp) => format!(
-                "compare {variable} with the app secret of the Meta app that sends; the body must arrive byte for byte"
-            ),
+            _ => self.otherwise.clone(),
         }
-    }
-}
-
-impl Diagnosis {
-    /// What the request names and nobody here knows.
-    fn unknown_name(&self) -> Option<&Named> {
-        let is_unknown = |named: &&Named| !matches!(named, Named::Known(_));
-        self.named.as_ref().filter(is_unknown)
     }
 }
 
@@ -185,6 +186,19 @@ impl SignatureForm {
 }
 
 impl BodyHash {
+    /// What is wrong with it.
+    fn reason(self) -> Option<String> {
+        let parameter = self.parameter;
+        Some(match self.state {
+            BodyHashState::Absent => format!("the URL does not have one {parameter}"),
+            BodyHashState::Malformed => format!("the URL's {parameter} is no SHA-256"),
+            BodyHashState::Differs => format!("the body is not the one of the URL's {parameter}"),
+            BodyHashState::Fits => return None,
+        })
+    }
+}
+
+impl BodyHashState {
     /// In a word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -196,9 +210,9 @@ impl BodyHash {
     }
 }
 
-/// A URL as it may be shown: without credentials, and without the values of its query but for the body's hash, for
+/// A URL as it may be shown: without credentials, and without the values of its query but for those of `shown_parameters`, for
 /// whoever builds the URL may have put a password of their own there.
-pub fn shown_url(url: &str) -> String {
+pub fn shown_url(url: &str, shown_parameters: &[&str]) -> String {
     const MOST: usize = 512;
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (before, query) = match rest.split_once('?') {
@@ -212,11 +226,11 @@ pub fn shown_url(url: &str) -> String {
     for (at, pair) in query.iter().flat_map(|query| query.split('&')).enumerate() {
         shown.push(if at == 0 { '?' } else { '&' });
         match pair.split_once('=') {
-            Some(("bodySHA256", _)) | None => shown += pair,
-            Some((name, _)) => {
+            Some((name, _)) if !shown_parameters.contains(&name) => {
                 shown += name;
                 shown += "=…";
             }
+            _ => shown += pair,
         }
     }
     if let Some((end, _)) = shown.char_indices().find(|(at, _)| *at >= MOST) {
@@ -241,8 +255,8 @@ mod tests {
             ("https://a.example?x=@/b", "https://a.example?x=…"),
         ];
         for (url, shown) in cases {
-            assert_eq!(shown_url(url), shown);
+            assert_eq!(shown_url(url, &["bodySHA256"]), shown);
         }
-        assert!(shown_url(&format!("https://a/{}", "é".repeat(9_999))).len() < 600);
+        assert!(shown_url(&format!("https://a/{}", "é".repeat(9_999)), &[]).len() < 600);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Malformed;
+use super::refusal::Malformed;
 use crate::json::{Bounds, Value};
 
 /// Whether a document says what it says without being mended.

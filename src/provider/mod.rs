@@ -1,77 +1,209 @@
 //! The providers: how they sign, and what they send. Knows neither HTTP frameworks nor SQL.
+//!
+//! A provider is a folder here that implements [`Provider`], and a line in [`registry`].
 
 pub mod diagnosis;
+pub mod event;
+pub mod form;
+pub mod handshake;
+pub mod hub_signature;
 pub mod json;
-pub mod signature;
+pub mod recording;
+pub mod refusal;
+pub mod registry;
+pub mod request;
+pub mod route;
+pub mod setting;
 pub mod twilio;
+mod value;
 pub mod whatsapp;
 
-pub use signature::SignatureError;
+use std::{fmt, hash, time::Duration};
 
-use crate::{
-    identity::{PhoneNumber, UserId},
-    json::Value,
-};
+use crate::json::Value;
+use diagnosis::{Diagnosis, OtherUrl};
+use event::Event;
+use handshake::Handshake;
+use recording::{Recording, Signature};
+use refusal::{Malformed, Refusal};
+use request::Request;
+use route::Route;
+use setting::{Setting, Settings};
 
-/// Who sent a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Provider {
-    /// Twilio's messaging webhooks.
-    Twilio,
-    /// Meta's WhatsApp Cloud API.
-    WhatsApp,
-}
+/// Somebody who sends webhooks.
+///
+/// A request goes through [`verify`](Self::verify), then [`parse`](Self::parse); all else describes the provider to those who
+/// serve, count, explain, configure and replay. Two providers are the same where their names are.
+pub trait Provider: Send + Sync {
+    /// Its name, as stored and shown: small letters. It never changes, for what is stored goes by it.
+    fn name(&self) -> &'static str;
 
-impl Provider {
-    /// Its name, as stored and shown.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Twilio => "twilio",
-            Self::WhatsApp => "whatsapp",
-        }
+    /// Its name as people write it.
+    fn title(&self) -> &'static str;
+
+    /// What its idempotency keys belong to: [`SCOPE_PREFIX`] and its name.
+    fn scope(&self) -> &'static str;
+
+    /// The kinds of its deliveries, as they are stored. No other provider has one of them.
+    fn webhook_types(&self) -> &'static [&'static str];
+
+    /// The variables that it is configured by, first the one that its secrets are usually in.
+    fn settings(&self) -> &'static [Setting];
+
+    /// The variable that its secrets are usually in.
+    fn secret_variable(&self) -> &'static str {
+        let first = self.settings().first();
+        first.map_or("", |setting| setting.variable)
     }
 
-    /// The header that carries its signatures.
-    pub const fn signature_header(self) -> &'static str {
-        match self {
-            Self::Twilio => twilio::signature::HEADER,
-            Self::WhatsApp => whatsapp::signature::HEADER,
-        }
+    /// Where its requests come, the usual place first.
+    fn routes(&self) -> &'static [Route];
+
+    /// How it checks that an address is ours, where it does.
+    fn handshake(&self) -> Option<&'static Handshake> {
+        None
     }
+
+    /// How it signs.
+    fn signing(&self) -> &'static Signing;
+
+    /// Checks who sent a request. Gives which of how many secrets signed it, where one is there to replace another.
+    ///
+    /// # Errors
+    /// Where it cannot be believed: see [`Refusal`].
+    fn verify(
+        &self,
+        request: &Request<'_>,
+        settings: &Settings,
+    ) -> Result<Option<SignedBy>, Refusal>;
+
+    /// Reads what a request tells that came by a route.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn parse(&self, request: &Request<'_>, route: &Route) -> Result<Delivery, Refusal>;
+
+    /// For how long the same may come again, as far as is known.
+    fn sends_again_for(&self) -> Duration;
 
     /// The members of its bodies that hold events.
-    pub const fn members_around_events(self) -> &'static [&'static str] {
-        match self {
-            Self::Twilio => &[],
-            Self::WhatsApp => whatsapp::AROUND_EVENTS,
-        }
+    fn members_around_events(&self) -> &'static [&'static str] {
+        &[]
     }
 
-    /// The variable that its secrets are configured by.
-    pub const fn secret_variable(self) -> &'static str {
-        match self {
-            Self::Twilio => "TWILIO_AUTH_TOKEN",
-            Self::WhatsApp => "WHATSAPP_APP_SECRET",
-        }
+    /// Looks for why the signature of a request does not fit. Small changes are tried where `thorough`, some dozens of them
+    /// at most, with the URLs that the sender may have called instead; else the body is not even read, and the secrets are
+    /// taken for what the refusal said.
+    fn diagnose(
+        &self,
+        request: &Request<'_>,
+        settings: &Settings,
+        others: &[OtherUrl],
+        thorough: bool,
+    ) -> Diagnosis;
+
+    /// How the names of the files end that hold its recorded requests.
+    fn fixture_endings(&self) -> &'static [&'static str];
+
+    /// The request that was recorded in a file with such an ending. None where its name says too little.
+    fn recording(&self, file_name: &str, body: Vec<u8>) -> Option<Recording>;
+
+    /// The same with new ids, so that it tells new events.
+    ///
+    /// # Errors
+    /// Where the body cannot be read.
+    fn renew(&self, recording: &Recording) -> Result<Recording, Malformed>;
+
+    /// Signs what is sent to `url` as the provider does, with the first secret.
+    ///
+    /// # Errors
+    /// Where there is no secret, or the body cannot be read.
+    fn sign(
+        &self,
+        recording: &Recording,
+        url: &str,
+        settings: &Settings,
+    ) -> Result<Signature, Refusal>;
+}
+
+/// How the scopes of providers begin.
+pub const SCOPE_PREFIX: &str = "webhook:";
+
+impl fmt::Debug for dyn Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
+}
+
+impl PartialEq for dyn Provider {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for dyn Provider {}
+
+impl hash::Hash for dyn Provider {
+    fn hash<H: hash::Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+/// How a provider signs.
+#[derive(Debug)]
+pub struct Signing {
+    /// The header that carries the signature.
+    pub header: &'static str,
+    /// What the signature is, in a line.
+    pub about: &'static str,
+    /// Whether the URL is signed.
+    pub signs_url: bool,
+    /// The parameters of the URL's query whose values may be shown.
+    pub shown_parameters: &'static [&'static str],
+}
+
+/// Which of several secrets made a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedBy {
+    /// Its place, from 0.
+    pub at: usize,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// How a delivery is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyForm {
-    /// TwiML with the reply to the message.
-    Twiml,
+    /// A document with the reply to the message.
+    Document(&'static DocumentForm),
     /// Nothing.
     Empty,
     /// JSON that reports each event.
     Report,
 }
 
+/// A document that holds the reply to a message.
+#[derive(Debug)]
+pub struct DocumentForm {
+    /// Its content type, by which it is known.
+    pub content_type: &'static str,
+    /// Writes it, with the text for the customer, if there is one.
+    pub write: fn(Option<&str>) -> String,
+}
+
+impl PartialEq for DocumentForm {
+    fn eq(&self, other: &Self) -> bool {
+        self.content_type == other.content_type
+    }
+}
+
+impl Eq for DocumentForm {}
+
 /// One verified and parsed HTTP request from a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     /// Who sent it.
-    pub provider: Provider,
+    pub provider: &'static dyn Provider,
     /// What kind of delivery it is.
     pub webhook_type: &'static str,
     /// How it is answered.
@@ -84,212 +216,62 @@ pub struct Delivery {
     pub events: Vec<Event>,
 }
 
-/// One thing that a delivery tells.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// Its identity, unique for the provider; at most [`MAX_ID_LEN`] bytes.
-    pub id: String,
-    /// The provider's word for what it is.
-    pub kind: String,
-    /// SHA-256 of what was signed about it, in hex: the same id with another digest is a conflict.
-    pub digest: String,
-    /// All that the provider said of it.
-    pub payload: Value,
-    /// The number of ours that it names, whatever it means: it is the business of whoever has that number.
-    pub ours: Option<Address>,
-    /// What it means.
-    pub content: Content,
-}
+#[cfg(test)]
+mod tests {
+    use super::{registry::REGISTRY, *};
+    use std::collections::HashSet;
 
-/// What an event means.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// A customer wrote a text.
-    Text {
-        /// Who wrote.
-        from: Sender,
-        /// What.
-        text: String,
-    },
-    /// A customer sent a cart of the catalogue.
-    Cart {
-        /// Who sent it.
-        from: Sender,
-        /// What is in it.
-        lines: Vec<CartLine>,
-        /// What the customer wrote beside it.
-        note: Option<String>,
-    },
-    /// A message that we sent has come further.
-    Status(StatusChange),
-    /// A customer edited a message, or took it back.
-    Amended(Amendment),
-    /// A customer sent another message: a picture, a voice note, a button that was pressed. Stored, and nothing more.
-    Message,
-    /// Anything else: stored, and nothing more.
-    Other,
-}
-
-impl Content {
-    /// Whether a customer wrote what an order can come of.
-    pub fn may_order(&self) -> bool {
-        match self {
-            Self::Text { .. } | Self::Cart { .. } => true,
-            Self::Status(_) | Self::Amended(_) | Self::Message | Self::Other => false,
+    /// That no two are the same.
+    fn assert_distinct(what: &str, all: impl Iterator<Item = &'static str>) {
+        let mut seen = HashSet::new();
+        for one in all {
+            assert!(seen.insert(one), "two of {what} {one}");
         }
     }
-}
 
-/// A number of ours: customers write to it, and we write from it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// The number itself.
-    Phone(PhoneNumber),
-    /// Its id at Meta.
-    PhoneNumberId(String),
-}
-
-impl Address {
-    /// The number or the id.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Phone(number) => number.as_str(),
-            Self::PhoneNumberId(id) => id,
+    #[test]
+    fn what_is_stored_of_a_provider_goes_by_its_name() {
+        for provider in REGISTRY {
+            let name = provider.name();
+            assert_eq!(provider.scope(), format!("{SCOPE_PREFIX}{name}"));
+            let is_small = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            assert!(name.bytes().all(is_small), "{name}");
+            // Clients' requests are of kinds and sources, too.
+            assert_ne!(name, "api");
+            for kind in provider.webhook_types() {
+                assert!(kind.starts_with(name), "{kind}");
+            }
         }
     }
-}
 
-/// Who wrote, by all that is told of it: the same user may be told by the one alone another day.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sender {
-    /// The number. None where it is hidden, and where the sender is a name.
-    pub phone: Option<PhoneNumber>,
-    /// Meta's business-scoped user id.
-    pub user_id: Option<UserId>,
-    /// The name of the profile.
-    pub name: Option<String>,
-}
+    #[test]
+    fn no_two_providers_have_anything_of_one_name() {
+        assert_distinct("name", registry::names());
+        let settings = registry::settings().map(|setting| setting.variable);
+        assert_distinct("variable", settings);
+        let kinds = REGISTRY
+            .iter()
+            .flat_map(|p| p.webhook_types().iter().copied());
+        assert_distinct("kind", kinds);
+        let routes = || REGISTRY.iter().flat_map(|provider| provider.routes());
+        assert_distinct("path", routes().map(|route| route.path));
+        assert_distinct("operation", routes().map(|route| route.operation_id));
+    }
 
-/// One line of a cart, its numbers as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CartLine {
-    /// Code of the product at the retailer.
-    pub sku: String,
-    /// How many.
-    pub quantity: String,
-    /// Price of one.
-    pub price: Option<String>,
-    /// ISO 4217 code of that price.
-    pub currency: Option<String>,
-}
-
-/// A step of a message that we sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusChange {
-    /// Our message.
-    pub message_id: String,
-    /// The provider's word for the step.
-    pub status: String,
-    /// Why it failed.
-    pub error_code: Option<String>,
-}
-
-/// What a customer changed of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Amendment {
-    /// The message.
-    pub message_id: String,
-    /// What became of it.
-    pub change: MessageChange,
-    /// When, in seconds since 1970.
-    pub at_s: Option<i64>,
-}
-
-/// What became of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageChange {
-    /// It says something else now.
-    Edited {
-        /// The members that lead to what it says, within the event's payload.
-        text_at: Vec<String>,
-    },
-    /// It was taken back.
-    Revoked,
-}
-
-impl StatusChange {
-    /// How far this step is: steps come late and out of order, and the highest rank counts. A failure is final only
-    /// where nothing better came. Of Meta's and Twilio's documentation of message statuses.
-    pub fn rank(&self) -> i32 {
-        match self.status.as_str() {
-            "accepted" | "scheduled" | "queued" => 10,
-            "sending" => 20,
-            "sent" => 30,
-            "failed" | "undelivered" | "canceled" => 40,
-            "delivered" => 50,
-            "read" => 60,
-            "played" => 70,
-            _ => 0,
+    #[test]
+    fn a_handshake_is_made_at_a_route_with_a_token_that_is_set() {
+        for provider in REGISTRY {
+            let Some(handshake) = provider.handshake() else {
+                continue;
+            };
+            let mut routes = provider.routes().iter();
+            assert!(routes.any(|route| route.path == handshake.path));
+            let mut settings = provider.settings().iter();
+            let setting = settings.find(|setting| setting.variable == handshake.variable);
+            assert_eq!(
+                setting.map(|setting| setting.kind),
+                Some(setting::SettingKind::HandshakeToken)
+            );
         }
     }
-}
-
-/// Why a verified body could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub String);
-
-/// The longest id that an event keeps; a longer one is replaced by a hash.
-pub const MAX_ID_LEN: usize = 255;
-
-/// SHA-256 in lower-case hex.
-fn sha256_hex(bytes: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-    hex::encode(Sha256::digest(bytes))
-}
-
-/// SHA-256 of a document, whatever the order of its members.
-fn digest(value: &Value) -> String {
-    sha256_hex(value.canonical().as_bytes())
-}
-
-/// A text member without NUL, which PostgreSQL cannot keep.
-fn text(value: &Value, member: &str) -> Option<String> {
-    value.get(member)?.as_str().map(without_nul)
-}
-
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "")
-}
-
-/// An id that can be kept and looked up.
-fn usable_id(id: &str) -> bool {
-    (1..=MAX_ID_LEN).contains(&id.len()) && !id.contains('\0')
-}
-
-/// The first of these that is a user id.
-fn first_user_id(texts: impl Iterator<Item = impl AsRef<str>>) -> Option<UserId> {
-    texts
-        .into_iter()
-        .find_map(|text| text.as_ref().parse().ok())
-}
-
-/// A number or a text, as written.
-fn as_written(value: Option<&Value>) -> Option<String> {
-    match value? {
-        Value::Number(number) => Some(number.as_str().to_owned()),
-        Value::String(text) => Some(without_nul(text)),
-        _ => None,
-    }
-}
-
-/// The lines of Meta's `product_items`.
-fn cart_lines(items: &Value) -> Vec<CartLine> {
-    let line = |item: &Value| CartLine {
-        sku: text(item, "product_retailer_id").unwrap_or_default(),
-        quantity: as_written(item.get("quantity")).unwrap_or_default(),
-        price: as_written(item.get("item_price")),
-        currency: text(item, "currency"),
-    };
-    items.as_array().into_iter().flatten().map(line).collect()
 }

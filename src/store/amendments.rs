@@ -79,7 +79,7 @@ pub struct Amendment {
 /// Adds an amendment. `false`: it is known, or as many are kept as may be, and nothing was done.
 pub fn insert(conn: &mut Conn<'_>, amendment: &Amendment) -> Result<bool, StoreError> {
     let kept: i64 = on_each!(conn, |c| table::table
-        .filter(table::source.eq(amendment.source))
+        .filter(table::source.eq(&amendment.source))
         .filter(table::message_id.eq(&amendment.message_id))
         .filter(table::kind.eq(amendment.kind))
         .count()
@@ -98,7 +98,7 @@ pub fn insert(conn: &mut Conn<'_>, amendment: &Amendment) -> Result<bool, StoreE
 /// The amendments of a message, in the order of their times.
 pub fn of_message(
     conn: &mut Conn<'_>,
-    source: OrderSource,
+    source: &OrderSource,
     message_id: &str,
 ) -> Result<Vec<Amendment>, StoreError> {
     Ok(on_each!(conn, |c| table::table
@@ -112,7 +112,7 @@ pub fn of_message(
 /// The amendments of several messages, in the order of their times.
 pub fn of_messages(
     conn: &mut Conn<'_>,
-    source: OrderSource,
+    source: &OrderSource,
     message_ids: &[&str],
 ) -> Result<Vec<Amendment>, StoreError> {
     Ok(on_each!(conn, |c| table::table

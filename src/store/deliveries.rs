@@ -25,40 +25,45 @@ const WINDOW: usize = 10_000;
 /// Who sends requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// A provider, by its name.
-    Provider(String),
+    /// A provider.
+    Provider {
+        /// What its keys belong to.
+        scope: &'static str,
+        /// The kinds of its requests.
+        kinds: &'static [&'static str],
+    },
     /// The clients of the API, and of handlers behind the middleware.
-    Api,
+    Clients,
 }
 
 impl Sender {
-    /// What the scopes of providers' keys begin with, before the name.
-    const WEBHOOK: &str = "webhook:";
-
-    /// What the clients of the API are called, among the names of providers.
-    pub const API: &str = "api";
-
-    /// Who sent what is kept under a key of this scope.
-    pub fn of_scope(scope: &str) -> Self {
-        let name = scope.strip_prefix(Self::WEBHOOK);
-        name.map_or(Self::Api, |name| Self::Provider(name.to_owned()))
-    }
-
-    /// Who is called so.
-    pub fn named(name: &str) -> Self {
-        match name {
-            Self::API => Self::Api,
-            name => Self::Provider(name.to_owned()),
-        }
-    }
-
-    /// What they are called.
-    pub fn as_str(&self) -> &str {
+    /// Whether they sent what is kept under a key of this scope.
+    fn has_scope(&self, scope: &str) -> bool {
         match self {
-            Self::Provider(name) => name,
-            Self::Api => Self::API,
+            Self::Provider { scope: theirs, .. } => scope == *theirs,
+            Self::Clients => !scope.starts_with(WEBHOOKS),
         }
     }
+
+    /// Whether they may send requests of this kind; `webhooks` are those of the providers.
+    fn has_kind(&self, kind: &str, webhooks: &Webhooks) -> bool {
+        match self {
+            Self::Provider { kinds, .. } => kinds.contains(&kind),
+            Self::Clients => !webhooks.kinds.contains(&kind),
+        }
+    }
+}
+
+/// How the scopes of providers begin, and nobody else's do.
+const WEBHOOKS: &str = "webhook:";
+
+/// What is known of the providers.
+#[derive(Clone, Debug, Default)]
+pub struct Webhooks {
+    /// What their keys belong to.
+    pub scopes: Vec<&'static str>,
+    /// The kinds of their requests.
+    pub kinds: Vec<&'static str>,
 }
 
 /// Which records to look for; none of these: all.
@@ -78,6 +83,8 @@ pub struct DeliveryFilter {
     pub created_from: Option<Timestamp>,
     /// Created before then.
     pub created_before: Option<Timestamp>,
+    /// What is known of the providers: decides where is looked, and nothing else.
+    pub webhooks: Webhooks,
 }
 
 /// A record's place among all, by the time when it was created.
@@ -226,8 +233,10 @@ impl Looked {
 /// Records that an index finds, and sorts if they may be many.
 #[derive(Clone, Debug, PartialEq)]
 enum Lane {
-    /// Under a key: one of each provider and of each client at most.
-    Key(String),
+    /// Webhooks under a key: one of each provider at most.
+    WebhooksOf(String, Vec<&'static str>),
+    /// Clients' requests under a key: one of each client at most.
+    RequestsOf(String),
     /// What is being done: about as many as there are workers.
     InProgress,
     /// A retailer's.
@@ -244,7 +253,10 @@ enum Lane {
 /// may then be told to whoever may see nothing else.
 fn lanes(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<Lane>, StoreError> {
     if let Some(key) = &filter.key {
-        return Ok(vec![Lane::Key(key.clone())]);
+        return Ok(vec![
+            Lane::WebhooksOf(key.clone(), filter.webhooks.scopes.clone()),
+            Lane::RequestsOf(key.clone()),
+        ]);
     }
     Ok(match (filter.status, filter.retailer_id, &filter.sender) {
         (Some(RecordStatus::InProgress), ..) => vec![Lane::InProgress],
@@ -252,37 +264,30 @@ fn lanes(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<Lane>, Stor
         (Some(RecordStatus::Failed), ..) => vec![Lane::Failed],
         (.., Some(sender)) => {
             let kinds = kinds(conn)?.into_iter();
-            let theirs = kinds.filter(|kind| Sender::of_scope(&kind.scope) == *sender);
-            theirs.map(|kind| Lane::Kind(kind.name)).collect()
+            let theirs = kinds.filter(|kind| sender.has_kind(kind, &filter.webhooks));
+            theirs.map(Lane::Kind).collect()
         }
         _ => vec![Lane::All],
     })
 }
 
-/// A kind of requests.
-#[derive(QueryableByName)]
-struct Kind {
-    #[diesel(sql_type = Text)]
-    name: String,
-    /// That of its newest request: all of a kind come from one sender, or from clients.
-    #[diesel(sql_type = Text)]
-    scope: String,
-}
-
-/// The kinds of requests that there are, two steps through the index for each.
-fn kinds(conn: &mut Conn<'_>) -> Result<Vec<Kind>, StoreError> {
+/// The kinds of requests that there are, one step through the index for each.
+fn kinds(conn: &mut Conn<'_>) -> Result<Vec<String>, StoreError> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        kind: String,
+    }
     let next = sql_query(
-        "WITH RECURSIVE kinds (name) AS (
+        "WITH RECURSIVE kinds (kind) AS (
              SELECT min(webhook_type) FROM webhook_idempotency
              UNION ALL
-             SELECT (SELECT min(webhook_type) FROM webhook_idempotency WHERE webhook_type > name)
-             FROM kinds WHERE name IS NOT NULL
-         ) SELECT name, (
-             SELECT scope FROM webhook_idempotency WHERE webhook_type = name
-             ORDER BY webhook_type DESC, created_at DESC LIMIT 1
-         ) AS scope FROM kinds WHERE name IS NOT NULL",
+             SELECT (SELECT min(webhook_type) FROM webhook_idempotency WHERE webhook_type > kind)
+             FROM kinds WHERE kind IS NOT NULL
+         ) SELECT kind FROM kinds WHERE kind IS NOT NULL",
     );
-    Ok(on_each!(conn, |c| next.load(c))?)
+    let rows: Vec<Row> = on_each!(conn, |c| next.load(c))?;
+    Ok(rows.into_iter().map(|row| row.kind).collect())
 }
 
 /// A look through one lane, from the newest to the oldest of its times.
@@ -333,7 +338,11 @@ macro_rules! in_lane {
             query = query.filter(sql::<Bool>(condition));
         }
         query = match &$search.lane {
-            Lane::Key(key) => query
+            Lane::WebhooksOf(key, scopes) => query
+                .filter(table::scope.eq_any(scopes))
+                .filter(table::idempotency_key.eq(key))
+                .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
+            Lane::RequestsOf(key) => query
                 .filter(table::idempotency_key.eq(key))
                 .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
             Lane::InProgress => query.filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
@@ -433,7 +442,7 @@ impl<'a> Search<'a> {
         } = self.filter;
         sender
             .as_ref()
-            .is_none_or(|sender| *sender == Sender::of_scope(&glimpse.scope))
+            .is_none_or(|sender| sender.has_scope(&glimpse.scope))
             && status.is_none_or(|status| status == glimpse.status)
             && (retailer_id.is_none() || *retailer_id == glimpse.retailer_id)
             && glimpse.has_outcome
@@ -469,22 +478,28 @@ impl Lane {
     /// indexes, or those would not be known to fit.
     fn condition(&self) -> Option<&'static str> {
         match self {
+            Self::RequestsOf(_) => Some("substr(scope, 1, 8) <> 'webhook:'"),
             Self::InProgress => Some("status = 'in_progress'"),
             Self::Failed => Some("status = 'failed'"),
             Self::Retailer(_) => Some("retailer_id IS NOT NULL"),
-            Self::Key(_) | Self::Kind(_) | Self::All => None,
+            Self::WebhooksOf(..) | Self::Kind(_) | Self::All => None,
         }
     }
 
     /// Whether it is sorted as a whole, since its index does not.
     fn is_short(&self) -> bool {
-        matches!(self, Self::Key(_) | Self::InProgress)
+        matches!(
+            self,
+            Self::WebhooksOf(..) | Self::RequestsOf(_) | Self::InProgress
+        )
     }
 
     /// The order of the list, as its index has it.
     fn order(&self) -> &'static str {
         match self {
-            Self::Key(_) | Self::InProgress => "coalesce(created_at, created_at) DESC",
+            Self::WebhooksOf(..) | Self::RequestsOf(_) | Self::InProgress => {
+                "coalesce(created_at, created_at) DESC"
+            }
             Self::Retailer(_) => "retailer_id DESC, created_at DESC",
             Self::Kind(_) => "webhook_type DESC, created_at DESC",
             Self::Failed | Self::All => "created_at DESC",

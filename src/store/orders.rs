@@ -1,7 +1,15 @@
 //! The orders and their items.
 
-use diesel::{dsl::sql, prelude::*};
-use std::collections::HashSet;
+use diesel::{
+    backend::Backend,
+    deserialize::{self, FromSql, FromSqlRow},
+    dsl::sql,
+    expression::AsExpression,
+    prelude::*,
+    serialize::{self, Output, ToSql},
+    sql_types::Text,
+};
+use std::{borrow::Cow, collections::HashSet};
 
 use super::{
     Conn, StoreError, on_each,
@@ -9,15 +17,41 @@ use super::{
     types::{Id, Timestamp, Uuid, text_enum},
 };
 
-text_enum! {
-    /// Where an order came from.
-    OrderSource {
-        /// A message through Twilio.
-        Twilio => "twilio",
-        /// A message through Meta's Cloud API.
-        WhatsApp => "whatsapp",
-        /// A client of the API.
-        Api => "api",
+/// Where an order came from: the name of the provider whose message made it, or [`OrderSource::API`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Text)]
+pub struct OrderSource(Cow<'static, str>);
+
+impl OrderSource {
+    /// A client of the API.
+    pub const API: Self = Self(Cow::Borrowed("api"));
+
+    /// What has this name.
+    pub const fn of(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// The name that is stored and shown.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<DB: Backend> ToSql<Text, DB> for OrderSource
+where
+    str: ToSql<Text, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        self.as_str().to_sql(out)
+    }
+}
+
+impl<DB: Backend> FromSql<Text, DB> for OrderSource
+where
+    String: FromSql<Text, DB>,
+{
+    fn from_sql(raw: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(Cow::Owned(String::from_sql(raw)?)))
     }
 }
 
@@ -133,7 +167,7 @@ pub fn insert_items(conn: &mut Conn<'_>, items: &[OrderItem]) -> Result<(), Stor
 /// The order that a message made.
 pub fn by_message(
     conn: &mut Conn<'_>,
-    source: OrderSource,
+    source: &OrderSource,
     message_id: &str,
 ) -> Result<Option<Order>, StoreError> {
     Ok(on_each!(conn, |c| table::table
@@ -147,7 +181,7 @@ pub fn by_message(
 /// Those of a source's messages that have made an order.
 pub fn ordered(
     conn: &mut Conn<'_>,
-    source: OrderSource,
+    source: &OrderSource,
     messages: &[&str],
 ) -> Result<HashSet<String>, StoreError> {
     /// The most values of one statement.
@@ -223,7 +257,7 @@ pub fn list(
         if let Some(status) = filter.status {
             query = query.filter(table::status.eq(status));
         }
-        if let Some(source) = filter.source {
+        if let Some(source) = &filter.source {
             query = query.filter(table::source.eq(source));
         }
         if let Some(number) = &filter.order_number {

@@ -1,4 +1,4 @@
-//! The tables as Diesel sees them: one schema for both databases.
+//! The tables as Diesel sees them: one schema for both migration trees.
 #![allow(missing_docs)] // Diesel's macro makes the items; the migrations say what each column is for.
 
 diesel::table! {
@@ -78,7 +78,7 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::{Id, Moment};
 
-    ledger_entries (retailer_id, id) {
+    ledger_entries (id) {
         id -> Id,
         retailer_id -> Id,
         order_id -> Id,
@@ -157,7 +157,7 @@ diesel::table! {
     api_tokens (id) {
         id -> Id,
         client_id -> Id,
-        token_sha256 -> Binary,
+        token_sha256 -> Text,
         scopes -> Text,
         created_at -> Moment,
         revoked_at -> Nullable<Moment>,
@@ -172,8 +172,8 @@ diesel::table! {
         provider -> Text,
         event_id -> Text,
         kind -> Text,
-        digest -> Binary,
-        delivery_fingerprint -> Binary,
+        digest -> Text,
+        delivery_fingerprint -> Text,
         delivery_id -> Nullable<Id>,
         outcome -> Text,
         retailer_id -> Nullable<Id>,
@@ -226,14 +226,14 @@ diesel::table! {
         webhook_type -> Text,
         method -> Text,
         path -> Text,
-        fingerprint -> Binary,
+        fingerprint -> Text,
         status -> Text,
         request_body -> Nullable<Document>,
         response_status -> Nullable<SmallInt>,
         response_content_type -> Nullable<Text>,
         response_body -> Nullable<Document>,
         error_message -> Nullable<Text>,
-        owner_token -> Nullable<Id>,
+        owner_token -> Id,
         lease_expires_at -> Moment,
         source_ip -> Nullable<Text>,
         retailer_id -> Nullable<Id>,

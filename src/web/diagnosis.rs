@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, http::header::CONTENT_TYPE};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use log::Level;
 use serde_json::json;
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::SystemTime};
 
 use super::{
     State,
@@ -16,15 +16,9 @@ use crate::{
     config::Config,
     logging::{self, Fields},
     provider::{
-        Provider,
-        diagnosis::{BodyHash, Diagnosis, shown_url},
-        twilio::{
-            self,
-            diagnosis::Signed,
-            form::Form,
-            shared_key::{self, Keys},
-        },
-        whatsapp,
+        Provider, SignedBy,
+        diagnosis::{Diagnosis, shown_url},
+        request::Request,
     },
 };
 
@@ -46,7 +40,7 @@ impl Default for Budget {
 /// A provider's request with all that its signature is judged by.
 pub struct Evidence<'a> {
     /// Whose it is.
-    pub provider: Provider,
+    pub provider: &'static dyn Provider,
     /// Where it was sent.
     pub sighting: Sighting<'a>,
     /// The body, raw.
@@ -61,41 +55,18 @@ impl Evidence<'_> {
 
     /// Looks for what is wrong. Where not `thorough`, at what costs little.
     pub fn diagnose(&self, config: &Config, thorough: bool) -> Diagnosis {
-        let signature = self.header(self.provider.signature_header());
-        match self.provider {
-            Provider::WhatsApp => whatsapp::diagnosis::diagnose(
-                &config.whatsapp_app_secrets,
-                signature,
-                self.body,
-                thorough,
-            ),
-            Provider::Twilio => {
-                let form = self.is_form().then(|| Form::parse(self.body));
-                let content = match &form {
-                    Some(Ok(form)) => Signed::Form(form),
-                    _ => Signed::Json(self.body),
-                };
-                let keys = Keys::of(
-                    &config.twilio_auth_tokens,
-                    &config.twilio_shared_keys,
-                    self.header(shared_key::HEADER),
-                );
-                twilio::diagnosis::diagnose(
-                    keys,
-                    signature,
-                    &self.sighting.public_url(config),
-                    &self.sighting.other_urls(config),
-                    content,
-                    thorough,
-                )
-            }
-        }
+        let url = self.sighting.public_url(config);
+        let others = self.sighting.other_urls(config);
+        let request = Request::new(&url, self.sighting.headers, self.body, SystemTime::now());
+        let settings = &config.providers;
+        self.provider
+            .diagnose(&request, settings, &others, thorough)
     }
 
-    fn is_form(&self) -> bool {
-        let essence = self.content_type().unwrap_or_default().split(';').next();
-        let essence = essence.unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    /// The URL that is believed to be called, as it may be shown.
+    pub fn shown_url(&self, config: &Config) -> String {
+        let url = self.sighting.public_url(config);
+        shown_url(&url, self.provider.signing().shown_parameters)
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -109,7 +80,7 @@ pub fn log_refusal(
     request: &HttpRequest,
     state: &State,
     config: &Config,
-    provider: Provider,
+    provider: &'static dyn Provider,
     body: &[u8],
 ) {
     if !log::log_enabled!(Level::Warn) {
@@ -140,15 +111,14 @@ fn write(
 ) {
     let (sighting, provider) = (&evidence.sighting, evidence.provider);
     let source = sighting.source(config);
-    // Meta signs no URL.
-    let signs_url = provider == Provider::Twilio;
+    let signs_url = provider.signing().signs_url;
     let ignored = match source {
         UrlSource::Direct if signs_url => sighting.forwarding_headers(),
         _ => Vec::new(),
     };
     let fit = diagnosis.fits.as_ref();
     let reason = diagnosis.reason();
-    let provider_name = provider.as_str();
+    let provider_name = provider.name();
     let fields = || {
         Fields::from([
             ("request_id", json!(request_id)),
@@ -159,12 +129,9 @@ fn write(
             ("secrets", json!(describe_secrets(diagnosis))),
             (
                 "named",
-                json!(diagnosis.named.as_ref().map(ToString::to_string)),
+                json!(diagnosis.named.as_ref().map(|named| &named.about)),
             ),
-            (
-                "url",
-                json!(signs_url.then(|| shown_url(&sighting.public_url(config)))),
-            ),
+            ("url", json!(signs_url.then(|| evidence.shown_url(config)))),
             ("url_source", json!(signs_url.then(|| source.as_str()))),
             ("ignored_headers", json!(ignored)),
             (
@@ -175,7 +142,7 @@ fn write(
             ("body_bytes", json!(evidence.body.len())),
             (
                 "body_sha256",
-                json!(diagnosis.body_hash.map(BodyHash::as_str)),
+                json!(diagnosis.body_hash.map(|hash| hash.state.as_str())),
             ),
             ("fits", json!(fit.map(|fit| &fit.change))),
             ("fits_url", json!(fit.map(|fit| &fit.url))),
@@ -217,12 +184,13 @@ pub fn position(at: usize, count: usize) -> String {
 }
 
 /// Tells that something is still signed with a secret that is not the first, so that it is not removed too early.
-pub fn log_secret(request_id: &str, provider: Provider, at: usize, count: usize) {
+pub fn log_secret(request_id: &str, provider: &dyn Provider, signed_by: SignedBy) {
+    let SignedBy { at, count } = signed_by;
     if at == 0 || !log::log_enabled!(Level::Debug) {
         return;
     }
     let secret = position(at, count);
-    let provider = provider.as_str();
+    let provider = provider.name();
     logging::log(
         Level::Debug,
         module_path!(),

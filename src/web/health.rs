@@ -1,12 +1,15 @@
 //! Whether the service lives, is ready, and what it is configured for.
 
 use actix_web::{HttpResponse, web::Data};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 use super::{State, problem::Problem};
-use crate::idempotency::cache::RedisState;
+use crate::{
+    idempotency::cache::RedisState,
+    provider::{registry::REGISTRY, setting::Settings},
+};
 
 /// Tell whether the process answers
 #[utoipa::path(
@@ -84,11 +87,7 @@ pub async fn configured(state: Data<State>) -> HttpResponse {
         "success": true,
         "engine": state.store.engine(),
         "redis": config.redis_url.is_some(),
-        "providers": {
-            "twilio": !config.twilio_auth_tokens.is_empty() || !config.twilio_shared_keys.is_empty(),
-            "whatsapp": !config.whatsapp_app_secrets.is_empty(),
-            "whatsapp_verification": config.whatsapp_verify_token.is_some(),
-        },
+        "providers": providers(&config.providers),
         "idempotency": {
             "enabled": config.idempotency_enabled,
             "headers": [config.idempotency_header, "Idempotency-Key"],
@@ -103,4 +102,19 @@ pub async fn configured(state: Data<State>) -> HttpResponse {
         },
         "public_base_url": config.public_base_url.as_ref().map(ToString::to_string),
     }))
+}
+
+/// Which providers can be verified, and which of their handshakes can be answered.
+fn providers(settings: &Settings) -> Map<String, Value> {
+    let mut shown = Map::new();
+    for provider in REGISTRY {
+        let name = provider.name();
+        let count = settings.count_secrets(provider.settings());
+        shown.insert(name.to_owned(), (count > 0).into());
+        if let Some(handshake) = provider.handshake() {
+            let is_set = settings.token(handshake.variable).is_some();
+            shown.insert(format!("{name}_verification"), is_set.into());
+        }
+    }
+    shown
 }

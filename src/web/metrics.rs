@@ -174,8 +174,8 @@ impl Metrics {
     }
 
     /// Counts a delivery and its events.
-    pub fn count_answer(&self, provider: Provider, answer: &Answer) {
-        let provider = provider.as_str();
+    pub fn count_answer(&self, provider: &dyn Provider, answer: &Answer) {
+        let provider = provider.name();
         let result = if answer.replayed { "replayed" } else { "new" };
         self.deliveries.with_label_values(&[provider, result]).inc();
         for event in &answer.events {

@@ -17,9 +17,7 @@ pub mod rate_limit;
 pub mod reply;
 mod request_log;
 mod security_headers;
-mod signed_request;
-mod twilio;
-mod whatsapp;
+mod webhooks;
 
 use actix_web::{Resource, Route, guard, web};
 use arc_swap::ArcSwap;
@@ -77,7 +75,7 @@ pub struct State {
 }
 
 impl State {
-    /// Takes over from `new` what can change while requests are answered; see [`Config::RELOADED`].
+    /// Takes over from `new` what can change while requests are answered; see [`Config::is_reloaded`].
     pub fn reconfigure(&self, new: &Config) {
         let config = self.config.load().reloaded(new);
         self.once.trust(config.trusted_proxies.clone());
@@ -105,7 +103,7 @@ pub fn routes(state: Arc<State>, part: Part) -> impl FnOnce(&mut web::ServiceCon
     move |app| {
         app.app_data(web::Data::from(state));
         if part != Part::Operations {
-            app.configure(webhooks)
+            app.configure(webhooks::routes)
                 .configure(|app| api::routes(app, &once));
         }
         if part != Part::Public {
@@ -115,19 +113,6 @@ pub fn routes(state: Arc<State>, part: Part) -> impl FnOnce(&mut web::ServiceCon
         }
         app.default_service(web::to(not_found));
     }
-}
-
-fn webhooks(app: &mut web::ServiceConfig) {
-    app.service(at("/webhooks/twilio", "POST").route(web::post().to(twilio::messages)))
-        .service(at("/webhooks/twilio/status", "POST").route(web::post().to(twilio::statuses)))
-        .service(
-            at("/api/v1/whatsapp/webhook", "POST").route(web::post().to(twilio::messages_alias)),
-        )
-        .service(
-            at("/webhooks/whatsapp", "GET, HEAD, POST")
-                .route(get().to(whatsapp::handshake))
-                .route(web::post().to(whatsapp::batches)),
-        );
 }
 
 fn operations(app: &mut web::ServiceConfig) {

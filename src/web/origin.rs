@@ -11,9 +11,7 @@ use actix_web::{
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{
-    config::Config, provider::twilio::diagnosis::OtherUrl, server::address::is_of as is_trusted,
-};
+use crate::{config::Config, provider::diagnosis::OtherUrl, server::address::is_of as is_trusted};
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";

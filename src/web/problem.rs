@@ -15,7 +15,7 @@ use crate::{
     idempotency::{InvalidKey, StoredReply, two_phase::TwoPhaseError},
     intake::IntakeError,
     jobs::cleanup::{Failure, Refused},
-    provider::{Malformed, SignatureError},
+    provider::refusal::{Malformed, SignatureError},
     store::StoreError,
 };
 

@@ -25,7 +25,7 @@ use std::{
 use super::{State, origin, problem::Problem};
 use crate::{
     config::Config,
-    provider::{twilio, whatsapp},
+    provider::{handshake::Handshake, registry::REGISTRY},
     server::{self, address::network},
     store::types::Uuid,
 };
@@ -206,18 +206,13 @@ fn has_credential(request: &ServiceRequest) -> bool {
     {
         return false;
     }
-    let headers = [
-        AUTHORIZATION.as_str(),
-        twilio::signature::HEADER,
-        whatsapp::signature::HEADER,
-    ];
-    let has_header = headers
-        .iter()
-        .any(|name| request.headers().contains_key(*name));
-    has_header
-        || request
-            .query_string()
-            .contains(whatsapp::signature::VERIFY_TOKEN)
+    let headers = request.headers();
+    headers.contains_key(AUTHORIZATION)
+        || REGISTRY.iter().any(|provider| {
+            let handshake = provider.handshake();
+            let may_ask = |it: &Handshake| request.query_string().contains(it.token_parameter);
+            headers.contains_key(provider.signing().header) || handshake.is_some_and(may_ask)
+        })
 }
 
 #[cfg(test)]

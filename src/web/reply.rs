@@ -12,13 +12,12 @@ use super::problem::Problem;
 use crate::{
     idempotency::StoredReply,
     intake::{Answer, Reply},
-    provider::twilio::twiml,
 };
 
 /// Says whether an answer was given before.
 pub const REPLAYED: &str = "Idempotent-Replayed";
 
-/// The content type of what is neither TwiML nor an error.
+/// The content type of what is neither a provider's document nor an error.
 pub const JSON: &str = "application/json";
 
 /// The status of what was made.
@@ -27,10 +26,10 @@ pub const CREATED: i16 = 201;
 /// The form in which a reply is stored and sent.
 pub fn encode(reply: Reply) -> StoredReply {
     match reply {
-        Reply::Twiml(text) => StoredReply {
+        Reply::Document { content_type, body } => StoredReply {
             status: 200,
-            content_type: Some(twiml::CONTENT_TYPE.to_owned()),
-            body: twiml::response(text.as_deref()).into(),
+            content_type: Some(content_type.to_owned()),
+            body: body.into(),
             ..StoredReply::default()
         },
         Reply::Empty => StoredReply {

@@ -376,9 +376,7 @@ async fn kill_now_and_then(
         server.kill();
         let kept: BTreeSet<_> = ["orders", "payments", "refunds", "bookings"]
             .into_iter()
-            .flat_map(|table| {
-                database.texts(&format!("SELECT CAST(id AS TEXT) AS t FROM v_{table}"))
-            })
+            .flat_map(|table| database.texts(&format!("SELECT CAST(id AS TEXT) AS t FROM {table}")))
             .flatten()
             .collect();
         for (sent, answer) in promised {

@@ -156,7 +156,7 @@ async fn a_body_that_does_not_come_is_not_waited_for(engine: Engine) {
 /// A form of bytes that are no text, signed as Twilio signs.
 fn signed_form(body: &[u8]) -> Call {
     use hookonce::{
-        provider::twilio::{form::Form, signature},
+        provider::{form::Form, twilio::signature},
         secret::Secret,
     };
     let (token, url) = (

@@ -1,16 +1,14 @@
 //! The command line, as a shell sees it: standard output, standard error, exit codes.
 
 use futures_util::future::join_all;
+use hookonce::provider::registry::{self, REGISTRY};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use crate::support::{
     database::{Database, Engine, on_both},
     process::{self, CATALOGUE, Finished, Program, Server},
-    requests::{
-        Call, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, TWILIO_TOKEN, VERIFY_TOKEN, WHATSAPP_SECRET,
-        new_sid,
-    },
+    requests::{Call, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, VERIFY_TOKEN, new_sid, provider_secrets},
 };
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures");
@@ -214,12 +212,11 @@ async fn with_nothing_configured_it_serves_and_says_what_is_off() {
     let mut server = program.spawn_with(&[]);
     server.listening().await;
     assert!(program.folder.path().join("hookonce.db").is_file());
-    for variable in [
-        "TWILIO_AUTH_TOKEN",
-        "WHATSAPP_APP_SECRET",
-        "WHATSAPP_VERIFY_TOKEN",
-    ] {
-        server.logged(&format!("{variable} is not set")).await;
+    for provider in REGISTRY {
+        let handshake = provider.handshake().map(|handshake| handshake.variable);
+        for variable in [provider.secret_variable()].into_iter().chain(handshake) {
+            server.logged(&format!("{variable} is not set")).await;
+        }
     }
 }
 
@@ -318,7 +315,7 @@ async fn import(program: &Program, lines: &str, retailer: &str) -> Finished {
 
 /// Id and price in minor units, by SKU.
 fn products(database: &Database) -> BTreeMap<String, (String, String)> {
-    let sql = "SELECT sku || ' ' || id || ' ' || price_minor AS t FROM v_products";
+    let sql = "SELECT sku || ' ' || id || ' ' || price_minor AS t FROM products";
     let rows = database.texts(sql).into_iter().flatten();
     rows.map(|row| {
         let words: Vec<_> = row.split(' ').map(str::to_owned).collect();
@@ -453,8 +450,9 @@ async fn no_secret_is_ever_logged() {
     server.signal("TERM");
     server.logged("stopped").await;
     for text in [server.log(), replay.stderr, replay.stdout] {
-        for secret in [TWILIO_TOKEN, WHATSAPP_SECRET, VERIFY_TOKEN, PASSWORD] {
-            let line = text.lines().find(|line| line.contains(secret));
+        let secrets = provider_secrets().map(|(_, secret)| secret);
+        for secret in secrets.chain([PASSWORD.to_owned()]) {
+            let line = text.lines().find(|line| line.contains(&secret));
             assert_eq!(line, None, "{secret} is shown");
         }
     }
@@ -502,10 +500,10 @@ fn fixture(path: &str) -> String {
     format!("{FIXTURES}/{path}")
 }
 
-/// How many fixtures there are.
+/// How many fixtures there are. Beside those of a provider stands what becomes of them.
 fn fixtures() -> usize {
-    let count = |folder: &str| fs::read_dir(fixture(folder)).expect("fixtures").count();
-    count("twilio") + count("whatsapp")
+    let count = |folder: &str| fs::read_dir(fixture(folder)).expect("fixtures").count() - 1;
+    registry::names().map(count).sum()
 }
 
 /// How many answers a replay says were new, replayed, or something else.

@@ -4,12 +4,15 @@ use diesel::{
     Connection as _, RunQueryDsl as _, SqliteConnection, connection::InstrumentationEvent,
     sql_query, sql_types::Text,
 };
-use hookonce::store::{
-    Conn, StoreError,
-    deliveries::{self, DeliveryFilter, Position, Sender},
-    events::Outcome,
-    idempotency::RecordStatus,
-    types::{Timestamp, Uuid},
+use hookonce::{
+    provider::registry::REGISTRY,
+    store::{
+        Conn, StoreError,
+        deliveries::{self, DeliveryFilter, Position, Sender, Webhooks},
+        events::Outcome,
+        idempotency::RecordStatus,
+        types::{Timestamp, Uuid},
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -18,7 +21,7 @@ use std::{
 };
 
 use crate::support::{
-    database::{Database, Engine, HASH, on_both},
+    database::{Database, Engine, on_both},
     requests::{Call, SHOP_PHONE_NUMBER_ID, new_sid, new_wamid, told, whatsapp_text},
     shop::{Client, Service, items, new_key, text, with, without},
     wait::until,
@@ -460,7 +463,7 @@ struct Seed {
     outcomes: &'static [&'static str],
 }
 
-const SEEDS: [Seed; 12] = {
+const SEEDS: [Seed; 13] = {
     const fn seed(
         key: &'static str,
         scope: &'static str,
@@ -514,6 +517,15 @@ const SEEDS: [Seed; 12] = {
         seed("g", "client:2", "payments", "completed", true, &[]),
         seed("h", "http", "http", "failed", false, &[]),
         seed("i", "client:1", "of-a-kind-to-come", "completed", true, &[]),
+        // Of a provider that is not built in any more.
+        seed(
+            "j",
+            "webhook:gone",
+            "gone",
+            "completed",
+            false,
+            &["ignored"],
+        ),
     ]
 };
 
@@ -544,7 +556,7 @@ fn sow(database: &Database, shop: &str) -> Vec<String> {
         database.execute(&format!(
             "INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path, fingerprint,
                  status, events, retailer_id, owner_token, lease_expires_at, created_at, last_accessed_at, expires_at)
-             VALUES ('{id}', '{scope}', '{key}', '{kind}', 'POST', '/', {HASH}, '{status}', '{events}', {retailer},
+             VALUES ('{id}', '{scope}', '{key}', '{kind}', 'POST', '/', 'f', '{status}', '{events}', {retailer},
                  '{id}', '{at}', '{at}', '{at}', '{at}')"
         ));
         id
@@ -560,11 +572,7 @@ fn filters(shop: &str) -> Vec<Vec<Filter>> {
     fn filter(query: String, finds: impl Fn(usize, &Seed) -> bool + 'static) -> Filter {
         (query, Box::new(finds))
     }
-    let provider = |scope: &str| match scope {
-        "webhook:twilio" => "twilio",
-        "webhook:whatsapp" => "whatsapp",
-        _ => "api",
-    };
+    let provider = |scope: &'static str| scope.strip_prefix("webhook:").unwrap_or("api");
     let any = || filter(String::new(), |_, _| true);
     let providers = ["twilio", "whatsapp", "api"];
     let statuses = ["completed", "failed", "in_progress"];
@@ -699,8 +707,8 @@ async fn pages_have_no_gaps_and_no_repeats_while_new_ones_arrive(engine: Engine)
 fn many(database: &Database, count: usize, at_once: usize) {
     let (id, time) = match database.url.starts_with("sqlite") {
         true => (
-            "unhex(printf('00000000000070008000%012d', i))".to_owned(),
-            format!("3600000000 * (i / {at_once})"),
+            "printf('00000000-0000-7000-8000-%012d', i)".to_owned(),
+            format!("strftime('%Y-%m-%dT%H:%M:%S.000000Z', 3600 * (i / {at_once}), 'unixepoch')"),
         ),
         false => (
             "CAST('00000000-0000-7000-8000-' || lpad(CAST(i AS TEXT), 12, '0') AS UUID)".to_owned(),
@@ -711,7 +719,7 @@ fn many(database: &Database, count: usize, at_once: usize) {
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
          INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path, fingerprint, status,
              owner_token, lease_expires_at, created_at, last_accessed_at, expires_at, events)
-         SELECT {id}, 'webhook:twilio', 'many-' || i, 'twilio_message', 'POST', '/', {HASH}, 'completed',
+         SELECT {id}, 'webhook:twilio', 'many-' || i, 'twilio_message', 'POST', '/', 'f', 'completed',
              {id}, {time}, {time}, {time}, {time}, '[]' FROM n"
     ));
 }
@@ -934,6 +942,7 @@ async fn no_filter_reads_the_table_without_an_index() {
         "retailer",
         "failed",
         "in_progress",
+        "key_expires_at",
     ] {
         let index = format!("INDEX webhook_idempotency_{index}");
         assert!(
@@ -950,14 +959,24 @@ fn now() -> Position {
     }
 }
 
+fn webhooks() -> Webhooks {
+    let kinds = REGISTRY.iter().flat_map(|it| it.webhook_types());
+    Webhooks {
+        scopes: REGISTRY.iter().map(|it| it.scope()).collect(),
+        kinds: kinds.copied().collect(),
+    }
+}
+
 /// All pairs of filters.
 fn every_filter() -> Vec<DeliveryFilter> {
     type Change = Box<dyn Fn(&mut DeliveryFilter)>;
     let mut changes: Vec<Change> = vec![Box::new(|_| {})];
-    for sender in ["twilio", "whatsapp", Sender::API] {
-        changes.push(Box::new(move |filter| {
-            filter.sender = Some(Sender::named(sender))
-        }));
+    let providers = REGISTRY.iter().map(|provider| Sender::Provider {
+        scope: provider.scope(),
+        kinds: provider.webhook_types(),
+    });
+    for sender in providers.chain([Sender::Clients]) {
+        changes.push(Box::new(move |filter| filter.sender = Some(sender.clone())));
     }
     for status in RecordStatus::ALL {
         changes.push(Box::new(|filter| filter.status = Some(*status)));
@@ -976,7 +995,10 @@ fn every_filter() -> Vec<DeliveryFilter> {
     let mut filters = Vec::new();
     for first in &changes {
         for second in &changes {
-            let mut filter = DeliveryFilter::default();
+            let mut filter = DeliveryFilter {
+                webhooks: webhooks(),
+                ..DeliveryFilter::default()
+            };
             first(&mut filter);
             second(&mut filter);
             filters.push(filter);
@@ -1005,8 +1027,9 @@ fn explain(path: &str, query: &str) -> Vec<String> {
 fn is_bounded(steps: &[String]) -> bool {
     let little = [
         "SCAN webhook_idempotency USING INDEX webhook_idempotency_in_progress",
+        "SEARCH webhook_idempotency USING INDEX webhook_idempotency_key_expires_at (idempotency_key=?)",
         "SEARCH webhook_idempotency USING INDEX sqlite_autoindex_webhook_idempotency_1 (id=?)",
-        "SEARCH webhook_idempotency USING INDEX sqlite_autoindex_webhook_idempotency_2 (idempotency_key=?)",
+        "SEARCH webhook_idempotency USING INDEX sqlite_autoindex_webhook_idempotency_2 (scope=? AND idempotency_key=?)",
     ];
     let finds_little = steps.iter().any(|step| little.contains(&step.as_str()));
     let without_index = |step: &String| {

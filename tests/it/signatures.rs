@@ -2,9 +2,7 @@
 
 use hookonce::{
     provider::{
-        SignatureError,
-        twilio::{form::Form, signature as twilio},
-        whatsapp::signature as whatsapp,
+        form::Form, hub_signature as whatsapp, refusal::SignatureError, twilio::signature as twilio,
     },
     secret::Secret,
 };
@@ -12,9 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::support::{
-    app::App,
+    app::{App, set},
     database::{Engine, on_both},
-    requests::{Call, SHOP_PHONE, WHATSAPP_SECRET, new_sid, new_wamid, whatsapp_text},
+    requests::{
+        Call, SHOP_PHONE, TWILIO_TOKEN, WHATSAPP_SECRET, new_sid, new_wamid, whatsapp_text,
+    },
 };
 
 on_both! {
@@ -234,7 +234,7 @@ async fn what_twilios_own_library_signs_is_accepted_and_nothing_like_it(engine: 
     for base in bases {
         let app = App::with(engine, |config| {
             config.public_base_url = Some(base.parse().expect("a URL"));
-            config.twilio_auth_tokens = tokens.iter().map(|token| Secret::new(*token)).collect();
+            set(config, "TWILIO_AUTH_TOKEN", &tokens.join(","));
         })
         .await;
         let cases = || {
@@ -285,12 +285,17 @@ async fn a_json_body_must_be_covered_by_the_url_that_was_signed(engine: Engine) 
 
 async fn any_of_several_secrets_is_good(engine: Engine) {
     let app = App::with(engine, |config| {
-        config
-            .twilio_auth_tokens
-            .insert(0, Secret::new("the next token"));
-        config
-            .whatsapp_app_secrets
-            .insert(0, Secret::new("the next secret"));
+        let both = |next: &str, known: &str| format!("{next},{known}");
+        set(
+            config,
+            "TWILIO_AUTH_TOKEN",
+            &both("the next token", TWILIO_TOKEN),
+        );
+        set(
+            config,
+            "WHATSAPP_APP_SECRET",
+            &both("the next secret", WHATSAPP_SECRET),
+        );
     })
     .await;
     let body = Call::whatsapp_messages(serde_json::json!([whatsapp_text(&new_wamid(), "hi")])).body;
@@ -317,8 +322,8 @@ async fn any_of_several_secrets_is_good(engine: Engine) {
 
     let rotated = app
         .another(|config| {
-            config.twilio_auth_tokens = vec![Secret::new("the next token")];
-            config.whatsapp_app_secrets = vec![Secret::new(WHATSAPP_SECRET)];
+            set(config, "TWILIO_AUTH_TOKEN", "the next token");
+            set(config, "WHATSAPP_APP_SECRET", WHATSAPP_SECRET);
         })
         .await;
     let late = Call::twilio_text(&new_sid(), "hi")

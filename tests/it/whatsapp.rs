@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::support::{
-    app::App,
+    app::{App, set},
     database::{Engine, on_both},
     requests::{Call, Reply, SHOP_PHONE_NUMBER_ID, VERIFY_TOKEN, new_wamid, whatsapp_text},
 };
@@ -422,8 +422,8 @@ async fn a_batch_of_a_thousand_is_acted_on_item_by_item(engine: Engine) {
 
 async fn without_a_secret_the_routes_say_so(engine: Engine) {
     let app = App::with(engine, |config| {
-        config.whatsapp_app_secrets.clear();
-        config.whatsapp_verify_token = None;
+        set(config, "WHATSAPP_APP_SECRET", "");
+        set(config, "WHATSAPP_VERIFY_TOKEN", "");
     })
     .await;
     let path = "/webhooks/whatsapp?hub.mode=subscribe&hub.verify_token=&hub.challenge=1";

@@ -3,49 +3,30 @@
 use base64::Engine as _;
 
 use super::{
-    form::Form,
     shared_key::Keys,
-    signature::{BASE64, SHA1_LENGTH, SHA256_LENGTH, body_hashes, fitting, signed_params},
+    signature::{
+        BASE64, BODY_HASH, HEADER, SHA1_LENGTH, SHA256_LENGTH, body_hashes, fitting, signed_params,
+    },
 };
 use crate::{
     provider::{
-        Provider,
-        diagnosis::{BodyHash, Diagnosis, Fit, SignatureForm, shown_url},
+        diagnosis::{BodyHash, BodyHashState, Diagnosis, Fit, OtherUrl, SignatureForm, shown_url},
+        form::Form,
+        request::Request,
     },
     secret::Secret,
 };
 use sha2::{Digest as _, Sha256};
 
-/// What was sent.
-#[derive(Clone, Copy)]
-pub enum Signed<'a> {
-    /// A form, whose parameters are signed.
-    Form(&'a Form<'a>),
-    /// Anything else, which is signed by its hash in the URL.
-    Json(&'a [u8]),
-}
-
-/// An address that the sender may have called instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OtherUrl {
-    /// How it differs: "the URL of the Host header".
-    pub change: String,
-    /// The whole of it.
-    pub url: String,
-    /// What to do where it is the one.
-    pub advice: String,
-}
-
-/// Looks at a request. Small changes are tried where `thorough`, some dozens of them at most; else the body is not even
-/// read, and the secrets are taken for what the refusal said.
-pub fn diagnose(
+/// Looks at a request, and at the URLs that may have been called instead; see
+/// [`Provider::diagnose`](crate::provider::Provider::diagnose).
+pub(super) fn diagnose(
     keys: Keys<'_>,
-    signature: Option<&str>,
-    url: &str,
+    request: &Request<'_>,
     others: &[OtherUrl],
-    content: Signed<'_>,
     thorough: bool,
 ) -> Diagnosis {
+    let signature = request.header(HEADER);
     let decoded = signature.map(|text| BASE64.decode(text));
     let form = match &decoded {
         None => SignatureForm::Missing,
@@ -53,69 +34,95 @@ pub fn diagnose(
         Some(Ok(bytes)) if bytes.len() == SHA256_LENGTH => SignatureForm::Good,
         Some(Ok(bytes)) => SignatureForm::of_length(bytes.len(), SHA1_LENGTH),
     };
-    let params = match content {
-        Signed::Form(form) if thorough => signed_params(form),
-        _ => Vec::new(),
+    // A form's parameters are signed; anything else by its hash in the URL.
+    let body: Option<&Form<'_>> = request.is_form().then(|| request.form().ok()).flatten();
+    let params = body.filter(|_| thorough).map(signed_params);
+    let params = params.unwrap_or_default();
+    let signed = Signed {
+        bytes: decoded.and_then(Result::ok).unwrap_or_default(),
+        params: &params,
+        keys: &keys.secrets,
     };
-    let is_form = matches!(content, Signed::Form(_));
-    let bytes = decoded.and_then(Result::ok).unwrap_or_default();
-    let made = |secret: &&Secret| fitting(&[*secret], &bytes, url, &params).is_some();
-    let tried = keys.secrets.iter();
-    let secrets = tried.map(|secret| (thorough || !is_form) && made(secret));
+    let made = |secret: &&Secret| signed.fits(&[*secret], request.url);
+    let secrets = keys.secrets.iter();
+    let secrets = secrets.map(|secret| (thorough || body.is_none()) && made(secret));
     let mut diagnosis = Diagnosis {
-        provider: Provider::Twilio,
+        header: HEADER,
         signature: form,
         secrets: secrets.collect(),
-        body_hash: match content {
-            Signed::Form(_) => None,
-            Signed::Json(body) => Some(body_hash(url, body)),
+        body_hash: match body {
+            Some(_) => None,
+            None => Some(body_hash(request.url, request.body)),
         },
-        named: keys.named,
-        tried: Vec::new(),
-        fits: None,
+        named: keys.named.as_ref().map(|named| named.told()),
+        ..Diagnosis::default()
     };
     if thorough && form == SignatureForm::Good && !diagnosis.secrets.contains(&true) {
+        signed.try_changes(&mut diagnosis, request.url, others);
+    }
+    diagnosis
+}
+
+/// What a signature may be over.
+struct Signed<'a> {
+    /// The signature.
+    bytes: Vec<u8>,
+    params: &'a [u8],
+    keys: &'a [&'a Secret],
+}
+
+impl Signed<'_> {
+    fn fits(&self, keys: &[&Secret], url: &str) -> bool {
+        fitting(keys, &self.bytes, url, self.params).is_some()
+    }
+
+    /// Tries small changes until one fits.
+    fn try_changes(&self, diagnosis: &mut Diagnosis, url: &str, others: &[OtherUrl]) {
         for other in variants(url, others) {
-            if let Some(secret) = fitting(&keys.secrets, &bytes, &other.url, &params) {
+            if let Some(secret) = fitting(self.keys, &self.bytes, &other.url, self.params) {
                 diagnosis.fits = Some(fit(&other, secret));
-                break;
+                return;
             }
             diagnosis.tried.push(other.change);
         }
-        if diagnosis.fits.is_none() && !params.is_empty() {
-            let alone = OtherUrl {
-                change: "the URL without the parameters of the body".to_owned(),
-                url: url.to_owned(),
-                advice: "the URL is as it was signed: look what changes the body or its content type on its way"
-                    .to_owned(),
-            };
-            match fitting(&keys.secrets, &bytes, url, b"") {
-                Some(secret) => diagnosis.fits = Some(fit(&alone, secret)),
-                None => diagnosis.tried.push(alone.change),
-            }
+        if self.params.is_empty() {
+            return;
+        }
+        let alone = OtherUrl {
+            change: "the URL without the parameters of the body".to_owned(),
+            url: url.to_owned(),
+            advice: "the URL is as it was signed: look what changes the body or its content type on its way"
+                .to_owned(),
+        };
+        match fitting(self.keys, &self.bytes, url, b"") {
+            Some(secret) => diagnosis.fits = Some(fit(&alone, secret)),
+            None => diagnosis.tried.push(alone.change),
         }
     }
-    diagnosis
 }
 
 fn fit(other: &OtherUrl, secret: usize) -> Fit {
     Fit {
         change: other.change.clone(),
-        url: Some(shown_url(&other.url)),
+        url: Some(shown_url(&other.url, &[BODY_HASH])),
         secret,
         advice: other.advice.clone(),
     }
 }
 
 fn body_hash(url: &str, body: &[u8]) -> BodyHash {
-    match body_hashes(url)[..] {
+    let state = match body_hashes(url)[..] {
         [hash] => match hex::decode(hash) {
-            Ok(hash) if hash.len() != 32 => BodyHash::Malformed,
-            Ok(hash) if hash == Sha256::digest(body).as_slice() => BodyHash::Fits,
-            Ok(_) => BodyHash::Differs,
-            Err(_) => BodyHash::Malformed,
+            Ok(hash) if hash.len() != 32 => BodyHashState::Malformed,
+            Ok(hash) if hash == Sha256::digest(body).as_slice() => BodyHashState::Fits,
+            Ok(_) => BodyHashState::Differs,
+            Err(_) => BodyHashState::Malformed,
         },
-        _ => BodyHash::Absent,
+        _ => BodyHashState::Absent,
+    };
+    BodyHash {
+        parameter: BODY_HASH,
+        state,
     }
 }
 
@@ -198,6 +205,8 @@ mod tests {
         super::signature::{sign_form, sign_json},
         *,
     };
+    use crate::media_type::{FORM, JSON};
+    use std::time::SystemTime;
 
     const URL: &str = "http://a.example/p?x=1";
 
@@ -205,16 +214,25 @@ mod tests {
         [Secret::new("new"), Secret::new("old")]
     }
 
-    fn keys(secrets: &[Secret]) -> Keys<'_> {
-        Keys::of(secrets, &[], None)
+    /// What is found of a body of a type, with a signature.
+    fn look(
+        content_type: &str,
+        signature: Option<&str>,
+        url: &str,
+        others: &[OtherUrl],
+        body: &[u8],
+    ) -> Diagnosis {
+        let mut headers = vec![("Content-Type", content_type.to_owned())];
+        headers.extend(signature.map(|signature| (HEADER, signature.to_owned())));
+        let request = Request::new(url, &headers, body, SystemTime::UNIX_EPOCH);
+        let secrets = secrets();
+        diagnose(Keys::of(&secrets, &[], None), &request, others, true)
     }
 
     fn diagnosed(signed_url: &str, url: &str, others: &[OtherUrl]) -> Diagnosis {
         let form = Form::parse(b"A=1").unwrap();
         let signature = sign_form(&secrets()[1], signed_url, &form);
-        let content = Signed::Form(&form);
-        let secrets = secrets();
-        diagnose(keys(&secrets), Some(&signature), url, others, content, true)
+        look(FORM, Some(&signature), url, others, b"A=1")
     }
 
     #[test]
@@ -257,19 +275,12 @@ mod tests {
     fn a_body_that_was_changed_is_told_from_a_url_that_was() {
         let [token, _] = secrets();
         let (url, signature) = sign_json(&token, "https://a.example/p", b"{}");
-        let look = |url: &str, body: &[u8]| {
-            diagnose(
-                keys(&secrets()),
-                Some(&signature),
-                url,
-                &[],
-                Signed::Json(body),
-                true,
-            )
-        };
+        let look =
+            |url: &str, body: &[u8]| super::tests::look(JSON, Some(&signature), url, &[], body);
+        let state = |diagnosis: &Diagnosis| diagnosis.body_hash.map(|hash| hash.state);
         assert!(look(&url, b"{}").verifies());
         let changed = look(&url, b"{ }");
-        assert_eq!(changed.body_hash, Some(BodyHash::Differs));
+        assert_eq!(state(&changed), Some(BodyHashState::Differs));
         assert_eq!(changed.secrets, [true, false]);
         assert!(!changed.verifies());
         assert!(
@@ -278,18 +289,10 @@ mod tests {
             changed.advice()
         );
         let cut = look("https://a.example/p", b"{}");
-        assert_eq!(cut.body_hash, Some(BodyHash::Absent));
-        let form = Form::parse(b"A=1").unwrap();
+        assert_eq!(state(&cut), Some(BodyHashState::Absent));
         let alone = sign_form(&token, "https://a.example/p", &Form::parse(b"").unwrap());
-        let content = Signed::Form(&form);
-        let diagnosis = diagnose(
-            keys(&secrets()),
-            Some(&alone),
-            "https://a.example/p",
-            &[],
-            content,
-            true,
-        );
+        let url = "https://a.example/p";
+        let diagnosis = super::tests::look(FORM, Some(&alone), url, &[], b"A=1");
         assert!(
             diagnosis
                 .fits
@@ -301,18 +304,7 @@ mod tests {
 
     #[test]
     fn the_form_of_a_signature_is_told() {
-        let form = Form::parse(b"A=1").unwrap();
-        let of = |signature| {
-            diagnose(
-                keys(&secrets()),
-                signature,
-                URL,
-                &[],
-                Signed::Form(&form),
-                true,
-            )
-            .signature
-        };
+        let of = |signature| look(FORM, signature, URL, &[], b"A=1").signature;
         assert_eq!(of(None), SignatureForm::Missing);
         assert_eq!(of(Some("!")), SignatureForm::Malformed("base64"));
         assert_eq!(

@@ -1,7 +1,9 @@
 //! Gives a body other message ids, so that it tells new events.
 
-use super::form::Form;
-use crate::{json::Value, provider::Malformed};
+use crate::{
+    json::Value,
+    provider::{form::Form, refusal::Malformed},
+};
 
 /// The form with a new id, the same under each of the id's names.
 ///

@@ -2,41 +2,18 @@
 //! hash differ; what is signed is the same.
 //! Source: Twilio's "Sign webhooks with shared keys" documentation, a public beta.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-use crate::secret::Secret;
+use crate::{
+    provider::{diagnosis::NamedKey, setting::NamedSecret},
+    secret::Secret,
+};
 
 /// The header that names key and algorithm: `key=NAME,algorithm=HMAC_SHA256`. It is signed by nobody.
 pub const HEADER: &str = "X-Twilio-Webhooks-Signature-Settings";
 
 /// The variable that shared keys are configured by.
 pub const VARIABLE: &str = "TWILIO_SHARED_KEYS";
-
-/// A key that Twilio and the account share.
-#[derive(Clone, Debug)]
-pub struct SharedKey {
-    /// What the header calls it.
-    pub name: String,
-    /// The key.
-    pub secret: Secret,
-}
-
-impl FromStr for SharedKey {
-    type Err = &'static str;
-
-    /// Reads `NAME:SECRET`.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, secret) = text.split_once(':').unwrap_or_default();
-        let (name, secret) = (name.trim(), secret.trim());
-        match name.is_empty() || secret.is_empty() {
-            true => Err("allowed is NAME:SECRET, several separated by commas"),
-            false => Ok(Self {
-                name: name.to_owned(),
-                secret: Secret::new(secret),
-            }),
-        }
-    }
-}
 
 /// What a request says it was signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +41,25 @@ impl fmt::Display for Named {
     }
 }
 
+impl Named {
+    /// What is said of it where it is the reason of a refusal.
+    pub(super) fn told(&self) -> NamedKey {
+        let advice = match self {
+            Self::Known(_) => None,
+            Self::Algorithm(_) => {
+                Some("choose HMAC_SHA256 in the webhook setting at Twilio".to_owned())
+            }
+            Self::Unknown(name) => Some(format!(
+                "add {name}:SECRET to {VARIABLE}, with the secret that Twilio showed when the key was made"
+            )),
+        };
+        NamedKey {
+            about: self.to_string(),
+            advice,
+        }
+    }
+}
+
 /// The secrets that may have made a signature.
 #[derive(Clone, Debug)]
 pub struct Keys<'a> {
@@ -76,7 +72,7 @@ pub struct Keys<'a> {
 impl<'a> Keys<'a> {
     /// All auth tokens, and the shared keys of the name in the `header`: those of every name where it names none, for a
     /// proxy may have lost it, and nobody else knows them.
-    pub fn of(tokens: &'a [Secret], shared: &'a [SharedKey], header: Option<&str>) -> Self {
+    pub fn of(tokens: &'a [Secret], shared: &'a [NamedSecret], header: Option<&str>) -> Self {
         let setting = |wanted: &str| {
             let mut pairs = header?.split(',').filter_map(|pair| pair.split_once('='));
             let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(wanted))?;
@@ -120,7 +116,7 @@ mod tests {
 
     fn keys(header: Option<&str>) -> (Vec<String>, Option<Named>) {
         let tokens = [Secret::new("token")];
-        let shared: Vec<SharedKey> = ["one:first", "two:of:colons", "one:second"]
+        let shared: Vec<NamedSecret> = ["one:first", "two:of:colons", "one:second"]
             .map(|text| text.parse().unwrap())
             .into();
         let keys = Keys::of(&tokens, &shared, header);
@@ -168,13 +164,6 @@ mod tests {
         ] {
             let (secrets, named) = keys(header);
             assert_eq!((secrets.len(), named), (4, None), "{header:?}");
-        }
-    }
-
-    #[test]
-    fn a_key_needs_a_name_and_a_secret() {
-        for text in ["", "x", ":x", "x:", " : "] {
-            assert!(text.parse::<SharedKey>().is_err(), "{text:?}");
         }
     }
 }

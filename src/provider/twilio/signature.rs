@@ -9,14 +9,16 @@ use sha2::{Digest as _, Sha256};
 use std::{borrow::Borrow, collections::HashSet};
 use subtle::ConstantTimeEq as _;
 
-use super::form::Form;
-use crate::{provider::SignatureError, secret::Secret};
+use crate::{
+    provider::{form::Form, refusal::SignatureError},
+    secret::Secret,
+};
 
 /// The header that carries the signature.
 pub const HEADER: &str = "X-Twilio-Signature";
 
 /// The query parameter that ties a JSON body to the signed URL.
-const BODY_HASH: &str = "bodySHA256";
+pub(super) const BODY_HASH: &str = "bodySHA256";
 
 /// Checks a form against the URL that Twilio called, with any of the secrets. Gives the place of the one that made the
 /// signature, from 0.

@@ -3,11 +3,16 @@
 
 use quick_xml::escape::escape;
 
-/// Its content type.
-pub const CONTENT_TYPE: &str = "text/xml; charset=utf-8";
+use crate::provider::DocumentForm;
+
+/// How a message is answered.
+pub(super) static FORM: DocumentForm = DocumentForm {
+    content_type: "text/xml; charset=utf-8",
+    write: response,
+};
 
 /// A response that sends `message` back to the customer, or nothing.
-pub fn response(message: Option<&str>) -> String {
+fn response(message: Option<&str>) -> String {
     let body = match message {
         None => "<Response/>".to_owned(),
         Some(text) => {

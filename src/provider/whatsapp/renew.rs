@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
-use crate::{json::Value, provider::Malformed};
+use crate::{json::Value, provider::refusal::Malformed};
 
 /// The delivery with a new id for each of its messages and statuses.
 ///

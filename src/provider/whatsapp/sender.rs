@@ -1,10 +1,12 @@
 //! Who wrote a message: Meta tells a number, a business-scoped user id, or both, in the message or in its contact.
 
-use super::{list, told};
 use crate::{
     identity::PhoneNumber,
     json::Value,
-    provider::{Sender, first_user_id, text},
+    provider::{
+        event::Sender,
+        value::{first_user_id, list, text, told},
+    },
 };
 
 /// Who wrote, by all that the message and its contact tell: any of it may be missing or empty.

@@ -12,7 +12,6 @@ use std::{
     process::ExitStatus,
 };
 
-use self::postgres::Server;
 use super::{DatabaseUrl, FileFault, StoreError, blocking};
 
 /// Where a backup goes.
@@ -135,7 +134,7 @@ pub async fn backup(url: &DatabaseUrl, target: Target) -> Result<u64, BackupErro
     blocking(move || match url {
         DatabaseUrl::Sqlite { path: None } => Err(BackupError::InMemory),
         DatabaseUrl::Sqlite { path: Some(path) } => sqlite::backup(&path, &target),
-        DatabaseUrl::Postgres { url, schema } => Server { url, schema }.backup(&target),
+        DatabaseUrl::Postgres { url } => postgres::backup(&url, &target),
     })
     .await
 }
@@ -150,7 +149,7 @@ pub async fn restore(url: &DatabaseUrl, source: Source) -> Result<Restored, Back
     blocking(move || match url {
         DatabaseUrl::Sqlite { path: None } => Err(BackupError::InMemory),
         DatabaseUrl::Sqlite { path: Some(path) } => restore::restore(&path, &source),
-        DatabaseUrl::Postgres { url, schema } => Server { url, schema }.restore(&source),
+        DatabaseUrl::Postgres { url } => postgres::restore(&url, &source),
     })
     .await
 }
@@ -164,7 +163,7 @@ pub async fn check(url: &DatabaseUrl) -> Result<Checked, BackupError> {
     blocking(move || match url {
         DatabaseUrl::Sqlite { path: None } => Err(BackupError::InMemory),
         DatabaseUrl::Sqlite { path: Some(path) } => sqlite::check(&path),
-        DatabaseUrl::Postgres { url, schema } => Server { url, schema }.check(),
+        DatabaseUrl::Postgres { url } => postgres::check(&url),
     })
     .await
 }

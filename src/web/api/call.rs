@@ -23,6 +23,7 @@ use crate::{
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint},
     intake::request::{Done, Undone},
     json::Value,
+    media_type,
     store::{
         Conn, StoreError,
         types::{Json, Timestamp, Uuid},
@@ -356,8 +357,7 @@ impl Call {
     }
 
     fn is_json(&self) -> bool {
-        let essence = self.content_type().split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case("application/json")
+        media_type::is(self.content_type(), media_type::JSON)
     }
 
     fn content_type(&self) -> &str {

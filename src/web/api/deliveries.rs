@@ -11,16 +11,16 @@ use super::{
     envelope::{Envelope, Page, with_document},
     orders::OrderResource,
     parameters::{self, Cursor as _, Parameters, Part},
+    senders::{self, DeliveryProvider},
 };
 use crate::{
     access::Token,
     idempotency::{IdempotencyKey, StoredReply},
     intake::deliveries::{self, Received},
     json::Value,
-    provider,
     store::{
         StoreError,
-        deliveries::{Delivery, DeliveryFilter, Sender},
+        deliveries::{Delivery, DeliveryFilter},
         events::Outcome,
         idempotency::RecordStatus,
         types::Json,
@@ -33,7 +33,7 @@ use crate::{
 #[schema(as = Delivery)]
 pub struct DeliveryResource {
     id: uuid::Uuid,
-    #[schema(value_type = Provider)]
+    #[schema(value_type = DeliveryProvider)]
     provider: String,
     /// What kind of request.
     #[schema(example = "twilio_message")]
@@ -74,19 +74,6 @@ pub struct DeliveryResource {
     /// What went wrong, where it failed.
     #[schema(required)]
     error: Option<String>,
-}
-
-/// Who sent a request.
-#[derive(ToSchema)]
-#[schema(as = DeliveryProvider, rename_all = "snake_case")]
-#[allow(dead_code)] // For the OpenAPI document.
-enum Provider {
-    /// Twilio.
-    Twilio,
-    /// Meta.
-    Whatsapp,
-    /// A client of the API.
-    Api,
 }
 
 /// How far a request has come.
@@ -139,7 +126,7 @@ impl DeliveryResource {
         }
         Self {
             id: delivery.id.0,
-            provider: Sender::of_scope(&delivery.scope).as_str().to_owned(),
+            provider: senders::of_scope(&delivery.scope).to_owned(),
             webhook_type: delivery.webhook_type,
             key: Token::masked_in(&delivery.idempotency_key),
             status: delivery.status.as_str(),
@@ -272,7 +259,7 @@ fn read<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, StoreError> {
 pub struct ListParameters {
     /// From there.
     #[param(inline)]
-    provider: Option<Provider>,
+    provider: Option<DeliveryProvider>,
     /// In this status.
     #[param(inline)]
     status: Option<DeliveryStatus>,
@@ -312,15 +299,14 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::of(call.request.query_string());
     let part = Part::take(&mut parameters);
     let filter = DeliveryFilter {
-        sender: parameters.take("provider", |text| {
-            parameters::word(text, &SENDERS).map(Sender::named)
-        }),
+        sender: parameters.take("provider", senders::parse),
         status: parameters.take("status", |text| parameters::word(text, RecordStatus::ALL)),
         retailer_id: parameters.take("retailer_id", parameters::uuid),
         key: parameters.take("key", key),
         outcome: parameters.take("outcome", |text| parameters::word(text, Outcome::ALL)),
         created_from: parameters.take("created_from", parameters::instant),
         created_before: parameters.take("created_before", parameters::instant),
+        ..DeliveryFilter::default()
     };
     parameters.finish()?;
     let looking = call.look_up(move |conn, at| {
@@ -335,13 +321,6 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     });
     Ok(HttpResponse::Ok().json(looking.await?))
 }
-
-/// Whose requests may be asked for.
-const SENDERS: [&str; 3] = [
-    provider::Provider::Twilio.as_str(),
-    provider::Provider::WhatsApp.as_str(),
-    Sender::API,
-];
 
 fn key(text: &str) -> Result<String, String> {
     let key: Result<IdempotencyKey, _> = text.parse();

@@ -12,6 +12,7 @@ mod parameters;
 pub mod payments;
 pub mod retailers;
 pub mod schema;
+mod senders;
 pub mod stats;
 mod texts;
 

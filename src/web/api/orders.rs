@@ -10,6 +10,7 @@ use super::{
     money::{Money, decimal},
     parameters::{self, Parameters, Part},
     schema::RequestBody,
+    senders,
     texts::{AmountText, CurrencyCode, Line, Phone, Quantity, Text},
 };
 use crate::{
@@ -223,9 +224,9 @@ pub struct OrderResource {
     order_number: String,
     retailer_id: uuid::Uuid,
     status: Status,
-    /// `twilio`, `whatsapp` or `api`.
+    /// The provider whose message made it, or `api`.
     #[schema(example = "api")]
-    source: &'static str,
+    source: String,
     customer: CustomerResource,
     /// Empty where work is made to measure.
     items: Vec<ItemResource>,
@@ -324,7 +325,7 @@ impl OrderResource {
             id: order.id.0,
             retailer_id: order.retailer_id.0,
             status: order.status.into(),
-            source: order.source.as_str(),
+            source: order.source.as_str().to_owned(),
             items: items
                 .into_iter()
                 .map(item)
@@ -430,7 +431,7 @@ pub struct ListParameters {
     status: Option<Status>,
     /// From there.
     #[param(inline)]
-    source: Option<Source>,
+    source: Option<senders::OrderSource>,
     /// With this number.
     #[param(pattern = r"^[^\x00]*$")]
     order_number: Option<String>,
@@ -454,19 +455,6 @@ pub struct ListParameters {
     cursor: Option<String>,
 }
 
-/// Where an order came from.
-#[derive(Debug, ToSchema)]
-#[schema(as = OrderSource, rename_all = "snake_case")]
-#[allow(dead_code)] // For the OpenAPI document.
-enum Source {
-    /// A message through Twilio.
-    Twilio,
-    /// A message through Meta's Cloud API.
-    Whatsapp,
-    /// A client of the API.
-    Api,
-}
-
 /// List orders
 ///
 /// The newest first.
@@ -482,7 +470,10 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let filter = OrderFilter {
         retailer_id: parameters.take("retailer_id", parameters::uuid),
         status: parameters.take("status", |text| parameters::word(text, OrderStatus::ALL)),
-        source: parameters.take("source", |text| parameters::word(text, OrderSource::ALL)),
+        source: parameters.take("source", |text| {
+            let name = parameters::name(text, senders::names())?;
+            Ok(OrderSource::of(name))
+        }),
         order_number: parameters.take("order_number", parameters::text),
         customer_phone: parameters.take("customer_phone", parameters::text),
         customer_user_id: parameters.take("customer_user_id", parameters::text),

@@ -194,6 +194,15 @@ pub fn word<T: Copy + std::fmt::Display>(text: &str, all: &[T]) -> Result<T, Str
     })
 }
 
+/// One of several names.
+///
+/// # Errors
+/// Which they are.
+pub fn name(text: &str, all: impl Iterator<Item = &'static str>) -> Result<&'static str, String> {
+    let all: Vec<_> = all.collect();
+    word(text, &all)
+}
+
 /// Any text that could be stored.
 ///
 /// # Errors

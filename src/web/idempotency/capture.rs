@@ -15,7 +15,8 @@ use super::{
 use crate::{
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, fingerprint},
     json::Value,
-    provider::twilio::form::Form,
+    media_type,
+    provider::form::Form,
     redaction::Redaction,
     store::types::Json,
     web::{body, key, origin, problem::Problem, request_log::RequestNotes},
@@ -151,9 +152,7 @@ fn to_keep(body: &[u8], content_type: &str, redaction: &Redaction) -> Option<Jso
 
 /// The members of a form.
 fn form(body: &[u8], content_type: &str) -> Option<Value> {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let is_form = essence.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-    is_form
+    media_type::is(content_type, media_type::FORM)
         .then(|| Form::parse(body).ok()?.to_json().ok())
         .flatten()
 }

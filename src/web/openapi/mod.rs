@@ -1,6 +1,7 @@
 //! The OpenAPI document, made from the code: routes and bodies from where they are handled, errors from the one table.
 
 mod rules;
+mod webhooks;
 
 use actix_web::{HttpResponse, http::header::ContentType, web::Bytes};
 use serde_json::json;
@@ -13,13 +14,18 @@ use utoipa::{
     },
 };
 
-use self::rules::{Errors, Keys};
+use self::{
+    rules::{Errors, Keys},
+    webhooks::Webhooks,
+};
 use super::{
     api::{admin, bookings, deliveries, orders, payments, retailers, stats},
     health, metrics,
     problem::ErrorCode,
-    twilio, whatsapp,
+    reply::ReportSchema,
 };
+
+use crate::provider::{Signing, registry::REGISTRY};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -37,11 +43,10 @@ use super::{
         retailers::list_products, retailers::add_product, retailers::show_product, retailers::change_product,
         deliveries::list, deliveries::show,
         stats::show, admin::clean_up,
-        twilio::messages, twilio::messages_alias, twilio::statuses, whatsapp::handshake, whatsapp::batches,
         health::configured, health::live, health::ready, metrics::show, serve,
     ),
-    components(schemas(ProblemSchema, FieldErrorSchema, orders::ItemsBody, orders::WorkBody)),
-    modifiers(&Security, &Keys, &Errors, &Codes),
+    components(schemas(ProblemSchema, FieldErrorSchema, ReportSchema, orders::ItemsBody, orders::WorkBody)),
+    modifiers(&Security, &Webhooks, &Keys, &Errors, &Codes),
     tags(
         (name = "orders"), (name = "payments"), (name = "bookings"), (name = "catalogue"),
         (name = "deliveries"), (name = "webhooks"), (name = "operations"),
@@ -128,20 +133,10 @@ impl Modify for Security {
         let components = document.components.get_or_insert_default();
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         components.add_security_scheme("token", SecurityScheme::Http(bearer));
-        for (name, header, about) in [
-            (
-                "twilio",
-                "X-Twilio-Signature",
-                "HMAC-SHA1 over URL and form, or URL with bodySHA256",
-            ),
-            (
-                "whatsapp",
-                "X-Hub-Signature-256",
-                "sha256= and the HMAC-SHA256 of the body",
-            ),
-        ] {
+        for provider in REGISTRY {
+            let Signing { header, about, .. } = *provider.signing();
             let header = ApiKey::Header(ApiKeyValue::with_description(header, about));
-            components.add_security_scheme(name, SecurityScheme::ApiKey(header));
+            components.add_security_scheme(provider.name(), SecurityScheme::ApiKey(header));
         }
     }
 }

@@ -4,7 +4,7 @@ use hookonce::{
     app,
     commerce::import,
     config::Config,
-    secret::Secret,
+    provider::{registry, setting::Settings},
     store::{
         Store,
         retailers::{self, Retailer},
@@ -14,10 +14,7 @@ use hookonce::{
 
 use super::{
     database::{Database, Engine},
-    requests::{
-        Call, PUBLIC_URL, Reply, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, TWILIO_TOKEN, VERIFY_TOKEN,
-        WHATSAPP_SECRET,
-    },
+    requests::{self, Call, PUBLIC_URL, Reply, SHOP_PHONE, SHOP_PHONE_NUMBER_ID},
 };
 
 pub struct App {
@@ -36,9 +33,7 @@ pub fn config() -> Config {
         // Tests change records by hand, and ask what the database says. Those of the caches turn them on.
         cache_bytes: 0,
         public_base_url: Some(PUBLIC_URL.parse().expect("a URL")),
-        twilio_auth_tokens: vec![Secret::new(TWILIO_TOKEN)],
-        whatsapp_app_secrets: vec![Secret::new(WHATSAPP_SECRET)],
-        whatsapp_verify_token: Some(Secret::new(VERIFY_TOKEN)),
+        providers: provider_settings(),
         // All tests send from one address.
         rate_limit: false,
         // Tests that clean up do it themselves, whatever the hour.
@@ -46,6 +41,23 @@ pub fn config() -> Config {
         cleanup_schedule: "0 0 1 1 *".parse().expect("a schedule"),
         ..Config::default()
     }
+}
+
+/// A secret for each variable of a provider.
+fn provider_settings() -> Settings {
+    let mut settings = Settings::default();
+    for (setting, value) in requests::provider_secrets() {
+        settings.set(setting, &value).expect("a value");
+    }
+    settings
+}
+
+/// Gives a provider's variable another value.
+pub fn set(config: &mut Config, variable: &str, value: &str) {
+    let mut settings = registry::settings();
+    let setting = settings.find(|setting| setting.variable == variable);
+    let setting = setting.expect("a variable of a provider");
+    config.providers.set(setting, value).expect("a value");
 }
 
 impl App {

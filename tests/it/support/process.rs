@@ -15,9 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     database::Database,
-    requests::{
-        PUBLIC_URL, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, TWILIO_TOKEN, VERIFY_TOKEN, WHATSAPP_SECRET,
-    },
+    requests::{PUBLIC_URL, SHOP_PHONE, SHOP_PHONE_NUMBER_ID, provider_secrets},
     wait::until,
 };
 
@@ -105,14 +103,15 @@ impl Program {
 
     /// With the secrets of the tests, on a database and a free port.
     pub fn new(database: &Database) -> Self {
-        Self::bare()
+        let secrets = provider_secrets();
+        secrets
+            .fold(Self::bare(), |program, (setting, secret)| {
+                program.set(setting.variable, &secret)
+            })
             .set("DATABASE_URL", &database.url)
             .set("DATABASE_CONNECTIONS", "6")
             .set("BIND", "127.0.0.1:0")
             .set("PUBLIC_BASE_URL", PUBLIC_URL)
-            .set("TWILIO_AUTH_TOKEN", TWILIO_TOKEN)
-            .set("WHATSAPP_APP_SECRET", WHATSAPP_SECRET)
-            .set("WHATSAPP_VERIFY_TOKEN", VERIFY_TOKEN)
             .set("RATE_LIMIT", "off")
     }
 

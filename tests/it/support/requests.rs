@@ -2,6 +2,10 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use hookonce::provider::{
+    registry,
+    setting::{Setting, SettingKind},
+};
 
 pub const TWILIO_TOKEN: &str = "twilio-token-of-the-tests";
 pub const WHATSAPP_SECRET: &str = "app-secret-of-the-tests";
@@ -9,6 +13,20 @@ pub const VERIFY_TOKEN: &str = "verify-token-of-the-tests";
 pub const PUBLIC_URL: &str = "https://hooks.example.com";
 pub const SHOP_PHONE: &str = "+14155238886";
 pub const SHOP_PHONE_NUMBER_ID: &str = "106540352242922";
+
+/// What each variable of a provider holds in the tests, but for the secrets that have names.
+pub fn provider_secrets() -> impl Iterator<Item = (&'static Setting, String)> {
+    let settings = registry::settings().filter(|it| it.kind != SettingKind::NamedSecrets);
+    settings.map(|setting| {
+        let value = match setting.variable {
+            "TWILIO_AUTH_TOKEN" => TWILIO_TOKEN.to_owned(),
+            "WHATSAPP_APP_SECRET" => WHATSAPP_SECRET.to_owned(),
+            "WHATSAPP_VERIFY_TOKEN" => VERIFY_TOKEN.to_owned(),
+            other => format!("{other} of the tests"),
+        };
+        (setting, value)
+    })
+}
 
 /// A request before it is sent.
 #[derive(Clone, Debug)]

@@ -1,0 +1,1 @@
+ALTER TABLE traffic_hours DROP COLUMN unknown_retailers;
