@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     CommandError, catalog,
@@ -287,6 +288,8 @@ async fn keep_serving(
     handle: &app::Handle,
     output: &mut Output,
 ) -> Result<(), CommandError> {
+    // As `serve` does not end with its terminal. There is no configuration to read again.
+    let _hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     output.line("\nStill serving, until Ctrl-C. Try:\n")?;
     for fixture in Fixture::embedded() {
         let name = fixture.path.file_stem().unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::{
     provider::{Provider, handshake::Handshake, registry::REGISTRY},
     server::descriptors,
     store::{Store, retailers},
+    web::rate_limit::{HARD_TO_GUESS, is_hard_to_guess},
 };
 
 pub async fn run(environment: Environment, reading: Reading) -> Result<(), CommandError> {
@@ -95,9 +96,6 @@ fn log_configuration(config: &Config) {
 /// What is to be spared beyond the time for which a provider sends again.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// From this many characters on a token is no word, if it is random at all.
-const HARD_TO_GUESS: usize = 16;
-
 fn log_provider(provider: &dyn Provider, config: &Config) {
     let (title, variable) = (provider.title(), provider.secret_variable());
     match config.providers.count_secrets(provider.settings()) {
@@ -108,7 +106,7 @@ fn log_provider(provider: &dyn Provider, config: &Config) {
     if let Some(Handshake { variable, .. }) = provider.handshake() {
         match config.providers.token(variable) {
             None => log::warn!("{title}'s handshake is off: {variable} is not set"),
-            Some(token) if token.expose().chars().count() < HARD_TO_GUESS => log::warn!(
+            Some(token) if !is_hard_to_guess(token) => log::warn!(
                 "{variable} has fewer than {HARD_TO_GUESS} characters: it may be guessed"
             ),
             Some(_) => {}

@@ -219,6 +219,11 @@ impl Activity {
         wake(&mut self.starter);
     }
 
+    /// Whether an answer is on its way.
+    pub fn is_answering(&self) -> bool {
+        matches!(self.phase, Phase::Answer(_))
+    }
+
     /// Since when nothing has been under way, if so.
     pub fn idle_since(&self) -> Option<Instant> {
         match self.phase {

@@ -33,17 +33,13 @@ use super::{
     answer::Answer,
     connections::{Connections, Handle},
     limits::Limits,
+    own_answers,
     request_body::RequestBody,
     stream::Stream,
 };
 
 /// How many may wait until they are accepted.
 const BACKLOG: u32 = 1024;
-
-/// What a connection gets that finds no room.
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
-    content-length: 0\r\n\r\n";
 
 /// How long what is left of a body that no route wants is thrown away, so that its sender gets the answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -182,7 +178,8 @@ async fn run<T>(
 
 async fn refuse(mut stream: TcpStream) {
     // Whoever does not take it sees that the connection is closed.
-    let _ = timeout(REFUSING, stream.write_all(REFUSAL)).await;
+    let refusal = own_answers::closing("503 Service Unavailable", &[("retry-after", "1")]);
+    let _ = timeout(REFUSING, stream.write_all(&refusal)).await;
 }
 
 /// The application, with what it does noted at its connection.

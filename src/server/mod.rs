@@ -14,6 +14,7 @@ pub mod descriptors;
 mod heads;
 mod http;
 mod limits;
+pub mod own_answers;
 mod pressure;
 mod reading;
 mod reason;

@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{connections::Handle, heads, reading::Reading, reason::Reason};
+use super::{connections::Handle, heads, own_answers, reading::Reading, reason::Reason};
 
 /// The bytes of a connection, which is over when this is dropped.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Stream {
     handle: Handle,
     /// Was read, and is not handed on yet.
     surplus: Vec<u8>,
+    /// Whether what is written next begins an answer.
+    begins: bool,
 }
 
 impl Stream {
@@ -28,6 +30,7 @@ impl Stream {
             io,
             handle,
             surplus: Vec::new(),
+            begins: true,
         }
     }
 
@@ -103,7 +106,23 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        let begins = self.begins;
+        let own = begins.then(|| own_answers::completed(buf)).flatten();
+        let polled = match own {
+            None => Pin::new(&mut self.io).poll_write(cx, buf),
+            Some((line, length)) => {
+                let polled = Pin::new(&mut self.io).poll_write(cx, &line);
+                polled.map(|written| match written {
+                    Ok(count) if count == line.len() => Ok(length),
+                    // There was room for all that was sent before, so that there is for a line.
+                    Ok(_part) => Err(io::ErrorKind::WriteZero.into()),
+                    Err(error) => Err(error),
+                })
+            }
+        };
+        if polled.is_ready() {
+            self.begins = false;
+        }
         match &polled {
             Poll::Ready(Ok(count)) => self.handle.activity().sent(*count, Instant::now()),
             Poll::Ready(Err(_)) => {}
@@ -115,7 +134,11 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.io).poll_flush(cx);
         if polled.is_ready() {
-            self.handle.activity().flushed(Instant::now());
+            let mut activity = self.handle.activity();
+            activity.flushed(Instant::now());
+            let answers = activity.is_answering();
+            drop(activity);
+            self.begins = !answers;
         }
         polled
     }
@@ -127,20 +150,20 @@ impl AsyncWrite for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let farewell: &[u8] = match self.handle.connection.ended() {
-            Some(Reason::Head) => b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        let farewell = match self.handle.connection.ended() {
+            Some(Reason::Head) => own_answers::closing("408 Request Timeout", &[]),
             Some(Reason::LargeHead) => {
-                b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+                own_answers::closing("431 Request Header Fields Too Large", &[])
             }
             Some(Reason::Unread | Reason::Displaced) if !self.is_idle() => {
                 // The system would go on offering the rest of an answer for minutes.
                 let _ = self.io.set_zero_linger();
-                b""
+                Vec::new()
             }
-            _ => b"",
+            _ => Vec::new(),
         };
         // No answer is under way. Who does not take this one has lost nothing.
-        let _ = self.io.try_write(farewell);
+        let _ = self.io.try_write(&farewell);
         self.handle.connections.leave(&self.handle.connection);
     }
 }

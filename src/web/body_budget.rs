@@ -105,6 +105,12 @@ impl BodyBudget {
         }
     }
 
+    /// The bytes that bodies take now, and the most that they may.
+    pub fn fill(&self) -> (usize, usize) {
+        let places = self.places();
+        (places.held, places.most)
+    }
+
     fn places(&self) -> MutexGuard<'_, Places> {
         // Nothing in there panics half-way.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
@@ -343,6 +349,7 @@ mod tests {
         assert!(other.grow(4 * MEBIBYTE).is_err());
         assert!(one.arrived().is_ok());
         assert_eq!(held(&budget), (100, 0));
+        assert_eq!(budget.fill(), (100, 4 * MEBIBYTE));
     }
 
     #[actix_web::test]

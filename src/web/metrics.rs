@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     State,
+    body_budget::BodyBudget,
     problem::{ErrorCode, Problem},
 };
 use crate::{
@@ -70,6 +71,8 @@ struct Seen {
     connections_most: Gauge,
     cache_bytes: Gauge,
     redis_up: Gauge,
+    body_bytes: Gauge,
+    body_bytes_most: Gauge,
 }
 
 impl Metrics {
@@ -319,6 +322,14 @@ impl Seen {
                 "hookonce_redis_up",
                 "Whether Redis works: 1 or 0; 1 where there is none.",
             )?,
+            body_bytes: gauge(
+                "hookonce_body_bytes",
+                "What the bodies of requests under way take.",
+            )?,
+            body_bytes_most: gauge(
+                "hookonce_body_bytes_max",
+                "The most that the bodies of requests may take together.",
+            )?,
         })
     }
 
@@ -341,6 +352,12 @@ impl Seen {
         self.cache_bytes.set(cache.bytes() as f64);
         let is_away = cache.redis() == RedisState::Away;
         self.redis_up.set(f64::from(!is_away));
+    }
+
+    fn show_bodies(&self, bodies: &BodyBudget) {
+        let (held, most) = bodies.fill();
+        self.body_bytes.set(held as f64);
+        self.body_bytes_most.set(most as f64);
     }
 
     fn show(&self, found: &Found) {
@@ -392,6 +409,7 @@ pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
         .show_load(state.store.load(), state.intake.waiting());
     metrics.seen.show_health(state.store.health());
     metrics.seen.show_cache(&state.intake.cache());
+    metrics.seen.show_bodies(&state.bodies);
     metrics.show_missing_lines(logging::missing());
     if let Some(found) = state.board.read() {
         metrics.seen.show(&found);

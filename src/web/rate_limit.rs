@@ -12,20 +12,24 @@ use actix_web::{
     web::Data,
 };
 use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
+    NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed, keyed::DefaultKeyedStateStore},
 };
 use std::{
     hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
     sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
 use super::{State, origin, problem::Problem};
 use crate::{
     config::Config,
     provider::{handshake::Handshake, registry::REGISTRY},
+    secret::Secret,
     server::{self, address::network},
     store::types::Uuid,
 };
@@ -36,16 +40,19 @@ pub struct RateLimits(Option<Limiters>);
 struct Limiters {
     clients: Limiter<Uuid>,
     addresses: Limiter<IpAddr>,
-    guesses: Limiter<IpAddr>,
-    all_guesses: DefaultDirectRateLimiter,
+    guesses: Guesses<DefaultClock>,
 }
 
 /// How often an address may try Meta's verify token: so many at once, and so many a minute from then on. A person chose
 /// that token, so it may be a word. The handshake is done by hand, once for an address that Meta is to call.
 const GUESSES: (u32, u32) = (10, 5);
 
-/// The same for all addresses together, for whoever has many.
+/// The same for all addresses together, for whoever has many: of a token that may be guessed. Whoever uses all of it up
+/// shuts out the one who knows the token, for as long as he goes on; so it does not hold where nothing is won by it.
 const ALL_GUESSES: (u32, u32) = (30, 10);
+
+/// From this many characters on a token is no word, if it is random at all.
+pub const HARD_TO_GUESS: usize = 16;
 
 impl RateLimits {
     /// Nobody has sent anything yet.
@@ -60,8 +67,7 @@ impl RateLimits {
                 config.rate_limit_address,
                 config.rate_limit_address_burst,
             )),
-            guesses: Limiter::new(per_minute(GUESSES)),
-            all_guesses: RateLimiter::direct(per_minute(ALL_GUESSES)),
+            guesses: Guesses::new(DefaultClock::default()),
         }))
     }
 
@@ -70,15 +76,18 @@ impl RateLimits {
     ///
     /// # Errors
     /// Where there were too many from this address, or in all.
-    pub fn count_guess(&self, request: &HttpRequest, config: &Config) -> Result<(), Problem> {
+    pub fn count_guess(
+        &self,
+        request: &HttpRequest,
+        config: &Config,
+        token: &Secret,
+    ) -> Result<(), Problem> {
         let Some(limiters) = self.0.as_ref() else {
             return Ok(());
         };
-        // Its own share first, so that one address alone does not use up that of all.
-        if let Some(address) = sender(request, config) {
-            limiters.guesses.count(network(address))?;
-        }
-        limiters.all_guesses.check().map_err(too_early)
+        let sender = sender(request, config);
+        let guessing = limiters.guesses.count(sender, is_hard_to_guess(token));
+        guessing.map_err(Problem::rate_limited)
     }
 
     /// Counts a request of a client.
@@ -87,15 +96,50 @@ impl RateLimits {
     /// Where the client has had its share.
     pub fn count_client(&self, id: Uuid) -> Result<(), Problem> {
         let limiters = self.0.as_ref();
-        limiters.map_or(Ok(()), |limiters| limiters.clients.count(id))
+        let counted = limiters.map_or(Ok(()), |limiters| limiters.clients.count(id));
+        counted.map_err(Problem::rate_limited)
     }
 
     /// Counts a request that nobody vouches for.
     fn count_address(&self, address: IpAddr) -> Result<(), Problem> {
         let limiters = self.0.as_ref();
-        limiters.map_or(Ok(()), |limiters| {
+        let counted = limiters.map_or(Ok(()), |limiters| {
             limiters.addresses.count(network(address))
-        })
+        });
+        counted.map_err(Problem::rate_limited)
+    }
+}
+
+/// Whether a token that somebody chose is taken for one that nobody guesses.
+pub fn is_hard_to_guess(token: &Secret) -> bool {
+    token.expose().chars().count() >= HARD_TO_GUESS
+}
+
+/// The attempts at Meta's verify token.
+struct Guesses<C: Clock> {
+    addresses: Limiter<IpAddr, C>,
+    all: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
+}
+
+impl<C: Clock + Clone> Guesses<C> {
+    fn new(clock: C) -> Self {
+        Self {
+            addresses: Limiter::with_clock(per_minute(GUESSES), clock.clone()),
+            all: RateLimiter::direct_with_clock(per_minute(ALL_GUESSES), clock),
+        }
+    }
+
+    /// Counts one; gives how long to wait where there were too many. `is_hard`: the token cannot be guessed.
+    fn count(&self, address: Option<IpAddr>, is_hard: bool) -> Result<(), Duration> {
+        // Its own share first, so that one address alone does not use up that of all.
+        if let Some(address) = address {
+            self.addresses.count(network(address))?;
+        }
+        if is_hard {
+            return Ok(());
+        }
+        let clock = self.all.clock();
+        self.all.check().map_err(|early| wait(&early, clock))
     }
 }
 
@@ -104,32 +148,41 @@ fn per_minute((burst, rate): (u32, u32)) -> Quota {
     Quota::per_minute(number(rate)).allow_burst(number(burst))
 }
 
-fn too_early(early: NotUntil<<DefaultClock as Clock>::Instant>) -> Problem {
-    Problem::rate_limited(early.wait_time_from(DefaultClock::default().now()))
+fn wait<C: Clock>(early: &NotUntil<C::Instant>, clock: &C) -> Duration {
+    early.wait_time_from(clock.now())
 }
 
 /// Counts by key, in memory that is bounded by what comes in the time that a burst takes to be made good.
-struct Limiter<K: Hash + Eq + Clone> {
-    limiter: DefaultKeyedRateLimiter<K>,
+struct Limiter<K: Hash + Eq + Clone, C: Clock = DefaultClock> {
+    limiter: RateLimiter<K, DefaultKeyedStateStore<K>, C, NoOpMiddleware<C::Instant>>,
     until_sweep: AtomicUsize,
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
+    fn new(quota: Quota) -> Self {
+        Self::with_clock(quota, DefaultClock::default())
+    }
+}
+
+impl<K: Hash + Eq + Clone, C: Clock> Limiter<K, C> {
     /// The least number of requests between two sweeps.
     const SWEEP: usize = 1024;
 
-    fn new(quota: Quota) -> Self {
+    fn with_clock(quota: Quota, clock: C) -> Self {
         Self {
-            limiter: DefaultKeyedRateLimiter::keyed(quota),
+            limiter: RateLimiter::new(quota, DefaultKeyedStateStore::default(), clock),
             until_sweep: AtomicUsize::new(Self::SWEEP),
         }
     }
 
-    fn count(&self, key: K) -> Result<(), Problem> {
+    /// Counts a request; gives how long to wait where there were too many.
+    fn count(&self, key: K) -> Result<(), Duration> {
         if self.until_sweep.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.sweep();
         }
-        self.limiter.check_key(&key).map_err(too_early)
+        let clock = self.limiter.clock();
+        let counted = self.limiter.check_key(&key);
+        counted.map_err(|early| wait(&early, clock))
     }
 
     /// Forgets the keys that have made everything good. A request adds one key at most, so sweeping again after as
@@ -218,14 +271,65 @@ fn has_credential(request: &ServiceRequest) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use governor::clock::FakeRelativeClock;
+
+    const STRANGER: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+
+    /// An address for each number.
+    fn address(n: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([198, 51, 100, n]))
+    }
+
+    /// How many of 100 attempts pass, one from each address.
+    fn from_everywhere(guesses: &Guesses<FakeRelativeClock>, is_hard: bool) -> usize {
+        let passed = (0..100).filter(|&n| guesses.count(address(n), is_hard).is_ok());
+        passed.count()
+    }
+
+    #[test]
+    fn guesses_are_made_good_with_time_and_no_faster_for_those_who_go_on() {
+        let clock = FakeRelativeClock::default();
+        let guesses = Guesses::new(clock.clone());
+        let passed = (0..50).filter(|_| guesses.count(STRANGER, false).is_ok());
+        assert_eq!(passed.count(), 10);
+        assert_eq!(from_everywhere(&guesses, false), 20);
+        for _ in 0..5 {
+            assert_eq!(
+                guesses.count(address(200), false),
+                Err(Duration::from_secs(6))
+            );
+            assert_eq!(from_everywhere(&guesses, false), 0);
+            clock.advance(Duration::from_secs(6));
+            assert_eq!(from_everywhere(&guesses, false), 1);
+        }
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(from_everywhere(&guesses, false), 10);
+        // Once nobody goes on all is as at the beginning.
+        clock.advance(Duration::from_secs(180));
+        assert_eq!(from_everywhere(&guesses, false), 30);
+    }
+
+    #[test]
+    fn whoever_knows_a_token_that_nobody_guesses_is_not_shut_out_by_those_who_try() {
+        let clock = FakeRelativeClock::default();
+        let guesses = Guesses::new(clock.clone());
+        assert_eq!(from_everywhere(&guesses, true), 100);
+        // Each address has no more than its own share all the same.
+        let passed = (0..50).filter(|_| guesses.count(STRANGER, true).is_ok());
+        assert_eq!(passed.count(), 10);
+        clock.advance(Duration::from_secs(60));
+        let passed = (0..50).filter(|_| guesses.count(STRANGER, true).is_ok());
+        assert_eq!(passed.count(), 5);
+        assert!(is_hard_to_guess(&Secret::new("0123456789abcdef")));
+        assert!(!is_hard_to_guess(&Secret::new("0123456789abcde")));
+    }
 
     fn limiter(burst: u32) -> Limiter<u32> {
         // So slow that nothing is made good during a test.
         let burst = NonZeroU32::new(burst).unwrap();
         let quota = Quota::with_period(Duration::from_secs(3600)).unwrap();
         Limiter {
-            limiter: DefaultKeyedRateLimiter::keyed(quota.allow_burst(burst)),
+            limiter: RateLimiter::keyed(quota.allow_burst(burst)),
             until_sweep: AtomicUsize::new(Limiter::<u32>::SWEEP),
         }
     }

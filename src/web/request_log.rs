@@ -326,8 +326,12 @@ impl Line<'_> {
     }
 
     fn log(&self) {
+        // That there is no room is a refusal like any other: nothing broke.
+        let is_refusal = self
+            .problem
+            .is_some_and(|problem| problem.code == ErrorCode::Overloaded);
         let level = match self.status.map(|status| status.as_u16()) {
-            Some(500..) => Level::Error,
+            Some(500..) if !is_refusal => Level::Error,
             Some(400..) | None => Level::Warn,
             Some(_) => Level::Info,
         };

@@ -5,29 +5,17 @@ use actix_web::{
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
-    http::header::{
-        CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-        X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-    },
+    http::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
 };
 
-/// For whatever is no page.
-const NOTHING: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-);
+use crate::server::own_answers::NO_PAGE;
 
 /// For Swagger UI: its own scripts and no others; it writes style attributes, and its pictures are within its styles.
 const PAGES: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
      connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 );
-
-const ALWAYS: [(HeaderName, HeaderValue); 3] = [
-    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-];
 
 /// Adds the headers to every answer, those to requests that were lost in an error too.
 ///
@@ -37,34 +25,30 @@ pub async fn add_security_headers(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let policy = policy(request.path());
+    let is_page = request.path().starts_with("/docs/");
     match next.call(request).await {
         Ok(mut response) => {
-            add(response.headers_mut(), policy);
+            add(response.headers_mut(), is_page);
             Ok(response)
         }
         Err(error) => {
             let mut response = error.error_response();
-            add(response.headers_mut(), policy);
+            add(response.headers_mut(), is_page);
             Err(InternalError::from_response(error, response).into())
         }
     }
 }
 
-fn policy(path: &str) -> HeaderValue {
-    match path.starts_with("/docs/") {
-        true => PAGES,
-        false => NOTHING,
-    }
-}
-
-fn add(headers: &mut HeaderMap, policy: HeaderValue) {
+fn add(headers: &mut HeaderMap, is_page: bool) {
     // A page of its own may bring a policy of its own.
-    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    if is_page && !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, PAGES);
     }
-    for (name, value) in ALWAYS {
-        headers.insert(name, value);
+    for (name, value) in NO_PAGE {
+        let name = HeaderName::from_static(name);
+        if name != CONTENT_SECURITY_POLICY || !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
 }
 
@@ -72,7 +56,9 @@ fn add(headers: &mut HeaderMap, policy: HeaderValue) {
 mod tests {
     use super::*;
     use crate::web::problem::Problem;
-    use actix_web::{App, HttpResponse, middleware::from_fn, test, web};
+    use actix_web::{
+        App, HttpResponse, http::header::X_FRAME_OPTIONS, middleware::from_fn, test, web,
+    };
 
     async fn lose(
         _request: ServiceRequest,

@@ -133,7 +133,7 @@ async fn answer(
     };
     let theirs = parameter(handshake.token_parameter);
     if theirs.is_some() {
-        state.limits.count_guess(&request, &config)?;
+        state.limits.count_guess(&request, &config, ours)?;
     }
     let is_genuine = theirs.is_some_and(|theirs| token_matches(ours, &theirs));
     if is_genuine {

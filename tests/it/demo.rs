@@ -43,8 +43,14 @@ async fn the_demo_that_goes_on_serving_ends_with_the_first_interrupt() {
     let command = demo.printed("/webhooks/whatsapp'").await;
     let url = command.split('\'').nth(1).expect("a URL");
     let live = url.replace("/webhooks/whatsapp", "/health/live");
-    let answer = process::client().get(live).send().await;
+    let answer = process::client().get(&live).send().await;
     assert_eq!(answer.expect("an answer").status(), 200);
+    // Nor does it end with the terminal.
+    demo.signal("HUP");
+    for _ in 0..3 {
+        let answer = process::client().get(&live).send().await;
+        assert_eq!(answer.expect("an answer").status(), 200);
+    }
     demo.signal("INT");
     let status = demo.exit(Duration::from_secs(10)).await;
     assert!(status.success(), "{status}:\n{}", demo.log());

@@ -92,6 +92,26 @@ async fn bodies_that_stall_take_little_memory_and_hold_nobody_up() {
         server.peak_rss() >> 20
     );
     assert!(server.peak_rss() < MOST_RSS, "{} bytes", server.peak_rss());
+    let metrics = client().get(format!("{}/metrics", server.url)).send().await;
+    let metrics = metrics.unwrap().text().await.unwrap();
+    let gauge = |name: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+        value
+            .expect("a gauge")
+            .trim()
+            .parse::<usize>()
+            .expect("bytes")
+    };
+    let most = gauge("hookonce_body_bytes_max ");
+    assert_eq!(most, 64 * MEBIBYTE);
+    assert!((MEBIBYTE..=most).contains(&gauge("hookonce_body_bytes ")));
+    // Who made way is told of as refused: nothing broke.
+    let log = server.log();
+    let refused = log
+        .lines()
+        .filter(|line| line.contains("error_code=OVERLOADED"));
+    let levels: Vec<_> = refused.map(|line| line.contains(" WARN ")).collect();
+    assert!(!levels.is_empty() && levels.iter().all(|is_warning| *is_warning));
     // A large one that is genuine finds its place among them.
     let reply = large_batch().send(&client(), &server.url).await.unwrap();
     assert_eq!(reply.status, 200, "{reply:?}");

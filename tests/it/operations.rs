@@ -4,7 +4,7 @@ use crate::support::{
     app::App,
     database::{Database, Engine},
     process::{Program, Server, client},
-    requests::{Call, new_sid},
+    requests::{Call, Then, new_sid, raw},
 };
 
 const ROUTES: [&str; 6] = [
@@ -108,6 +108,36 @@ async fn whoever_is_open_to_the_world_is_told_so() {
     assert!(started("0.0.0.0:0", "").await.contains(WARNING));
     assert!(!started("127.0.0.1:0", "").await.contains(WARNING));
     assert!(!started("0.0.0.0:0", "127.0.0.1:0").await.contains(WARNING));
+}
+
+/// Of requests that no application has seen.
+#[actix_web::test]
+async fn also_answers_to_what_is_no_request_keep_browsers_from_doing_anything() {
+    let app = App::new(Engine::Sqlite).await;
+    let large = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n",
+        "x".repeat(200_000)
+    );
+    for (bytes, status) in [
+        ("nonsense\r\n\r\n", "400"),
+        ("GET / HTTP/9.9\r\n\r\n", "400"),
+        (&large, "431"),
+    ] {
+        let answer = raw(&app.url, bytes.into(), Then::Listen).await;
+        let answer = answer.to_lowercase();
+        assert!(
+            answer.starts_with(&format!("http/1.1 {status}")),
+            "{answer}"
+        );
+        for header in [
+            "\r\ncontent-security-policy: default-src 'none'; frame-ancestors 'none'",
+            "\r\nx-frame-options: deny\r\n",
+            "\r\nx-content-type-options: nosniff\r\n",
+            "\r\nreferrer-policy: no-referrer\r\n",
+        ] {
+            assert_eq!(answer.matches(header).count(), 1, "{header}: {answer}");
+        }
+    }
 }
 
 #[actix_web::test]

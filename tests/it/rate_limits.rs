@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use tokio::time::sleep;
 
 use crate::support::{
-    app::App,
+    app::{self, App},
     database::{Engine, on_both},
     guarded::Guarded,
     process::Program,
@@ -113,32 +113,25 @@ async fn whatever_is_read_without_a_token_counts_too() {
 
 #[actix_web::test]
 async fn past_its_guesses_nobody_learns_whether_a_verify_token_is_right() {
-    let app = App::with(Engine::Sqlite, |config| {
-        config.rate_limit = true;
-        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
-    })
-    .await;
-    let ask = async |address: &str, token: &str| {
-        let request = app.client.get(format!("{}{}", app.url, handshake(token)));
-        let request = request.header("X-Forwarded-For", address);
-        reply(request.send().await.expect("an answer")).await
-    };
+    const WORD: &str = "opensesame";
+    let app = guarded_by(WORD).await;
+    let ask = async |address: &str, token: &str| ask(&app, address, token).await;
     let (passed, refusal) = until_refused(async || ask("192.0.2.1", "a-guess").await).await;
     assert_eq!(passed, 10);
     let after: u64 = refusal.retry_after.as_deref().unwrap().parse().unwrap();
     assert!((1..=12).contains(&after), "{after}");
-    let right = ask("192.0.2.1", VERIFY_TOKEN).await;
+    let right = ask("192.0.2.1", WORD).await;
     assert_eq!(
         (right.status, right.error_code()),
         (429, "RATE_LIMITED".into())
     );
     // Somebody else still gets through, until many have guessed.
-    assert_eq!(ask("192.0.2.2", VERIFY_TOKEN).await.status, 200);
+    assert_eq!(ask("192.0.2.2", WORD).await.status, 200);
     for n in 3..100 {
         let address = format!("192.0.2.{n}");
         if ask(&address, "a-guess").await.status == 429 {
             assert!(n > 20, "{n} addresses had one guess each");
-            let right = ask("198.51.100.1", VERIFY_TOKEN).await;
+            let right = ask("198.51.100.1", WORD).await;
             assert_eq!(right.status, 429);
             // What is signed is not held up by it.
             let signed = app.send(&Call::twilio_text(&new_sid(), "1 cola")).await;
@@ -311,6 +304,35 @@ async fn until_refused(send: impl AsyncFn() -> Reply) -> (u32, Reply) {
 /// A request of somebody who claims an address.
 async fn from(app: &App, address: &str) -> Reply {
     let request = app.client.get(format!("{}/nothing", app.url));
+    let request = request.header("X-Forwarded-For", address);
+    reply(request.send().await.expect("an answer")).await
+}
+
+#[actix_web::test]
+async fn who_has_a_long_verify_token_is_not_shut_out_by_strangers_who_guess() {
+    let app = guarded_by(VERIFY_TOKEN).await;
+    for n in 1..100 {
+        let guess = ask(&app, &format!("192.0.2.{n}"), "a-guess").await;
+        assert_eq!(guess.error_code(), "VERIFY_TOKEN_MISMATCH");
+    }
+    let (passed, _) = until_refused(async || ask(&app, "192.0.2.200", "a-guess").await).await;
+    assert_eq!(passed, 10);
+    assert_eq!(ask(&app, "192.0.2.200", VERIFY_TOKEN).await.status, 429);
+    assert_eq!(ask(&app, "198.51.100.1", VERIFY_TOKEN).await.status, 200);
+}
+
+/// The service, behind a proxy, with such a verify token.
+async fn guarded_by(token: &str) -> App {
+    App::with(Engine::Sqlite, |config| {
+        config.rate_limit = true;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        app::set(config, "WHATSAPP_VERIFY_TOKEN", token);
+    })
+    .await
+}
+
+async fn ask(app: &App, address: &str, token: &str) -> Reply {
+    let request = app.client.get(format!("{}{}", app.url, handshake(token)));
     let request = request.header("X-Forwarded-For", address);
     reply(request.send().await.expect("an answer")).await
 }
