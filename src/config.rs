@@ -797,6 +797,21 @@ mod tests {
     }
 
     #[test]
+    fn what_providers_say_of_their_variables_is_in_the_example_and_the_documentation() {
+        let example = include_str!("../.env.example");
+        let documentation = include_str!("../docs/operations.md");
+        for setting in registry::settings() {
+            let (variable, about) = (setting.variable, setting.about);
+            let listed = format!("# {about}\n#{variable}=\n");
+            assert!(example.contains(&listed), "{listed}");
+            assert!(
+                documentation.contains(&format!("`{variable}`")),
+                "{variable}"
+            );
+        }
+    }
+
+    #[test]
     fn the_example_lists_every_variable_with_its_default() {
         let example = include_str!("../.env.example");
         let asked = std::cell::RefCell::new(Vec::new());

@@ -43,8 +43,8 @@ struct Limiters {
     guesses: Guesses<DefaultClock>,
 }
 
-/// How often an address may try Meta's verify token: so many at once, and so many a minute from then on. A person chose
-/// that token, so it may be a word. The handshake is done by hand, once for an address that Meta is to call.
+/// How often an address may try the token of a handshake: so many at once, and so many a minute from then on. A person chose
+/// that token, so it may be a word. The handshake is done by hand, once for an address that a provider is to call.
 const GUESSES: (u32, u32) = (10, 5);
 
 /// The same for all addresses together, for whoever has many: of a token that may be guessed. Whoever uses all of it up
@@ -71,7 +71,7 @@ impl RateLimits {
         }))
     }
 
-    /// Counts an attempt at Meta's verify token, before it is compared: past the limit the right one is refused like
+    /// Counts an attempt at the token of a handshake, before it is compared: past the limit the right one is refused like
     /// any other, or the answer would tell it.
     ///
     /// # Errors

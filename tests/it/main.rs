@@ -39,6 +39,7 @@ mod operations;
 mod ops;
 mod outages;
 mod pipes;
+mod providers;
 mod rate_limits;
 mod readiness;
 mod redaction;
