@@ -8,7 +8,7 @@ use std::{cell::RefCell, fmt, net::SocketAddr, num::NonZeroU32, str::FromStr, ti
 use crate::{
     idempotency::cache::{InvalidRedisUrl, RedisUrl},
     logging::LogFormat,
-    provider::{registry, setting::Settings},
+    provider::{self, setting::Settings},
     redaction::{InvalidName, Redaction},
     schedule::Schedule,
     store::DatabaseUrl,
@@ -233,7 +233,7 @@ impl Config {
     /// some others.
     pub fn is_reloaded(variable: &str) -> bool {
         const OTHERS: [&str; 3] = ["PUBLIC_BASE_URL", "TRUSTED_PROXIES", "RUST_LOG"];
-        let mut providers = registry::settings();
+        let mut providers = provider::settings();
         OTHERS.contains(&variable) || providers.any(|setting| setting.variable == variable)
     }
 
@@ -461,7 +461,7 @@ fn read_providers(
     get: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
     settings: &mut Settings,
 ) -> Result<(), ConfigError> {
-    for setting in registry::settings() {
+    for setting in provider::settings() {
         let value = get(setting.variable)?.unwrap_or_default();
         let set = settings.set(setting, value.trim());
         set.map_err(|allowed| ConfigError::Invalid {
@@ -742,7 +742,7 @@ mod tests {
 
     #[test]
     fn what_configures_a_provider_is_read_and_never_shown() {
-        for setting in registry::settings() {
+        for setting in provider::settings() {
             let config = with(setting.variable, "eu:hunter2, us:hunter3").unwrap();
             let shown = format!("{config:?}");
             assert!(!shown.contains("hunter"), "{shown}");
@@ -778,7 +778,7 @@ mod tests {
             ("EVENT_RETENTION", "9d"),
         ];
         let shown = |config: &Config| format!("{config:?}");
-        let secrets = registry::settings().map(|setting| (setting.variable, "name:new"));
+        let secrets = provider::settings().map(|setting| (setting.variable, "name:new"));
         for (name, value) in values.into_iter().chain(secrets) {
             let new = with(name, value).unwrap();
             let reloaded = Config::default().reloaded(&new);
@@ -800,7 +800,7 @@ mod tests {
     fn what_providers_say_of_their_variables_is_in_the_example_and_the_documentation() {
         let example = include_str!("../.env.example");
         let documentation = include_str!("../docs/operations.md");
-        for setting in registry::settings() {
+        for setting in provider::settings() {
             let (variable, about) = (setting.variable, setting.about);
             let listed = format!("# {about}\n#{variable}=\n");
             assert!(example.contains(&listed), "{listed}");

@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     printable::printable,
     provider::{
-        ReplyForm, registry,
+        self, ReplyForm,
         setting::{SettingKind, Settings},
     },
     store::{
@@ -273,7 +273,7 @@ fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>,
 /// What is to become of the events of each fixture, by its path.
 fn expected_outcomes() -> Result<HashMap<PathBuf, Vec<String>>, CommandError> {
     let mut expected = HashMap::new();
-    for name in registry::names() {
+    for name in provider::names() {
         let file = embedded(&format!("{name}/{OUTCOMES}"))?;
         let outcomes: HashMap<PathBuf, Vec<String>> =
             serde_json::from_slice(file).map_err(CommandError::failed)?;
@@ -308,7 +308,7 @@ async fn keep_serving(
 /// A secret of its own for whatever verifies requests or handshakes.
 fn random_settings() -> Result<Settings, CommandError> {
     let mut settings = Settings::default();
-    for setting in registry::settings() {
+    for setting in provider::settings() {
         if setting.kind != SettingKind::NamedSecrets {
             let secret = uuid::Uuid::new_v4().simple().to_string();
             settings

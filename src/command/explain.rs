@@ -17,7 +17,7 @@ use super::{CommandError, output::Output};
 use crate::{
     config::Config,
     printable::printable,
-    provider::{Provider, diagnosis::Diagnosis, registry::REGISTRY},
+    provider::{Provider, REGISTRY, diagnosis::Diagnosis},
     web::{
         diagnosis::{Evidence, describe_secrets},
         origin::{Sighting, UrlSource},

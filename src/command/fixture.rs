@@ -8,10 +8,9 @@ use std::{
 };
 
 use crate::provider::{
-    Delivery, Provider,
+    self, Delivery, Provider, REGISTRY,
     recording::Recording,
     refusal::{Malformed, Refusal},
-    registry::{self, REGISTRY},
     request::Request,
 };
 
@@ -119,7 +118,7 @@ pub fn patterns() -> String {
 fn provider(path: &Path) -> Option<&'static dyn Provider> {
     let folder = path.parent()?.file_name()?.to_str()?;
     let ending = path.extension()?.to_str()?;
-    let provider = registry::find(folder)?;
+    let provider = provider::find(folder)?;
     let is_fixture = provider.fixture_endings().contains(&ending) && !path.ends_with(OUTCOMES);
     is_fixture.then_some(provider)
 }

@@ -8,7 +8,7 @@ use crate::{
     app,
     causes::with_causes,
     config::{Config, Environment, Reading},
-    provider::{Provider, handshake::Handshake, registry::REGISTRY},
+    provider::{Provider, REGISTRY, handshake::Handshake},
     server::descriptors,
     store::{Store, retailers},
     web::rate_limit::{HARD_TO_GUESS, is_hard_to_guess},

@@ -3,7 +3,7 @@
 use crate::{
     commerce::{error::CommerceError, ordering::PlacedOrder, orders, reach::Reach},
     idempotency::StoredReply,
-    provider::registry::REGISTRY,
+    provider::REGISTRY,
     store::{
         Conn, StoreError,
         deliveries::{self, Delivery, DeliveryFilter, Found, Position, Webhooks},

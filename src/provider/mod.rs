@@ -1,224 +1,55 @@
 //! The providers: how they sign, and what they send. Knows neither HTTP frameworks nor SQL.
 //!
-//! A provider is a folder here that implements [`Provider`], and a line in [`registry`].
+//! A provider is a folder that implements [`Provider`], declared here and listed in [`REGISTRY`].
 
 pub mod diagnosis;
 pub mod event;
 pub mod form;
 pub mod handshake;
 pub mod hub_signature;
+pub mod interface;
 pub mod json;
 pub mod recording;
 pub mod refusal;
-pub mod registry;
 pub mod request;
 pub mod route;
 pub mod setting;
-pub mod twilio;
 mod value;
+
+pub mod twilio;
 pub mod whatsapp;
 
-use std::{fmt, hash, time::Duration};
+pub use interface::{Delivery, DocumentForm, Provider, ReplyForm, SCOPE_PREFIX, SignedBy, Signing};
 
-use crate::json::Value;
-use diagnosis::{Diagnosis, OtherUrl};
-use event::Event;
-use handshake::Handshake;
-use recording::{Recording, Signature};
-use refusal::{Malformed, Refusal};
-use request::Request;
-use route::Route;
-use setting::{Setting, Settings};
+use setting::Setting;
 
-/// Somebody who sends webhooks.
-///
-/// A request goes through [`verify`](Self::verify), then [`parse`](Self::parse); all else describes the provider to those who
-/// serve, count, explain, configure and replay. Two providers are the same where their names are.
-pub trait Provider: Send + Sync {
-    /// Its name, as stored and shown: small letters. It never changes, for what is stored goes by it.
-    fn name(&self) -> &'static str;
+/// The providers that are built in, in the order in which they are shown.
+pub const REGISTRY: &[&dyn Provider] = &[
+    // Messages and calls.
+    &twilio::Twilio,
+    // Meta's Cloud API.
+    &whatsapp::WhatsApp,
+];
 
-    /// Its name as people write it.
-    fn title(&self) -> &'static str;
-
-    /// What its idempotency keys belong to: [`SCOPE_PREFIX`] and its name.
-    fn scope(&self) -> &'static str;
-
-    /// The kinds of its deliveries, as they are stored. No other provider has one of them.
-    fn webhook_types(&self) -> &'static [&'static str];
-
-    /// The variables that it is configured by, first the one that its secrets are usually in.
-    fn settings(&self) -> &'static [Setting];
-
-    /// The variable that its secrets are usually in.
-    fn secret_variable(&self) -> &'static str {
-        let first = self.settings().first();
-        first.map_or("", |setting| setting.variable)
-    }
-
-    /// Where its requests come, the usual place first.
-    fn routes(&self) -> &'static [Route];
-
-    /// How it checks that an address is ours, where it does.
-    fn handshake(&self) -> Option<&'static Handshake> {
-        None
-    }
-
-    /// How it signs.
-    fn signing(&self) -> &'static Signing;
-
-    /// Checks who sent a request. Gives which of how many secrets signed it, where one is there to replace another.
-    ///
-    /// # Errors
-    /// Where it cannot be believed: see [`Refusal`].
-    fn verify(
-        &self,
-        request: &Request<'_>,
-        settings: &Settings,
-    ) -> Result<Option<SignedBy>, Refusal>;
-
-    /// Reads what a request tells that came by a route.
-    ///
-    /// # Errors
-    /// Where it cannot be read.
-    fn parse(&self, request: &Request<'_>, route: &Route) -> Result<Delivery, Refusal>;
-
-    /// For how long the same may come again, as far as is known.
-    fn sends_again_for(&self) -> Duration;
-
-    /// The members of its bodies that hold events.
-    fn members_around_events(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    /// Looks for why the signature of a request does not fit. Small changes are tried where `thorough`, some dozens of them
-    /// at most, with the URLs that the sender may have called instead; else the body is not even read, and the secrets are
-    /// taken for what the refusal said.
-    fn diagnose(
-        &self,
-        request: &Request<'_>,
-        settings: &Settings,
-        others: &[OtherUrl],
-        thorough: bool,
-    ) -> Diagnosis;
-
-    /// How the names of the files end that hold its recorded requests.
-    fn fixture_endings(&self) -> &'static [&'static str];
-
-    /// The request that was recorded in a file with such an ending. None where its name says too little.
-    fn recording(&self, file_name: &str, body: Vec<u8>) -> Option<Recording>;
-
-    /// The same with new ids, so that it tells new events.
-    ///
-    /// # Errors
-    /// Where the body cannot be read.
-    fn renew(&self, recording: &Recording) -> Result<Recording, Malformed>;
-
-    /// Signs what is sent to `url` as the provider does, with the first secret.
-    ///
-    /// # Errors
-    /// Where there is no secret, or the body cannot be read.
-    fn sign(
-        &self,
-        recording: &Recording,
-        url: &str,
-        settings: &Settings,
-    ) -> Result<Signature, Refusal>;
+/// The one of this name.
+pub fn find(name: &str) -> Option<&'static dyn Provider> {
+    let mut all = REGISTRY.iter();
+    all.find(|provider| provider.name() == name).copied()
 }
 
-/// How the scopes of providers begin.
-pub const SCOPE_PREFIX: &str = "webhook:";
-
-impl fmt::Debug for dyn Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+/// The names of all.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    REGISTRY.iter().map(|provider| provider.name())
 }
 
-impl PartialEq for dyn Provider {
-    fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
-}
-
-impl Eq for dyn Provider {}
-
-impl hash::Hash for dyn Provider {
-    fn hash<H: hash::Hasher>(&self, state: &mut H) {
-        self.name().hash(state);
-    }
-}
-
-/// How a provider signs.
-#[derive(Debug)]
-pub struct Signing {
-    /// The header that carries the signature.
-    pub header: &'static str,
-    /// What the signature is, in a line.
-    pub about: &'static str,
-    /// Whether the URL is signed.
-    pub signs_url: bool,
-    /// The parameters of the URL's query whose values may be shown.
-    pub shown_parameters: &'static [&'static str],
-}
-
-/// Which of several secrets made a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SignedBy {
-    /// Its place, from 0.
-    pub at: usize,
-    /// How many there are.
-    pub count: usize,
-}
-
-/// How a delivery is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyForm {
-    /// A document with the reply to the message.
-    Document(&'static DocumentForm),
-    /// Nothing.
-    Empty,
-    /// JSON that reports each event.
-    Report,
-}
-
-/// A document that holds the reply to a message.
-#[derive(Debug)]
-pub struct DocumentForm {
-    /// Its content type, by which it is known.
-    pub content_type: &'static str,
-    /// Writes it, with the text for the customer, if there is one.
-    pub write: fn(Option<&str>) -> String,
-}
-
-impl PartialEq for DocumentForm {
-    fn eq(&self, other: &Self) -> bool {
-        self.content_type == other.content_type
-    }
-}
-
-impl Eq for DocumentForm {}
-
-/// One verified and parsed HTTP request from a provider.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
-    /// Who sent it.
-    pub provider: &'static dyn Provider,
-    /// What kind of delivery it is.
-    pub webhook_type: &'static str,
-    /// How it is answered.
-    pub reply_form: ReplyForm,
-    /// The idempotency key where no header names one.
-    pub derived_key: String,
-    /// Its body as JSON.
-    pub body: Value,
-    /// What it tells, in the order of the delivery.
-    pub events: Vec<Event>,
+/// The settings of all.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    REGISTRY.iter().flat_map(|provider| provider.settings())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{registry::REGISTRY, *};
+    use super::*;
     use std::collections::HashSet;
 
     /// That no two are the same.
@@ -246,8 +77,8 @@ mod tests {
 
     #[test]
     fn no_two_providers_have_anything_of_one_name() {
-        assert_distinct("name", registry::names());
-        let settings = registry::settings().map(|setting| setting.variable);
+        assert_distinct("name", names());
+        let settings = settings().map(|setting| setting.variable);
         assert_distinct("variable", settings);
         let kinds = REGISTRY
             .iter()

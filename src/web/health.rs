@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{State, problem::Problem};
 use crate::{
     idempotency::cache::RedisState,
-    provider::{registry::REGISTRY, setting::Settings},
+    provider::{REGISTRY, setting::Settings},
 };
 
 /// Tell whether the process answers

@@ -28,7 +28,7 @@ use std::{
 use super::{State, origin, problem::Problem};
 use crate::{
     config::Config,
-    provider::{handshake::Handshake, registry::REGISTRY},
+    provider::{REGISTRY, handshake::Handshake},
     secret::Secret,
     server::{self, address::network},
     store::types::Uuid,
@@ -115,7 +115,7 @@ pub fn is_hard_to_guess(token: &Secret) -> bool {
     token.expose().chars().count() >= HARD_TO_GUESS
 }
 
-/// The attempts at Meta's verify token.
+/// The attempts at the tokens of handshakes.
 struct Guesses<C: Clock> {
     addresses: Limiter<IpAddr, C>,
     all: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,

@@ -24,11 +24,10 @@ use crate::{
     json::Value,
     media_type,
     provider::{
-        Delivery, Provider,
+        Delivery, Provider, REGISTRY,
         handshake::{Handshake, token_matches},
         json,
         refusal::Refusal,
-        registry::REGISTRY,
         request::{Headers, Request},
         route::Route,
         setting::Settings,

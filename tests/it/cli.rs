@@ -1,7 +1,7 @@
 //! The command line, as a shell sees it: standard output, standard error, exit codes.
 
 use futures_util::future::join_all;
-use hookonce::provider::registry::{self, REGISTRY};
+use hookonce::provider::{self, REGISTRY};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -503,7 +503,7 @@ fn fixture(path: &str) -> String {
 /// How many fixtures there are. Beside those of a provider stands what becomes of them.
 fn fixtures() -> usize {
     let count = |folder: &str| fs::read_dir(fixture(folder)).expect("fixtures").count() - 1;
-    registry::names().map(count).sum()
+    provider::names().map(count).sum()
 }
 
 /// How many answers a replay says were new, replayed, or something else.

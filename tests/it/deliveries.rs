@@ -5,7 +5,7 @@ use diesel::{
     sql_query, sql_types::Text,
 };
 use hookonce::{
-    provider::registry::REGISTRY,
+    provider::REGISTRY,
     store::{
         Conn, StoreError,
         deliveries::{self, DeliveryFilter, Position, Sender, Webhooks},

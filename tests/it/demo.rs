@@ -1,6 +1,6 @@
 //! `hookonce demo` shows the main job from end to end, on a machine where nothing is set up.
 
-use hookonce::provider::registry;
+use hookonce::provider;
 use std::{fs, path::Path, time::Duration};
 
 use crate::support::process::{self, Finished, Program};
@@ -59,7 +59,7 @@ async fn the_demo_that_goes_on_serving_ends_with_the_first_interrupt() {
 
 /// The names of all fixtures.
 fn fixtures() -> Vec<String> {
-    let names = registry::names().flat_map(|folder| {
+    let names = provider::names().flat_map(|folder| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fixtures")
             .join(folder);

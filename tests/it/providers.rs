@@ -1,9 +1,8 @@
 //! What holds for every provider that is built in, shown by its fixtures: whoever is in the registry is tested here.
 
 use hookonce::provider::{
-    Provider,
+    self, Provider, REGISTRY,
     recording::Recording,
-    registry::{self, REGISTRY},
     setting::{SettingKind, Settings},
 };
 use std::{fs, path::Path};
@@ -185,7 +184,7 @@ fn every_folder_of_fixtures_has_a_provider_that_knows_its_files() {
     let folders = entries.map(|entry| entry.expect("an entry").path());
     for folder in folders.filter(|path| path.is_dir()) {
         let name = folder.file_name().and_then(|name| name.to_str());
-        let provider = name.and_then(registry::find).expect("a provider");
+        let provider = name.and_then(provider::find).expect("a provider");
         for (name, recording) in recordings(provider) {
             let ending = name.rsplit('.').next().expect("an ending");
             assert!(provider.fixture_endings().contains(&ending), "{name}");

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use self::shared_key::Keys;
 use super::{
-    Delivery, Provider, SignedBy, Signing,
     diagnosis::{Diagnosis, OtherUrl},
+    interface::{Delivery, Provider, SignedBy, Signing},
     recording::{Recording, Signature},
     refusal::{Malformed, Refusal},
     request::Request,

@@ -6,9 +6,9 @@ use crate::{
     identity::PhoneNumber,
     json::Value,
     provider::{
-        Delivery, ReplyForm,
         event::{Address, CartLine, Content, Event, Sender, StatusChange},
         form::Form,
+        interface::{Delivery, ReplyForm},
         json,
         refusal::Malformed,
         value::{digest, first_user_id, sha256_hex, text, usable_id, without_nul},

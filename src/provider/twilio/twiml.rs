@@ -3,7 +3,7 @@
 
 use quick_xml::escape::escape;
 
-use crate::provider::DocumentForm;
+use crate::provider::interface::DocumentForm;
 
 /// How a message is answered.
 pub(super) static FORM: DocumentForm = DocumentForm {

@@ -9,10 +9,10 @@ mod sender;
 use std::time::Duration;
 
 use super::{
-    Delivery, Provider, SignedBy, Signing,
     diagnosis::{Diagnosis, OtherUrl},
     handshake::Handshake,
     hub_signature,
+    interface::{Delivery, Provider, SignedBy, Signing},
     recording::{Recording, Signature},
     refusal::{Malformed, Refusal},
     request::Request,

@@ -6,8 +6,8 @@ use crate::{
     identity::PhoneNumber,
     json::Value,
     provider::{
-        Delivery, ReplyForm,
         event::{Address, Amendment, Content, Event, MessageChange, StatusChange},
+        interface::{Delivery, ReplyForm},
         json,
         refusal::Malformed,
         value::{as_written, digest, list, sha256_hex, text, told, usable_id, without_nul},

@@ -8,7 +8,7 @@ use utoipa::{
 
 use super::parameters;
 use crate::{
-    provider::{SCOPE_PREFIX, registry},
+    provider::{self, SCOPE_PREFIX},
     store::deliveries::Sender,
 };
 
@@ -17,7 +17,7 @@ const CLIENTS: &str = "api";
 
 /// The names of all.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    registry::names().chain([CLIENTS])
+    provider::names().chain([CLIENTS])
 }
 
 /// Who sent what is kept under a key of this scope. A provider that is not built in any more keeps its name.
@@ -31,7 +31,7 @@ pub fn of_scope(scope: &str) -> &str {
 /// Which there are.
 pub fn parse(text: &str) -> Result<Sender, String> {
     let name = parameters::name(text, names())?;
-    Ok(match registry::find(name) {
+    Ok(match provider::find(name) {
         Some(provider) => Sender::Provider {
             scope: provider.scope(),
             kinds: provider.webhook_types(),

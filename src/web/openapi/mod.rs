@@ -25,7 +25,7 @@ use super::{
     reply::ReportSchema,
 };
 
-use crate::provider::{Signing, registry::REGISTRY};
+use crate::provider::{REGISTRY, Signing};
 
 #[derive(OpenApi)]
 #[openapi(

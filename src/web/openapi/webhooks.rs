@@ -14,9 +14,8 @@ use utoipa::{
 use crate::{
     media_type,
     provider::{
-        Provider,
+        Provider, REGISTRY,
         handshake::Handshake,
-        registry::REGISTRY,
         route::{Answer, AnswerBody, Route},
     },
 };

@@ -4,7 +4,7 @@ use hookonce::{
     app,
     commerce::import,
     config::Config,
-    provider::{registry, setting::Settings},
+    provider::{self, setting::Settings},
     store::{
         Store,
         retailers::{self, Retailer},
@@ -54,7 +54,7 @@ fn provider_settings() -> Settings {
 
 /// Gives a provider's variable another value.
 pub fn set(config: &mut Config, variable: &str, value: &str) {
-    let mut settings = registry::settings();
+    let mut settings = provider::settings();
     let setting = settings.find(|setting| setting.variable == variable);
     let setting = setting.expect("a variable of a provider");
     config.providers.set(setting, value).expect("a value");

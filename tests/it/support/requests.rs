@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hookonce::provider::{
-    registry,
+    self,
     setting::{Setting, SettingKind},
 };
 
@@ -16,7 +16,7 @@ pub const SHOP_PHONE_NUMBER_ID: &str = "106540352242922";
 
 /// What each variable of a provider holds in the tests, but for the secrets that have names.
 pub fn provider_secrets() -> impl Iterator<Item = (&'static Setting, String)> {
-    let settings = registry::settings().filter(|it| it.kind != SettingKind::NamedSecrets);
+    let settings = provider::settings().filter(|it| it.kind != SettingKind::NamedSecrets);
     settings.map(|setting| {
         let value = match setting.variable {
             "TWILIO_AUTH_TOKEN" => TWILIO_TOKEN.to_owned(),
