@@ -89,6 +89,10 @@ impl Full {
     }
 }
 
+/// The beginnings of 2026 and of 2126, in microseconds since 1970.
+const PAST: i64 = 1_767_225_600_000_000;
+const FUTURE: i64 = 4_922_899_200_000_000;
+
 /// Records as Twilio's messages leave them, in the order of their time and with keys in none.
 fn fill(path: &Path, expired: u64, live: u64) {
     let url = path.to_str().expect("a path");
@@ -100,15 +104,14 @@ fn fill(path: &Path, expired: u64, live: u64) {
          BEGIN;
          WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {all})
          INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path, fingerprint, status,
-             request_body, response_status, response_content_type, response_body, response_encoding, owner_token,
+             request_body, response_status, response_content_type, response_body, response_encoding,
              lease_expires_at, created_at, last_accessed_at, expires_at)
-         SELECT printf('%08x-0000-7000-8000-%s', i, lower(hex(randomblob(6)))), 'webhook:twilio',
-             'SM' || lower(hex(randomblob(16))), 'twilio', 'POST', '/webhooks/twilio', lower(hex(randomblob(32))),
+         SELECT unhex(printf('%08x00007000%s', i, hex(randomblob(8)))), 'webhook:twilio',
+             'SM' || lower(hex(randomblob(16))), 'twilio', 'POST', '/webhooks/twilio', randomblob(32),
              'completed', '{{\"body\":\"{body}\"}}', 200, 'text/xml',
              '\"<?xml version=\\\"1.0\\\"?><Response><Message>Order 7K3M-Q9TX received.</Message></Response>\"', 'text',
-             printf('%08x-0000-4000-8000-%s', i, lower(hex(randomblob(6)))), at, at, at, at
-         FROM (SELECT i, CASE WHEN i < {expired} THEN '2026-01-01T' ELSE '2126-01-01T' END
-             || printf('%02d:%02d:%02d.%06dZ', i / 50000 % 24, i / 50000 / 24, i / 1000 % 50, i % 1000 * 1000) AS at FROM n);
+             at, at, at, at
+         FROM (SELECT i, CASE WHEN i < {expired} THEN {PAST} ELSE {FUTURE} END + i * 72000 AS at FROM n);
          COMMIT;
          PRAGMA wal_checkpoint(TRUNCATE);"
     ))

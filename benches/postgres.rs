@@ -268,8 +268,9 @@ fn script(conn: &mut PgConnection) -> String {
 
 /// The record in two statements: claimed in progress, and completed once the work is done.
 fn in_two(record: &str, id: &str) -> (String, String) {
-    const LATER: [&str; 9] = [
+    const LATER: [&str; 10] = [
         "status",
+        "owner_token",
         "response_status",
         "response_content_type",
         "response_headers",

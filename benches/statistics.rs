@@ -69,21 +69,23 @@ async fn report(store: &Store) -> statistics::Report {
 /// Records that expire one after another: the first tenth until now, the rest within the day that follows.
 fn fill(url: &str, records: u64) {
     let now = chrono::Utc::now();
-    let text = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%dT%H:%M:%S").to_string();
     let day = 24 * 60 * 60;
-    let begins = text(now - chrono::TimeDelta::seconds(day / 10));
-    let retailers = "printf('%08x-0000-7000-8000-000000000001', i % 100)";
+    let begins = now - chrono::TimeDelta::seconds(day / 10);
     if let Some(path) = url.strip_prefix("sqlite://") {
         let mut conn = SqliteConnection::establish(path).expect("the database opens");
-        let at = format!(
-            "strftime('%Y-%m-%dT%H:%M:%f', '{begins}', (i * {day}.0 / {records}) || ' seconds') || '000Z'"
+        let (at, retailers) = (
+            format!(
+                "{} + i * {day}000000 / {records}",
+                begins.timestamp_micros()
+            ),
+            "unhex(printf('%08x000070008000000000000001', i % 100))",
         );
         conn.batch_execute(&format!(
             "PRAGMA synchronous = OFF; PRAGMA cache_size = -500000; PRAGMA foreign_keys = OFF;
              BEGIN;
              WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {records})
-             {} SELECT printf('%08x-0000-7000-8000-%012x', i, i), 'webhook:twilio', 'SM' || lower(hex(randomblob(16))),
-                 'twilio_message', 'POST', '/', 'f', 'completed', printf('%08x-0000-4000-8000-%012x', i, i), at, at, at, at,
+             {} SELECT unhex(printf('%08x00007000%016x', i, i)), 'webhook:twilio', 'SM' || lower(hex(randomblob(16))),
+                 'twilio_message', 'POST', '/', randomblob(32), 'completed', at, at, at, at,
                  {retailers}
              FROM (SELECT i, {at} AS at FROM n);
              COMMIT;",
@@ -99,7 +101,7 @@ fn fill(url: &str, records: u64) {
              SELECT {retailers}, 'Shop ' || i, '+' || (14155550000 + i), 'USD', gen_random_uuid(), now(), now()
              FROM generate_series(0, 99) AS i;
              {INSERT} SELECT gen_random_uuid(), 'webhook:twilio', 'SM' || md5(random()::text), 'twilio_message', 'POST',
-                 '/', 'f', 'completed', gen_random_uuid(), at, at, at, at, {retailers}
+                 '/', sha256(i::text::bytea), 'completed', at, at, at, at, {retailers}
              FROM (SELECT i, '{begins}'::timestamptz + i * interval '{day} seconds' / {records} AS at
                  FROM generate_series(0, {records} - 1) AS i) AS n;"
         ))
@@ -109,5 +111,6 @@ fn fill(url: &str, records: u64) {
     }
 }
 
-const INSERT: &str = "INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path,
-    fingerprint, status, owner_token, lease_expires_at, created_at, last_accessed_at, expires_at, retailer_id)";
+const INSERT: &str =
+    "INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path,
+    fingerprint, status, lease_expires_at, created_at, last_accessed_at, expires_at, retailer_id)";

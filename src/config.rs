@@ -11,7 +11,7 @@ use crate::{
     provider::{self, setting::Settings},
     redaction::{InvalidName, Redaction},
     schedule::Schedule,
-    store::DatabaseUrl,
+    store::{DatabaseUrl, SchemaName},
 };
 
 pub use environment::{Environment, Reading};
@@ -259,6 +259,10 @@ impl Config {
         };
         let mut config = Self::default();
         read(get, "DATABASE_URL", &mut config.database_url, database_url)?;
+        let database = config.database_url.clone();
+        read(get, "DATABASE_SCHEMA", &mut config.database_url, |text| {
+            in_schema(database.clone(), text)
+        })?;
         read(
             get,
             "DATABASE_CONNECTIONS",
@@ -510,6 +514,12 @@ fn another_address(text: &str, bind: SocketAddr) -> Result<Option<SocketAddr>, S
     }
 }
 
+/// A database with its tables in a schema.
+fn in_schema(database: DatabaseUrl, schema: &str) -> Result<DatabaseUrl, String> {
+    let schema = schema.parse::<SchemaName>()?;
+    Ok(database.in_schema(schema)?)
+}
+
 fn database_url(text: &str) -> Result<DatabaseUrl, String> {
     text.parse().map_err(str::to_owned)
 }
@@ -667,6 +677,7 @@ mod tests {
     fn a_value_that_does_not_parse_is_named_with_what_is_allowed() {
         let cases = [
             ("DATABASE_URL", "mysql://root:hunter2@x"),
+            ("DATABASE_SCHEMA", "hooks"),
             ("DATABASE_CONNECTIONS", "0"),
             ("WRITE_BATCH", "many"),
             ("REDIS_URL", "memcached://:hunter2@x"),

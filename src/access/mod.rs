@@ -122,7 +122,7 @@ fn issue(
         created_at: now,
         revoked_at: None,
     };
-    clients::insert_token(conn, &row, &token.sha256())?;
+    clients::insert_token(conn, &row, token.sha256())?;
     Ok(Issued {
         token,
         token_id: row.id,
@@ -135,7 +135,7 @@ fn issue(
 /// # Errors
 /// Where the database refuses, or holds scopes that this version does not know.
 pub fn caller(conn: &mut Conn<'_>, token: &Token) -> Result<Option<Caller>, StoreError> {
-    let found = clients::by_sha256(conn, &token.sha256())?;
+    let found = clients::by_sha256(conn, token.sha256())?;
     let Some((token, client)) = found.filter(|(token, _)| token.revoked_at.is_none()) else {
         return Ok(None);
     };

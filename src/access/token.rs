@@ -1,10 +1,9 @@
 //! A bearer token: 32 random bytes that only their holder knows.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
 use std::str::FromStr;
 
-use crate::secret::Secret;
+use crate::{secret::Secret, store::types::Digest};
 
 /// By which a token is known for what it is, by people and by scanners of published code.
 const PREFIX: &str = "hk_";
@@ -47,9 +46,9 @@ impl Token {
         masked
     }
 
-    /// SHA-256 of its text, in hexadecimal digits. Slow hashing would add nothing: there are 2^256 to guess from.
-    pub fn sha256(&self) -> String {
-        hex::encode(Sha256::digest(self.expose()))
+    /// SHA-256 of its text. Slow hashing would add nothing: there are 2^256 to guess from.
+    pub fn sha256(&self) -> Digest {
+        Digest::of(self.expose().as_bytes())
     }
 }
 
@@ -76,7 +75,7 @@ mod tests {
         assert_eq!(token.expose().len(), 46);
         assert_eq!(token.expose().parse(), Ok(token.clone()));
         assert_ne!(token, Token::random());
-        assert_eq!(token.sha256().len(), 64);
+        assert_eq!(token.sha256().to_string().len(), 64);
         assert!(!format!("{token:?}").contains(token.expose()));
     }
 

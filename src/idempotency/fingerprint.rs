@@ -1,18 +1,25 @@
 //! What a request says, in one hash, so that a key used for something else is noticed.
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
 
 use super::multipart;
-use crate::{json::Value, media_type};
+use crate::{json::Value, media_type, store::types::Digest};
 
-/// SHA-256 in lower-case hex.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fingerprint(String);
+/// SHA-256 of a request. Shows itself as 64 hexadecimal digits in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint(Digest);
 
 impl Fingerprint {
-    /// 64 hex digits.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// As it is stored.
+    pub fn digest(self) -> Digest {
+        self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -57,7 +64,7 @@ pub fn encoded(
             return fingerprint_of_json(method, path, query, content_type, &document);
         }
         if let Some(parts) = multipart::parts(content_type, body) {
-            let parts = digest(parts);
+            let parts = digest(parts).to_string();
             return of_bytes(method, path, query, content_type, parts.as_bytes(), "");
         }
     }
@@ -78,14 +85,14 @@ fn of_bytes(
     Fingerprint(digest(parts.into_iter().chain([body]).chain(coding)))
 }
 
-/// SHA-256 over parts, each with its length before it, in lower-case hex.
-pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+/// SHA-256 over parts, each with its length before it.
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hex::encode(hash.finalize())
+    Digest::from(<[u8; 32]>::from(hash.finalize()))
 }
 
 #[cfg(test)]

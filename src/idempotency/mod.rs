@@ -165,7 +165,14 @@ pub fn claim(
         return Ok(claim);
     }
     let token = Uuid::random();
-    let new = new_record(request, terms, now, RecordStatus::InProgress, token, None);
+    let new = new_record(
+        request,
+        terms,
+        now,
+        RecordStatus::InProgress,
+        Some(token),
+        None,
+    );
     let expires_at = new.expires_at;
     let ours = |id, resumes| {
         Claim::Ours(Owned {
@@ -219,7 +226,7 @@ pub fn verdict(
     request: &KeyedRequest,
     now: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
-    let is_other = record.fingerprint != request.fingerprint.as_str();
+    let is_other = record.fingerprint != request.fingerprint.digest();
     let is_bound = record.expires_at > now && is_other;
     (stands(record, now) || is_bound)
         .then(|| judge(record, request, now))
@@ -301,6 +308,7 @@ pub fn complete(
         owned.token,
         &Completion {
             status: RecordStatus::Completed,
+            owner_token: None,
             response_status: Some(reply.status),
             response_content_type: reply.content_type.as_deref(),
             response_headers: headers.as_ref(),
@@ -321,14 +329,7 @@ pub fn answered_record<'a>(
     came_to: Conclusion<'a>,
     now: Timestamp,
 ) -> (AnsweredRecord<'a>, Answered) {
-    let claim = new_record(
-        request,
-        terms,
-        now,
-        RecordStatus::Completed,
-        Uuid::random(),
-        None,
-    );
+    let claim = new_record(request, terms, now, RecordStatus::Completed, None, None);
     let answered = Answered {
         record: claim.id,
         reply: came_to.reply.clone(),
@@ -394,14 +395,7 @@ pub fn record_failure(
     error: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let new = new_record(
-        request,
-        terms,
-        now,
-        RecordStatus::Failed,
-        Uuid::random(),
-        Some(error),
-    );
+    let new = new_record(request, terms, now, RecordStatus::Failed, None, Some(error));
     if !rows::claim(conn, &new)? {
         rows::take_over(conn, &new)?;
     }
@@ -413,7 +407,7 @@ fn new_record<'a>(
     terms: Terms,
     now: Timestamp,
     status: RecordStatus,
-    token: Uuid,
+    owner_token: Option<Uuid>,
     error: Option<&'a str>,
 ) -> NewRecord<'a> {
     NewRecord {
@@ -423,11 +417,11 @@ fn new_record<'a>(
         webhook_type: request.webhook_type,
         method: &request.method,
         path: &request.path,
-        fingerprint: request.fingerprint.as_str(),
+        fingerprint: request.fingerprint.digest(),
         status,
         request_body: request.body.as_ref(),
         error_message: error,
-        owner_token: token,
+        owner_token,
         lease_expires_at: now.after(terms.lease),
         source_ip: request.source_ip.as_deref(),
         created_at: now,
@@ -447,7 +441,7 @@ fn stands(record: &Record, now: Timestamp) -> bool {
 }
 
 fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
-    if record.fingerprint != request.fingerprint.as_str() {
+    if record.fingerprint != request.fingerprint.digest() {
         return Ok(Claim::Mismatch);
     }
     match record.status {

@@ -25,7 +25,7 @@ impl Transaction {
         let is_ours = |amendment: &&Amendment| {
             events.get(&amendment.event_id).is_some_and(|event| {
                 event.delivery_id == record
-                    && event.delivery_fingerprint == self.inbound.fingerprint.as_str()
+                    && event.delivery_fingerprint == self.inbound.fingerprint.digest()
             })
         };
         let others = amendments.iter().filter(|amendment| !is_ours(amendment));

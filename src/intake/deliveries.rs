@@ -52,7 +52,6 @@ fn webhooks() -> Webhooks {
         .iter()
         .flat_map(|provider| provider.webhook_types());
     Webhooks {
-        scopes: REGISTRY.iter().map(|provider| provider.scope()).collect(),
         kinds: kinds.copied().collect(),
     }
 }

@@ -418,7 +418,7 @@ impl Intake {
             webhook_type: inbound.delivery.webhook_type,
             method: inbound.method.clone(),
             path: inbound.path.clone(),
-            fingerprint: inbound.fingerprint.clone(),
+            fingerprint: inbound.fingerprint,
             body: Some(Json::of(&redaction.of(&inbound.delivery.body))),
             source_ip: inbound.source_ip.clone(),
         })

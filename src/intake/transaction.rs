@@ -33,7 +33,7 @@ use crate::{
         message_status::{self, MessageStatus},
         orders,
         retailers::Retailer,
-        types::{Json, Timestamp, Uuid},
+        types::{Digest, Json, Timestamp, Uuid},
     },
 };
 
@@ -265,9 +265,9 @@ impl Transaction {
         if claim != Claim::Mismatch || self.inbound.key.is_some() {
             return Ok((Some(claim), true));
         }
-        let (content, _) = request.fingerprint.as_str().split_at(16);
+        let content = request.fingerprint.to_string();
         let own = KeyedRequest {
-            key: format!("{}.{content}", request.key).parse()?,
+            key: format!("{}.{content:.16}", request.key).parse()?,
             ..request.clone()
         };
         let claim = idempotency::claim(conn, &own, terms, lookups, self.now)?;
@@ -439,8 +439,8 @@ impl Transaction {
             provider: self.provider().name(),
             event_id: &event.id,
             kind: &event.kind,
-            digest: &event.digest,
-            delivery_fingerprint: self.inbound.fingerprint.as_str(),
+            digest: Digest::spelled(&event.digest),
+            delivery_fingerprint: self.inbound.fingerprint.digest(),
             delivery_id: record,
             outcome: plan.outcome,
             retailer_id: plan.retailer_id,
@@ -538,7 +538,7 @@ impl Transaction {
                 retry_after: Duration::ZERO,
             });
         };
-        if known.digest != event.digest {
+        if known.digest != Digest::spelled(&event.digest) {
             log::warn!(
                 "{} event {:?} came with another content: nothing was done",
                 self.provider().name(),
@@ -552,7 +552,7 @@ impl Transaction {
     fn known(&self, event: &Event, known: KnownEvent, retailer: Option<Uuid>, held: Held) -> Told {
         // The same delivery under another key gets the answer of the first time; another delivery that tells the
         // event again learns that it is old.
-        let same_delivery = known.delivery_fingerprint == self.inbound.fingerprint.as_str();
+        let same_delivery = known.delivery_fingerprint == self.inbound.fingerprint.digest();
         // Where its delivery was begun and not answered, this is the first time that somebody is told.
         let resumed = held.owned.filter(|owned| owned.resumes);
         let is_news = resumed.is_some_and(|owned| known.delivery_id == Some(owned.id));

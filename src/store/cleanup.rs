@@ -204,7 +204,7 @@ pub fn release_leases(
         ORDER BY lease_expires_at LIMIT $3";
     let chosen = these(conn, chosen);
     let sql = format!(
-        "UPDATE webhook_idempotency SET status = 'failed', error_message = $1 WHERE {chosen}"
+        "UPDATE webhook_idempotency SET status = 'failed', owner_token = NULL, error_message = $1 WHERE {chosen}"
     );
     let release = sql_query(sql)
         .bind::<Text, _>(error)

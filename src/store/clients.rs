@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::{
     Conn, StoreError, on_each,
     schema::{api_clients, api_tokens},
-    types::{Timestamp, Uuid},
+    types::{Digest, Timestamp, Uuid},
 };
 
 /// A program that uses the API.
@@ -49,11 +49,11 @@ pub fn insert(conn: &mut Conn<'_>, client: &Client) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Adds a token that is known by its SHA-256, in hexadecimal digits.
+/// Adds a token that is known by its SHA-256.
 ///
 /// # Errors
 /// Where the database refuses.
-pub fn insert_token(conn: &mut Conn<'_>, token: &Token, sha256: &str) -> Result<(), StoreError> {
+pub fn insert_token(conn: &mut Conn<'_>, token: &Token, sha256: Digest) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::insert_into(api_tokens::table)
         .values((token, api_tokens::token_sha256.eq(sha256)))
         .execute(c))?;
@@ -76,7 +76,10 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<Client>, StoreError>
 ///
 /// # Errors
 /// Where the database refuses.
-pub fn by_sha256(conn: &mut Conn<'_>, sha256: &str) -> Result<Option<(Token, Client)>, StoreError> {
+pub fn by_sha256(
+    conn: &mut Conn<'_>,
+    sha256: Digest,
+) -> Result<Option<(Token, Client)>, StoreError> {
     Ok(on_each!(conn, |c| api_tokens::table
         .inner_join(api_clients::table)
         .filter(api_tokens::token_sha256.eq(sha256))

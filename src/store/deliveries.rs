@@ -60,8 +60,6 @@ const WEBHOOKS: &str = "webhook:";
 /// What is known of the providers.
 #[derive(Clone, Debug, Default)]
 pub struct Webhooks {
-    /// What their keys belong to.
-    pub scopes: Vec<&'static str>,
     /// The kinds of their requests.
     pub kinds: Vec<&'static str>,
 }
@@ -233,10 +231,8 @@ impl Looked {
 /// Records that an index finds, and sorts if they may be many.
 #[derive(Clone, Debug, PartialEq)]
 enum Lane {
-    /// Webhooks under a key: one of each provider at most.
-    WebhooksOf(String, Vec<&'static str>),
-    /// Clients' requests under a key: one of each client at most.
-    RequestsOf(String),
+    /// Under a key: one of each provider and of each client at most.
+    Key(String),
     /// What is being done: about as many as there are workers.
     InProgress,
     /// A retailer's.
@@ -253,10 +249,7 @@ enum Lane {
 /// may then be told to whoever may see nothing else.
 fn lanes(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<Lane>, StoreError> {
     if let Some(key) = &filter.key {
-        return Ok(vec![
-            Lane::WebhooksOf(key.clone(), filter.webhooks.scopes.clone()),
-            Lane::RequestsOf(key.clone()),
-        ]);
+        return Ok(vec![Lane::Key(key.clone())]);
     }
     Ok(match (filter.status, filter.retailer_id, &filter.sender) {
         (Some(RecordStatus::InProgress), ..) => vec![Lane::InProgress],
@@ -338,11 +331,7 @@ macro_rules! in_lane {
             query = query.filter(sql::<Bool>(condition));
         }
         query = match &$search.lane {
-            Lane::WebhooksOf(key, scopes) => query
-                .filter(table::scope.eq_any(scopes))
-                .filter(table::idempotency_key.eq(key))
-                .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
-            Lane::RequestsOf(key) => query
+            Lane::Key(key) => query
                 .filter(table::idempotency_key.eq(key))
                 .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
             Lane::InProgress => query.filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
@@ -478,28 +467,22 @@ impl Lane {
     /// indexes, or those would not be known to fit.
     fn condition(&self) -> Option<&'static str> {
         match self {
-            Self::RequestsOf(_) => Some("substr(scope, 1, 8) <> 'webhook:'"),
             Self::InProgress => Some("status = 'in_progress'"),
             Self::Failed => Some("status = 'failed'"),
             Self::Retailer(_) => Some("retailer_id IS NOT NULL"),
-            Self::WebhooksOf(..) | Self::Kind(_) | Self::All => None,
+            Self::Key(_) | Self::Kind(_) | Self::All => None,
         }
     }
 
     /// Whether it is sorted as a whole, since its index does not.
     fn is_short(&self) -> bool {
-        matches!(
-            self,
-            Self::WebhooksOf(..) | Self::RequestsOf(_) | Self::InProgress
-        )
+        matches!(self, Self::Key(_) | Self::InProgress)
     }
 
     /// The order of the list, as its index has it.
     fn order(&self) -> &'static str {
         match self {
-            Self::WebhooksOf(..) | Self::RequestsOf(_) | Self::InProgress => {
-                "coalesce(created_at, created_at) DESC"
-            }
+            Self::Key(_) | Self::InProgress => "coalesce(created_at, created_at) DESC",
             Self::Retailer(_) => "retailer_id DESC, created_at DESC",
             Self::Kind(_) => "webhook_type DESC, created_at DESC",
             Self::Failed | Self::All => "created_at DESC",

@@ -30,6 +30,18 @@ pub enum StoreError {
     /// The schema is not that of this program, and whoever only reads does not change it.
     #[error("the database lacks a migration of this version: run hookonce migrate")]
     NotCurrent,
+    /// Somebody else's tables have names that are needed.
+    #[error(
+        "the database has tables of these names that are not hookonce's: {0}. Nothing was changed. Give hookonce a schema of \
+         its own (DATABASE_SCHEMA, on PostgreSQL) or a database of its own"
+    )]
+    NameTaken(String),
+    /// The tables are of a layout that no release has had.
+    #[error(
+        "the database has the layout of a hookonce from before its first release, which is not brought up to date. Nothing \
+         was changed. Start with a new database; what is to be kept, export with the version that made it"
+    )]
+    EarlierLayout,
     /// The schema could not be brought up to date.
     #[error("the schema could not be brought up to date")]
     Migration(#[source] Box<dyn Error + Send + Sync>),
@@ -73,7 +85,8 @@ impl StoreError {
                 }
             },
             Self::Query(QueryError::BrokenTransactionManager) => true,
-            Self::Query(_) | Self::Missing(_) | Self::NotCurrent | Self::Migration(_) => false,
+            Self::Query(_) | Self::Missing(_) | Self::NotCurrent => false,
+            Self::NameTaken(_) | Self::EarlierLayout | Self::Migration(_) => false,
             Self::Unreadable(_) | Self::Panicked(_) => false,
         }
     }

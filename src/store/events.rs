@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Conn, StoreError, on_each,
     schema::{orders, webhook_event as table},
-    types::{Json, Timestamp, Uuid, text_enum},
+    types::{Digest, Json, Timestamp, Uuid, text_enum},
 };
 
 text_enum! {
@@ -45,10 +45,10 @@ pub struct NewEvent<'a> {
     pub event_id: &'a str,
     /// The provider's word for what it is.
     pub kind: &'a str,
-    /// SHA-256 of what was signed about it, in hex.
-    pub digest: &'a str,
+    /// SHA-256 of what was signed about it.
+    pub digest: Digest,
     /// The fingerprint of the delivery that tells it.
-    pub delivery_fingerprint: &'a str,
+    pub delivery_fingerprint: Digest,
     /// The record of that delivery, where keys are kept.
     pub delivery_id: Option<Uuid>,
     /// What becomes of it.
@@ -68,10 +68,10 @@ pub struct NewEvent<'a> {
 /// What is known of an event from its first time.
 #[derive(Clone, Debug, PartialEq, Queryable)]
 pub struct KnownEvent {
-    /// SHA-256 of what was signed then, in hex.
-    pub digest: String,
+    /// SHA-256 of what was signed then.
+    pub digest: Digest,
     /// The fingerprint of the delivery that told it.
-    pub delivery_fingerprint: String,
+    pub delivery_fingerprint: Digest,
     /// The record of that delivery, where keys are kept.
     pub delivery_id: Option<Uuid>,
     /// What became of it.
@@ -198,14 +198,14 @@ pub fn keep_apart(
         return Ok(());
     };
     let c: &mut diesel::PgConnection = c;
-    let payload = Json::of(&crate::json::Value::Null);
+    let (payload, nothing) = (Json::of(&crate::json::Value::Null), Digest::of(b""));
     for ids in event_ids.chunks(MANY) {
         let places = ids.iter().map(|event_id| NewEvent {
             provider,
             event_id,
             kind: "",
-            digest: "",
-            delivery_fingerprint: "",
+            digest: nothing,
+            delivery_fingerprint: nothing,
             delivery_id: None,
             outcome: Outcome::Ignored,
             retailer_id: None,

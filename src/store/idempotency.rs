@@ -7,7 +7,7 @@ use super::{
     cached::Update,
     on_each,
     schema::webhook_idempotency as table,
-    types::{Json, Timestamp, Uuid, text_enum},
+    types::{Digest, Json, Timestamp, Uuid, text_enum},
 };
 
 text_enum! {
@@ -50,16 +50,16 @@ pub struct NewRecord<'a> {
     pub method: &'a str,
     /// Its path.
     pub path: &'a str,
-    /// SHA-256 of all that it says, in hex.
-    pub fingerprint: &'a str,
+    /// SHA-256 of all that it says.
+    pub fingerprint: Digest,
     /// In progress, or failed.
     pub status: RecordStatus,
     /// Its body, as JSON.
     pub request_body: Option<&'a Json>,
     /// What went wrong.
     pub error_message: Option<&'a str>,
-    /// Who may complete it.
-    pub owner_token: Uuid,
+    /// Who may complete it; nobody where it is settled.
+    pub owner_token: Option<Uuid>,
     /// Until when the owner has it to itself.
     pub lease_expires_at: Timestamp,
     /// Where it came from.
@@ -104,7 +104,7 @@ struct Replacement<'a> {
     webhook_type: &'a str,
     method: &'a str,
     path: &'a str,
-    fingerprint: &'a str,
+    fingerprint: Digest,
     status: RecordStatus,
     request_body: Option<&'a Json>,
     response_status: Option<i16>,
@@ -114,7 +114,7 @@ struct Replacement<'a> {
     response_body: Option<&'a Json>,
     events: Option<&'a Json>,
     error_message: Option<&'a str>,
-    owner_token: Uuid,
+    owner_token: Option<Uuid>,
     lease_expires_at: Timestamp,
     source_ip: Option<&'a str>,
     retailer_id: Option<Uuid>,
@@ -161,7 +161,7 @@ pub struct Record {
     /// Its id.
     pub id: Uuid,
     /// What it was claimed for.
-    pub fingerprint: String,
+    pub fingerprint: Digest,
     /// How far it has come.
     pub status: RecordStatus,
     /// The answer's status.
@@ -188,6 +188,8 @@ pub struct Record {
 pub struct Completion<'a> {
     /// Completed.
     pub status: RecordStatus,
+    /// None: nobody may complete it again.
+    pub owner_token: Option<Uuid>,
     /// The answer's status.
     pub response_status: Option<i16>,
     /// The answer's content type.
@@ -304,6 +306,7 @@ pub fn release(
         .filter(table::status.eq(RecordStatus::InProgress))
         .set((
             table::status.eq(RecordStatus::Failed),
+            table::owner_token.eq(None::<Uuid>),
             table::error_message.eq(error),
         ))
         .execute(c))?;
@@ -324,6 +327,7 @@ pub fn disown(
         .filter(table::status.eq(RecordStatus::InProgress))
         .set((
             table::status.eq(RecordStatus::Failed),
+            table::owner_token.eq(None::<Uuid>),
             table::error_message.eq(error),
             // Past by every clock that could look at it.
             table::expires_at.eq(table::created_at),

@@ -40,7 +40,7 @@ pub use load::{Load, PoolLoad};
 pub use postgres::Session;
 pub use sqlite::FileFault;
 pub use trouble::{Foreign, Trouble};
-pub use url::DatabaseUrl;
+pub use url::{DatabaseUrl, SchemaName};
 
 use cached::Fixed;
 use diesel::{RunQueryDsl as _, SqliteConnection};
@@ -152,8 +152,8 @@ impl Store {
         let (url, options) = (url.clone(), options.clone());
         blocking(move || match url {
             DatabaseUrl::Sqlite { path } => sqlite::Sqlite::open(path, &options).map(Self::Sqlite),
-            DatabaseUrl::Postgres { url } => {
-                postgres::Postgres::open(&url, &options, Access::Write).map(Self::Postgres)
+            DatabaseUrl::Postgres { url, schema } => {
+                postgres::Postgres::open(&url, schema, &options, Access::Write).map(Self::Postgres)
             }
         })
         .await
@@ -192,8 +192,8 @@ impl Store {
                 let path = path.unwrap_or_default();
                 sqlite::Sqlite::open_to_read(path, &options).map(Self::Sqlite)
             }
-            DatabaseUrl::Postgres { url } => {
-                postgres::Postgres::open(&url, &options, Access::Read).map(Self::Postgres)
+            DatabaseUrl::Postgres { url, schema } => {
+                postgres::Postgres::open(&url, schema, &options, Access::Read).map(Self::Postgres)
             }
         })
         .await

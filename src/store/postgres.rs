@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use self::session::{Connector, Door, ThroughDoor};
 use super::{
-    Conn, Health, StoreError, StoreOptions, Trouble, blocking,
+    Conn, Health, SchemaName, StoreError, StoreOptions, Trouble, blocking,
     cached::Fixed,
     guarded, in_transaction,
     load::{self, Load, PoolLoad},
@@ -28,8 +28,8 @@ use crate::causes::with_causes;
 
 mod session;
 
-pub(super) use session::Access;
 pub use session::Session;
+pub(super) use session::{Access, connect};
 
 /// A PostgreSQL server.
 #[derive(Clone)]
@@ -49,10 +49,11 @@ pub struct Postgres {
 impl Postgres {
     pub(super) fn open(
         url: &str,
+        schema: Option<SchemaName>,
         options: &StoreOptions,
         access: Access,
     ) -> Result<Self, StoreError> {
-        let connector = Connector::open(with_defaults(url), options.timeout, access)?;
+        let connector = Connector::open(with_defaults(url), schema, options.timeout, access)?;
         let door = Arc::new(Door::new(connector));
         let pool = Pool::builder()
             .max_size(options.connections)

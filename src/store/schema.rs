@@ -1,4 +1,4 @@
-//! The tables as Diesel sees them: one schema for both migration trees.
+//! The tables as Diesel sees them: one schema for both databases.
 #![allow(missing_docs)] // Diesel's macro makes the items; the migrations say what each column is for.
 
 diesel::table! {
@@ -78,7 +78,7 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::{Id, Moment};
 
-    ledger_entries (id) {
+    ledger_entries (retailer_id, id) {
         id -> Id,
         retailer_id -> Id,
         order_id -> Id,
@@ -157,7 +157,7 @@ diesel::table! {
     api_tokens (id) {
         id -> Id,
         client_id -> Id,
-        token_sha256 -> Text,
+        token_sha256 -> Binary,
         scopes -> Text,
         created_at -> Moment,
         revoked_at -> Nullable<Moment>,
@@ -172,8 +172,8 @@ diesel::table! {
         provider -> Text,
         event_id -> Text,
         kind -> Text,
-        digest -> Text,
-        delivery_fingerprint -> Text,
+        digest -> Binary,
+        delivery_fingerprint -> Binary,
         delivery_id -> Nullable<Id>,
         outcome -> Text,
         retailer_id -> Nullable<Id>,
@@ -226,14 +226,14 @@ diesel::table! {
         webhook_type -> Text,
         method -> Text,
         path -> Text,
-        fingerprint -> Text,
+        fingerprint -> Binary,
         status -> Text,
         request_body -> Nullable<Document>,
         response_status -> Nullable<SmallInt>,
         response_content_type -> Nullable<Text>,
         response_body -> Nullable<Document>,
         error_message -> Nullable<Text>,
-        owner_token -> Id,
+        owner_token -> Nullable<Id>,
         lease_expires_at -> Moment,
         source_ip -> Nullable<Text>,
         retailer_id -> Nullable<Id>,

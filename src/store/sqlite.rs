@@ -312,7 +312,7 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
          PRAGMA wal_autocheckpoint = {LIMIT};
          PRAGMA journal_size_limit = {LONG_BYTES};"
     ))?;
-    migrations::sqlite(&mut conn)?;
+    migrations::bring_up(&mut Conn::Sqlite(&mut conn))?;
     // From here on the writer itself waits for other processes.
     conn.batch_execute("PRAGMA busy_timeout = 0")?;
     Ok(conn)

@@ -2,31 +2,33 @@
 
 use chrono::{DateTime, Duration, DurationRound as _, SecondsFormat, SubsecRound as _, Utc};
 use diesel::{
+    backend::Backend,
     deserialize::{self, FromSql, FromSqlRow},
     expression::AsExpression,
     pg::{Pg, PgValue},
     query_builder::QueryId,
     serialize::{self, IsNull, Output, ToSql},
-    sql_types::{self, SqlOrd, SqlType, Text},
+    sql_types::{self, Binary, SqlOrd, SqlType, Text},
     sqlite::{Sqlite, SqliteValue},
 };
+use sha2::{Digest as _, Sha256};
 use std::io::Write as _;
 
 use crate::json;
 
-/// A UUID: `UUID` in PostgreSQL, hyphenated `TEXT` in SQLite.
+/// A UUID: `UUID` in PostgreSQL, its 16 bytes as `BLOB` in SQLite.
 #[derive(SqlType, QueryId)]
 #[diesel(
     postgres_type(oid = 2950, array_oid = 2951),
-    sqlite_type(name = "Text")
+    sqlite_type(name = "Binary")
 )]
 pub struct Id;
 
-/// An instant: `TIMESTAMPTZ` in PostgreSQL, fixed-width RFC 3339 UTC `TEXT` in SQLite.
+/// An instant: `TIMESTAMPTZ` in PostgreSQL, microseconds since 1970 as `INTEGER` in SQLite.
 #[derive(SqlType, QueryId)]
 #[diesel(
     postgres_type(oid = 1184, array_oid = 1185),
-    sqlite_type(name = "Text")
+    sqlite_type(name = "Long")
 )]
 pub struct Moment;
 impl SqlOrd for Moment {}
@@ -69,13 +71,67 @@ impl FromSql<Id, Pg> for Uuid {
 }
 impl ToSql<Id, Sqlite> for Uuid {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(self.0.hyphenated().to_string());
+        out.set_value(self.0.as_bytes().as_slice());
         Ok(IsNull::No)
     }
 }
 impl FromSql<Id, Sqlite> for Uuid {
-    fn from_sql(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
-        Ok(Self(text(raw)?.parse()?))
+    fn from_sql(mut raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(uuid::Uuid::from_slice(raw.read_blob())?))
+    }
+}
+
+/// A SHA-256: its 32 bytes, as `BYTEA` in PostgreSQL and as `BLOB` in SQLite. Shows itself in lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Binary)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest that a text spells in hexadecimal digits; that of the text itself where it spells none.
+    pub fn spelled(text: &str) -> Self {
+        let mut bytes = [0; 32];
+        match hex::decode_to_slice(text, &mut bytes) {
+            Ok(()) => Self(bytes),
+            Err(_other) => Self::of(text.as_bytes()),
+        }
+    }
+}
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+impl<DB: Backend> ToSql<Binary, DB> for Digest
+where
+    [u8]: ToSql<Binary, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        <[u8] as ToSql<Binary, DB>>::to_sql(&self.0, out)
+    }
+}
+impl FromSql<Binary, Pg> for Digest {
+    fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(raw.as_bytes().try_into()?))
+    }
+}
+impl FromSql<Binary, Sqlite> for Digest {
+    fn from_sql(mut raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        Ok(Self(raw.read_blob().try_into()?))
     }
 }
 
@@ -152,7 +208,7 @@ impl From<Timestamp> for DateTime<Utc> {
     }
 }
 impl From<DateTime<Utc>> for Timestamp {
-    /// Kept within the years 0 to 9999: what lies beyond has no RFC 3339 text, and texts are what SQLite compares.
+    /// Kept within the years 0 to 9999: what lies beyond has no RFC 3339 text.
     fn from(at: DateTime<Utc>) -> Self {
         let first = DateTime::from_timestamp(-62_167_219_200, 0);
         let last = DateTime::from_timestamp(253_402_300_799, 999_999_000);
@@ -177,13 +233,15 @@ impl FromSql<Moment, Pg> for Timestamp {
 }
 impl ToSql<Moment, Sqlite> for Timestamp {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(self.to_string());
+        out.set_value(self.microseconds());
         Ok(IsNull::No)
     }
 }
 impl FromSql<Moment, Sqlite> for Timestamp {
-    fn from_sql(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
-        Ok(Self(DateTime::parse_from_rfc3339(&text(raw)?)?.to_utc()))
+    fn from_sql(mut raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
+        let microseconds = raw.read_long();
+        Self::from_microseconds(microseconds)
+            .ok_or_else(|| format!("{microseconds} is no time").into())
     }
 }
 
@@ -304,14 +362,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timestamp_keeps_microseconds_and_sorts_as_text() {
+    fn a_timestamp_keeps_microseconds() {
         let at: Timestamp = DateTime::from_timestamp_nanos(1_700_000_000_123_456_789).into();
         assert_eq!(at.to_string(), "2023-11-14T22:13:20.123456Z");
         let later = at.after(std::time::Duration::from_micros(1));
-        assert!(later.to_string() > at.to_string());
+        assert!(later > at);
         assert_eq!(at.until(later), std::time::Duration::from_micros(1));
         assert_eq!(later.until(at), std::time::Duration::ZERO);
         assert_eq!(later.before(std::time::Duration::from_micros(1)), at);
+    }
+
+    #[test]
+    fn a_digest_is_read_or_made() {
+        let digest = Digest::of(b"a");
+        assert_eq!(Digest::spelled(&digest.to_string()), digest);
+        assert_eq!(Digest::spelled("a"), digest);
+        assert_ne!(Digest::spelled("b"), digest);
     }
 
     #[test]

@@ -14,7 +14,54 @@ pub enum DatabaseUrl {
     Postgres {
         /// The whole of it, with its password.
         url: String,
+        /// Where the tables are; none: where the connection's own search path leads.
+        schema: Option<SchemaName>,
     },
+}
+
+impl DatabaseUrl {
+    /// The same, with the tables in a schema of their own.
+    ///
+    /// # Errors
+    /// For SQLite, which has no schemas.
+    pub fn in_schema(self, schema: SchemaName) -> Result<Self, &'static str> {
+        match self {
+            Self::Sqlite { .. } => Err("only PostgreSQL has schemas"),
+            Self::Postgres { url, .. } => Ok(Self::Postgres {
+                url,
+                schema: Some(schema),
+            }),
+        }
+    }
+}
+
+/// The name of a PostgreSQL schema, which nobody needs to quote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaName(String);
+
+impl SchemaName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SchemaName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        /// PostgreSQL cuts a longer one.
+        const MOST: usize = 63;
+        let may_begin = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let is_name = may_begin && text.len() <= MOST && text.chars().all(is_plain);
+        match is_name && !text.starts_with("pg_") {
+            true => Ok(Self(text.to_owned())),
+            false => Err(
+                "a name of a-z, 0-9 and _, at most 63 of them, that begins with no digit and not with pg_",
+            ),
+        }
+    }
 }
 
 impl FromStr for DatabaseUrl {
@@ -37,7 +84,10 @@ impl FromStr for DatabaseUrl {
             return Err("allowed are sqlite://PATH, sqlite://:memory: and postgres://…");
         }
         match shown(text) {
-            Some(_) => Ok(Self::Postgres { url: text.into() }),
+            Some(_) => Ok(Self::Postgres {
+                url: text.into(),
+                schema: None,
+            }),
             None => Err(
                 "allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE; in a user and a password write \
                  % as %25, @ as %40, / as %2F and : as %3A",
@@ -134,7 +184,9 @@ impl fmt::Display for DatabaseUrl {
         match self {
             Self::Sqlite { path: None } => f.write_str("sqlite://:memory:"),
             Self::Sqlite { path: Some(path) } => write!(f, "sqlite://{}", path.display()),
-            Self::Postgres { url } => f.write_str(shown(url).as_deref().unwrap_or("postgres://…")),
+            Self::Postgres { url, .. } => {
+                f.write_str(shown(url).as_deref().unwrap_or("postgres://…"))
+            }
         }
     }
 }
@@ -156,6 +208,27 @@ mod tests {
             .unwrap();
         assert_eq!(format!("{url}"), "postgres://db.example:5433/hooks");
         assert_eq!(format!("{url:?}"), "postgres://db.example:5433/hooks");
+    }
+
+    #[test]
+    fn the_name_of_a_schema_needs_no_quotes() {
+        for name in ["hooks", "_h2", "a"] {
+            assert!(name.parse::<SchemaName>().is_ok(), "{name}");
+        }
+        for name in [
+            "",
+            "Hooks",
+            "2h",
+            "a-b",
+            "a;b",
+            "a\"b",
+            "pg_x",
+            &"a".repeat(64),
+        ] {
+            assert!(name.parse::<SchemaName>().is_err(), "{name}");
+        }
+        let sqlite: DatabaseUrl = "sqlite://a.db".parse().unwrap();
+        assert!(sqlite.in_schema("hooks".parse().unwrap()).is_err());
     }
 
     #[test]

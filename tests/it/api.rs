@@ -1049,8 +1049,7 @@ fn instant(
             format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
         }
     };
-    let sql =
-        format!("SELECT {shown} AS t FROM webhook_idempotency WHERE idempotency_key = '{key}'");
+    let sql = format!("SELECT {shown} AS t FROM v_deliveries WHERE idempotency_key = '{key}'");
     let found = service.database().texts(&sql);
     let text = found.into_iter().flatten().next().expect("a time");
     text.parse().expect("a time")

@@ -376,7 +376,9 @@ async fn kill_now_and_then(
         server.kill();
         let kept: BTreeSet<_> = ["orders", "payments", "refunds", "bookings"]
             .into_iter()
-            .flat_map(|table| database.texts(&format!("SELECT CAST(id AS TEXT) AS t FROM {table}")))
+            .flat_map(|table| {
+                database.texts(&format!("SELECT CAST(id AS TEXT) AS t FROM v_{table}"))
+            })
             .flatten()
             .collect();
         for (sent, answer) in promised {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{
     app::App,
-    database::{Database, Engine, on_both},
+    database::{Database, Engine, HASH, on_both},
     process::{self, Program, Server},
     requests::{Call, Reply, new_sid},
 };
@@ -174,7 +174,7 @@ async fn a_run_that_lost_its_lease_does_nothing_more(engine: Engine) {
     let gone = left - app.records();
     // Of batches of one record, the one that was under way.
     assert!(gone <= 1, "{gone} were deleted without a lease");
-    let holder = "SELECT CAST(holder AS TEXT) AS t FROM job_lease";
+    let holder = "SELECT CAST(holder AS TEXT) AS t FROM v_job_leases";
     assert_eq!(
         one(&app.database, holder),
         another.to_string(),
@@ -294,7 +294,7 @@ async fn it_runs_on_schedule(engine: Engine) {
     until("it ran twice", || app.database.count(runs) >= 2).await;
     expired_records(&app.database, 10);
     until("what expired is gone", || app.records() == 0).await;
-    let ticks = "SELECT CAST(tick AS TEXT) AS t FROM cleanup_runs WHERE trigger = 'schedule'";
+    let ticks = "SELECT CAST(tick AS TEXT) AS t FROM v_cleanup_runs WHERE trigger = 'schedule'";
     for tick in app.database.texts(ticks) {
         let tick = tick.expect("a tick");
         let whole = !tick.contains('.') || tick.contains(".000000Z");
@@ -452,7 +452,7 @@ async fn the_route_answers_with_the_report(engine: Engine) {
 
     let retailer = app
         .database
-        .texts("SELECT CAST(id AS TEXT) AS t FROM retailers");
+        .texts("SELECT CAST(id AS TEXT) AS t FROM v_retailers");
     let retailer = retailer[0].clone().expect("a retailer");
     let bound = token(&program, &["--scope", "admin", "--retailer", &retailer]).await;
     let lesser = token(&program, &["--scope", "stats:read,orders:write"]).await;
@@ -491,7 +491,7 @@ async fn only_so_many_runs_are_remembered(engine: Engine) {
     let numbers = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1005)";
     let (id, time) = match engine {
         Engine::Sqlite => (
-            "printf('00000000-0000-7000-8000-%012d', i)",
+            "unhex(printf('00000000000070008000%012d', i))",
             "'2026-01-01T00:00:00.000000Z'",
         ),
         Engine::Postgres => (
@@ -505,7 +505,7 @@ async fn only_so_many_runs_are_remembered(engine: Engine) {
     ));
     let report = clean(&app, 10, Timestamp::now()).await;
     assert_eq!(count(&app.database, "cleanup_runs"), 1_000);
-    let latest = "SELECT CAST(id AS TEXT) AS t FROM cleanup_runs ORDER BY id DESC LIMIT 1";
+    let latest = "SELECT CAST(id AS TEXT) AS t FROM v_cleanup_runs ORDER BY id DESC LIMIT 1";
     assert_eq!(one(&app.database, latest), report.run.id.to_string());
 }
 
@@ -518,11 +518,12 @@ async fn of_three_instances_one_runs_each_tick_and_another_goes_on_when_it_is_ki
     let mut servers: Vec<Server> = (0..3).map(|_| program.spawn()).collect();
     join_all(servers.iter_mut().map(|server| server.listening())).await;
     let ticks = || {
-        let ticks = "SELECT CAST(tick AS TEXT) AS t FROM cleanup_runs ORDER BY tick";
+        let ticks = "SELECT CAST(tick AS TEXT) AS t FROM v_cleanup_runs ORDER BY tick";
         database.texts(ticks)
     };
     until("four ticks are done", || ticks().len() >= 4).await;
-    let latest = "SELECT CAST(instance AS TEXT) AS t FROM cleanup_runs ORDER BY tick DESC LIMIT 1";
+    let latest =
+        "SELECT CAST(instance AS TEXT) AS t FROM v_cleanup_runs ORDER BY tick DESC LIMIT 1";
     let runner = one(&database, latest);
     let is_runner = |server: &Server| server.log().contains(&format!("instance {runner}"));
     let runner_at = servers
@@ -634,7 +635,7 @@ fn record(database: &Database, key: &str, status: &str, lease: &str, expires: &s
     database.execute(&format!(
         "INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path, fingerprint, status,
              owner_token, lease_expires_at, created_at, last_accessed_at, expires_at)
-         VALUES ('{id}', 'test', '{key}', 't', 'POST', '/', 'f', '{status}', '{id}', '{lease}', '{lease}', '{lease}',
+         VALUES ('{id}', 'test', '{key}', 't', 'POST', '/', {HASH}, '{status}', '{id}', '{lease}', '{lease}', '{lease}',
              '{expires}')"
     ));
 }
@@ -644,7 +645,7 @@ fn event(database: &Database, id: &str, order: Option<Uuid>, created: &str) {
     database.execute(&format!(
         "INSERT INTO webhook_event (provider, event_id, kind, digest, delivery_fingerprint, outcome, order_id, payload,
              created_at)
-         VALUES ('test', '{id}', 'message', 'd', 'f', 'ignored', {order}, '{{}}', '{created}')"
+         VALUES ('test', '{id}', 'message', {HASH}, {HASH}, 'ignored', {order}, '{{}}', '{created}')"
     ));
 }
 
@@ -652,7 +653,7 @@ fn event(database: &Database, id: &str, order: Option<Uuid>, created: &str) {
 fn expired_records(database: &Database, count: i64) {
     let (id, time) = match database.url.starts_with("sqlite") {
         true => (
-            "printf('00000000-0000-7000-8000-%012d', i)",
+            "unhex(printf('00000000000070008000%012d', i))",
             "'2026-01-01T00:00:00.000000Z'",
         ),
         false => (
@@ -664,7 +665,7 @@ fn expired_records(database: &Database, count: i64) {
         "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
          INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path, fingerprint, status,
              request_body, owner_token, lease_expires_at, created_at, last_accessed_at, expires_at)
-         SELECT {id}, 'test', 'expired-' || i, 't', 'POST', '/', 'f', 'completed', '{{\"text\":\"2 pizzas and 1 cola\"}}',
+         SELECT {id}, 'test', 'expired-' || i, 't', 'POST', '/', {HASH}, 'completed', '{{\"text\":\"2 pizzas and 1 cola\"}}',
              {id}, {time}, {time}, {time}, {time} FROM n"
     ));
 }

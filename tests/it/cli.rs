@@ -315,7 +315,7 @@ async fn import(program: &Program, lines: &str, retailer: &str) -> Finished {
 
 /// Id and price in minor units, by SKU.
 fn products(database: &Database) -> BTreeMap<String, (String, String)> {
-    let sql = "SELECT sku || ' ' || id || ' ' || price_minor AS t FROM products";
+    let sql = "SELECT sku || ' ' || id || ' ' || price_minor AS t FROM v_products";
     let rows = database.texts(sql).into_iter().flatten();
     rows.map(|row| {
         let words: Vec<_> = row.split(' ').map(str::to_owned).collect();

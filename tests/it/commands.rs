@@ -131,11 +131,11 @@ async fn a_command_that_only_reads_does_not_migrate(engine: Engine) {
     let database = Database::new(engine);
     let program = Program::new(&database);
     program.must(&["migrate"]).await;
-    let count = "SELECT count(*) AS n FROM __diesel_schema_migrations";
+    let count = "SELECT count(*) AS n FROM hookonce_migration";
     let all = database.count(count);
     database.execute(
-        "DELETE FROM __diesel_schema_migrations
-         WHERE version = (SELECT max(version) FROM __diesel_schema_migrations)",
+        "DELETE FROM hookonce_migration
+         WHERE version = (SELECT max(version) FROM hookonce_migration)",
     );
     for args in [&["stats"][..], &["retailer", "list"], &["token", "list"]] {
         let finished = program.run(args).await;

@@ -1,7 +1,11 @@
-//! One schema in two trees of migrations, with the same names and the same tables, there and back.
+//! One schema in two sets of migrations, each for both databases: with the same names and the same tables, there and back,
+//! beside whatever else is in the database.
 
-use diesel::{Connection as _, PgConnection, SqliteConnection, backend::Backend};
-use diesel_migrations::{FileBasedMigrations, MigrationHarness};
+use diesel::{
+    Connection as _, PgConnection, SqliteConnection, backend::Backend,
+    connection::BoxableConnection, migration::MigrationSource,
+};
+use diesel_migrations::{FileBasedMigrations, MigrationHarness as _};
 use futures_util::future::join_all;
 use hookonce::store::{Store, StoreOptions};
 use std::{
@@ -12,33 +16,46 @@ use std::{
 };
 
 use crate::support::{
-    database::{Database, Engine, on_both},
-    process::Program,
+    database::{Database, Engine, HASH, on_both},
+    process::{Program, client},
+    requests::{Call, new_sid, told},
 };
+
+/// In the order in which they are made.
+const SETS: [&str; 2] = ["core", "shop"];
 
 on_both! {
     what_goes_up_comes_down_and_goes_up_again
     the_promised_columns_are_there
     the_promised_indexes_are_there
+    no_index_begins_as_another_does
+    the_core_knows_nothing_of_the_shop
     a_key_is_unique_in_its_scope
     migrating_twice_is_migrating_once
     four_instances_that_start_at_once_all_come_up
     stores_that_open_at_once_all_come_up
+    a_table_of_somebody_elses_is_named_and_nothing_is_changed
+    what_fails_half_way_leaves_nothing
+    the_layout_of_before_is_refused_and_left_as_it_is
+    migrations_of_the_users_own_live_beside
+    the_views_show_what_the_api_shows
 }
 
 #[test]
-fn both_trees_have_the_same_dated_names() {
-    let sqlite = names(Engine::Sqlite);
-    assert_eq!(sqlite, names(Engine::Postgres));
-    assert!(!sqlite.is_empty());
-    for name in &sqlite {
-        let date = name.split('_').next().unwrap_or_default();
-        let digits: Vec<usize> = date.split('-').map(str::len).collect();
-        assert_eq!(digits, [4, 2, 2, 6], "{name} begins with no date");
-        for script in ["up.sql", "down.sql"] {
-            for engine in [Engine::Sqlite, Engine::Postgres] {
-                let path = tree(engine).join(name).join(script);
-                assert!(path.is_file(), "{} is missing", path.display());
+fn both_databases_have_the_same_dated_names() {
+    for set in SETS {
+        let sqlite = names(set, Engine::Sqlite);
+        assert_eq!(sqlite, names(set, Engine::Postgres));
+        assert!(!sqlite.is_empty());
+        for name in &sqlite {
+            let date = name.split('_').next().unwrap_or_default();
+            let digits: Vec<usize> = date.split('-').map(str::len).collect();
+            assert_eq!(digits, [4, 2, 2, 6], "{name} begins with no date");
+            for script in ["up.sql", "down.sql"] {
+                for engine in [Engine::Sqlite, Engine::Postgres] {
+                    let path = tree(set, engine).join(name).join(script);
+                    assert!(path.is_file(), "{} is missing", path.display());
+                }
             }
         }
     }
@@ -51,11 +68,7 @@ async fn what_goes_up_comes_down_and_goes_up_again(engine: Engine) {
     let first = schema(&database, engine);
     assert!(first.len() > nothing.len());
     migrate(&database, engine, Direction::Down);
-    let left: Vec<_> = schema(&database, engine)
-        .into_iter()
-        .filter(|line| !line.contains("__diesel_schema_migrations"))
-        .collect();
-    assert_eq!(left, nothing.into_iter().collect::<Vec<_>>());
+    assert_eq!(schema(&database, engine), nothing);
     migrate(&database, engine, Direction::Up);
     assert_eq!(schema(&database, engine), first);
 }
@@ -77,6 +90,9 @@ async fn the_promised_columns_are_there(engine: Engine) {
         "api_tokens",
         "webhook_event",
         "webhook_idempotency",
+        "v_orders",
+        "v_deliveries",
+        "v_events",
     ] {
         assert!(tables.contains(table), "{table} is missing");
     }
@@ -90,25 +106,53 @@ async fn the_promised_columns_are_there(engine: Engine) {
 
 /// The tables and columns of one engine are those of the other.
 #[actix_web::test]
-async fn both_trees_make_the_same_tables_and_columns() {
+async fn both_databases_get_the_same_tables_and_columns() {
     let of = |engine| columns(&migrated(engine), engine);
     assert_eq!(of(Engine::Sqlite), of(Engine::Postgres));
 }
 
 async fn the_promised_indexes_are_there(engine: Engine) {
     let database = migrated(engine);
-    let indexes: Vec<String> = texts(&database, &index_query(engine));
+    let indexes = indexes(&database, engine);
     for columns in [
-        "(idempotency_key, expires_at)",
-        "(expires_at)",
-        "(webhook_type, created_at)",
-        "(created_at)",
+        // Also looked up without a scope.
+        "idempotency_key,scope",
+        "expires_at",
+        "webhook_type,created_at",
+        "created_at",
     ] {
-        assert!(
-            indexes.iter().any(|index| index.contains(columns)),
-            "no index for {columns} among {indexes:#?}"
-        );
+        let index = format!("webhook_idempotency({columns})");
+        assert!(indexes.contains(&index), "no {index} among {indexes:#?}");
     }
+}
+
+/// What an index finds, one that goes on where it ends finds too. Partial ones are not looked at.
+async fn no_index_begins_as_another_does(engine: Engine) {
+    let indexes = indexes(&migrated(engine), engine);
+    for one in &indexes {
+        let begin = one.trim_end_matches(')');
+        let longer = indexes
+            .iter()
+            .find(|other| other.starts_with(&format!("{begin},")));
+        assert_eq!(longer, None, "{one} is served by it");
+    }
+}
+
+async fn the_core_knows_nothing_of_the_shop(engine: Engine) {
+    let database = Database::new(engine);
+    go_all(&database, engine, "core", Direction::Up);
+    // Foreign keys to what is not there could not be made, or would be refused here.
+    database.execute(&record("a", "k"));
+    let references = match engine {
+        Engine::Sqlite => {
+            "SELECT m.name || ' ' || f.\"table\" AS t FROM sqlite_schema m, pragma_foreign_key_list(m.name) f"
+        }
+        Engine::Postgres => {
+            "SELECT conrelid::regclass || ' ' || confrelid::regclass AS t FROM pg_constraint
+             WHERE contype = 'f' AND connamespace = 'public'::regnamespace"
+        }
+    };
+    assert_eq!(texts(&database, references), ["api_tokens api_clients"]);
 }
 
 async fn a_key_is_unique_in_its_scope(engine: Engine) {
@@ -132,17 +176,18 @@ async fn migrating_twice_is_migrating_once(engine: Engine) {
     let first = schema(&database, engine);
     program.must(&["migrate"]).await;
     assert_eq!(schema(&database, engine), first);
-    let done = database.count("SELECT count(*) AS n FROM __diesel_schema_migrations");
-    assert_eq!(done, names(engine).len() as i64);
+    assert_eq!(database.count(DONE), all_names(engine));
 }
+
+/// How many migrations were made.
+const DONE: &str = "SELECT count(*) AS n FROM hookonce_migration";
 
 async fn four_instances_that_start_at_once_all_come_up(engine: Engine) {
     let database = Database::new(engine);
     let program = Program::new(&database);
     let mut servers: Vec<_> = (0..4).map(|_| program.spawn()).collect();
     join_all(servers.iter_mut().map(|server| server.listening())).await;
-    let done = database.count("SELECT count(*) AS n FROM __diesel_schema_migrations");
-    assert_eq!(done, names(engine).len() as i64);
+    assert_eq!(database.count(DONE), all_names(engine));
 }
 
 async fn stores_that_open_at_once_all_come_up(engine: Engine) {
@@ -161,22 +206,202 @@ async fn stores_that_open_at_once_all_come_up(engine: Engine) {
     }
 }
 
-fn tree(engine: Engine) -> PathBuf {
+async fn a_table_of_somebody_elses_is_named_and_nothing_is_changed(engine: Engine) {
+    let database = Database::new(engine);
+    database.execute("CREATE TABLE orders (mine INTEGER); CREATE TABLE alerts (mine INTEGER)");
+    let before = schema(&database, engine);
+    for name in ["alerts", "orders"] {
+        let refused = Program::new(&database).run(&["migrate"]).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let told = format!("are not hookonce's: {name}. Nothing was changed");
+        assert!(refused.stderr.contains(&told), "{refused:?}");
+        assert!(refused.stderr.contains("DATABASE_SCHEMA"), "{refused:?}");
+        if name == "alerts" {
+            assert_eq!(schema(&database, engine), before);
+            database.execute("DROP TABLE alerts");
+        }
+    }
+    let left: Vec<_> = texts(&database, tables(engine));
+    assert_eq!(left, ["orders"], "not even the core is half there");
+    database.execute("DROP TABLE orders");
+    Program::new(&database).must(&["migrate"]).await;
+}
+
+async fn what_fails_half_way_leaves_nothing(engine: Engine) {
+    let database = Database::new(engine);
+    // Of a name that the shop, which comes last, gives to an index.
+    database.execute("CREATE TABLE mine (x INTEGER); CREATE INDEX orders_of_phone ON mine (x)");
+    let before = schema(&database, engine);
+    let refused = Program::new(&database).run(&["migrate"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("orders_of_phone"), "{refused:?}");
+    assert_eq!(schema(&database, engine), before);
+    database.execute("DROP TABLE mine");
+    Program::new(&database).must(&["migrate"]).await;
+}
+
+async fn the_layout_of_before_is_refused_and_left_as_it_is(engine: Engine) {
+    let database = Database::new(engine);
+    database.execute(
+        "CREATE TABLE __diesel_schema_migrations (version VARCHAR(50) PRIMARY KEY NOT NULL,
+             run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);
+         INSERT INTO __diesel_schema_migrations (version) VALUES ('20261121000003');
+         CREATE TABLE webhook_idempotency (id TEXT)",
+    );
+    let before = schema(&database, engine);
+    for command in ["migrate", "serve"] {
+        let refused = Program::new(&database).run(&[command]).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        let told = "Start with a new database";
+        assert!(refused.stderr.contains(told), "{refused:?}");
+    }
+    assert_eq!(schema(&database, engine), before);
+}
+
+async fn migrations_of_the_users_own_live_beside(engine: Engine) {
+    let database = Database::new(engine);
+    let folder = tempfile::tempdir().expect("a folder");
+    let add = |version: &str, sql: &str| {
+        let path = folder.path().join(version);
+        fs::create_dir(&path).expect("a folder");
+        fs::write(path.join("up.sql"), sql).expect("a file");
+        fs::write(path.join("down.sql"), "SELECT 1").expect("a file");
+    };
+    let migrate_own = || {
+        let files = FileBasedMigrations::from_path(folder.path()).expect("the migrations");
+        let (url, path) = (&database.url, database.url.trim_start_matches("sqlite://"));
+        let done = match engine {
+            Engine::Sqlite => {
+                let mut conn = SqliteConnection::establish(path).expect("a connection");
+                conn.run_pending_migrations(files).map(|done| done.len())
+            }
+            Engine::Postgres => {
+                let mut conn = PgConnection::establish(url).expect("a connection");
+                conn.run_pending_migrations(files).map(|done| done.len())
+            }
+        };
+        done.expect("the user's own migrations")
+    };
+    add(
+        "2026-01-01-000001_own",
+        "CREATE TABLE charges (amount INTEGER)",
+    );
+    assert_eq!(migrate_own(), 1);
+    let program = Program::new(&database);
+    program.must(&["migrate"]).await;
+    add(
+        "2026-01-02-000001_own",
+        "ALTER TABLE charges ADD COLUMN note TEXT",
+    );
+    assert_eq!(migrate_own(), 1);
+    program.must(&["migrate"]).await;
+    program.must(&["check"]).await;
+    assert_eq!(migrate_own(), 0);
+    assert_eq!(database.count(DONE), all_names(engine));
+}
+
+async fn the_views_show_what_the_api_shows(engine: Engine) {
+    let database = Database::new(engine);
+    let program = Program::new(&database);
+    program.open_shop().await;
+    let server = program.serve().await;
+    let call = Call::twilio_text(&new_sid(), "2 pizza and 1 cola");
+    let reply = call.send(&client(), &server.url).await.expect("an answer");
+    assert_eq!(told(&reply), (200, Some("false")), "{reply:?}");
+    let one = |sql: &str| texts(&database, sql).remove(0);
+    let order = one("SELECT CAST(id AS TEXT) AS t FROM v_orders");
+    assert!(uuid::Uuid::try_parse(&order).is_ok(), "{order}");
+    for (column, view) in [
+        ("order_id", "v_deliveries"),
+        ("order_id", "v_events"),
+        ("order_id", "v_order_items"),
+        ("order_id", "v_ledger"),
+    ] {
+        let sql = format!("SELECT CAST({column} AS TEXT) AS t FROM {view}");
+        assert_eq!(one(&sql), order, "{view}");
+    }
+    let hash = one("SELECT fingerprint AS t FROM v_deliveries");
+    assert_eq!((hash.len(), hash.to_lowercase()), (64, hash.clone()));
+    let created = one(match engine {
+        Engine::Sqlite => "SELECT created_at AS t FROM v_orders",
+        Engine::Postgres => {
+            "SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS t FROM v_orders"
+        }
+    });
+    let created = chrono::DateTime::parse_from_rfc3339(&created).expect("a time");
+    let age = chrono::Utc::now().signed_duration_since(created);
+    assert!((0..60).contains(&age.num_seconds()), "{created}");
+    // What is nothing is nothing there too.
+    database.execute("UPDATE webhook_idempotency SET order_id = NULL");
+    let none = "SELECT CAST(order_id AS TEXT) AS t FROM v_deliveries";
+    assert_eq!(database.texts(none), [None]);
+}
+
+#[actix_web::test]
+async fn in_a_schema_of_its_own_it_is_beside_whatever_has_its_names() {
+    let database = Database::new(Engine::Postgres);
+    database.execute("CREATE TABLE orders (mine INTEGER); INSERT INTO orders VALUES (7)");
+    let programs = ["hooks", "others"].map(|schema| {
+        let program = Program::new(&database).set("DATABASE_SCHEMA", schema);
+        (schema, program)
+    });
+    let (_, unmade) = &programs[0];
+    let refused = unmade.run(&["stats"]).await;
+    assert!(refused.stderr.contains("hookonce migrate"), "{refused:?}");
+    for (orders, (schema, program)) in programs.iter().enumerate() {
+        program.open_shop().await;
+        let server = program.serve().await;
+        for _ in 0..=orders {
+            let call = Call::twilio_text(&new_sid(), "2 pizza and 1 cola");
+            let reply = call.send(&client(), &server.url).await.expect("an answer");
+            assert_eq!(told(&reply), (200, Some("false")), "{schema}: {reply:?}");
+        }
+        program.must(&["check"]).await;
+        program.must(&["cleanup"]).await;
+        let made = format!("SELECT count(*) AS n FROM {schema}.orders");
+        assert_eq!(database.count(&made), orders as i64 + 1, "{schema}");
+    }
+    assert_eq!(
+        texts(&database, tables(Engine::Postgres)),
+        ["orders"],
+        "in public"
+    );
+    // One of them is backed up, and brought back into another database.
+    let (_, program) = &programs[1];
+    program.must(&["backup", "backup.dump"]).await;
+    let dump = program.folder.path().join("backup.dump");
+    let dump = dump.to_str().expect("a path");
+    let refused = program.run(&["restore", dump]).await;
+    assert!(refused.stderr.contains("not empty"), "{refused:?}");
+    let another = Database::new(Engine::Postgres);
+    another.execute("CREATE TABLE orders (theirs INTEGER)");
+    let brought = Program::new(&another).set("DATABASE_SCHEMA", "others");
+    brought.must(&["restore", dump]).await;
+    brought.must(&["check"]).await;
+    assert_eq!(another.count("SELECT count(*) AS n FROM others.orders"), 2);
+}
+
+fn tree(set: &str, engine: Engine) -> PathBuf {
     let name = match engine {
         Engine::Sqlite => "sqlite",
         Engine::Postgres => "postgres",
     };
-    [env!("CARGO_MANIFEST_DIR"), "migrations", name]
+    [env!("CARGO_MANIFEST_DIR"), "migrations", set, name]
         .iter()
         .collect()
 }
 
-fn names(engine: Engine) -> BTreeSet<String> {
-    let entries = fs::read_dir(tree(engine)).expect("the migrations");
+fn names(set: &str, engine: Engine) -> BTreeSet<String> {
+    let entries = fs::read_dir(tree(set, engine)).expect("the migrations");
     entries
         .map(|entry| entry.expect("a migration").file_name())
         .map(|name| name.to_string_lossy().into_owned())
         .collect()
+}
+
+/// How many there are of both sets.
+fn all_names(engine: Engine) -> i64 {
+    SETS.map(|set| names(set, engine).len() as i64).iter().sum()
 }
 
 #[derive(Clone, Copy)]
@@ -192,27 +417,48 @@ fn migrated(engine: Engine) -> Database {
 }
 
 fn migrate(database: &Database, engine: Engine, direction: Direction) {
-    let files = FileBasedMigrations::from_path(tree(engine)).expect("the migrations");
-    match engine {
-        Engine::Sqlite => {
-            let path = database.url.trim_start_matches("sqlite://");
-            go(SqliteConnection::establish(path), files, direction);
-        }
-        Engine::Postgres => go(PgConnection::establish(&database.url), files, direction),
+    let mut sets = SETS;
+    if let Direction::Down = direction {
+        sets.reverse();
+    }
+    for set in sets {
+        go_all(database, engine, set, direction);
     }
 }
 
-fn go<C, DB>(conn: diesel::ConnectionResult<C>, files: FileBasedMigrations, direction: Direction)
-where
-    C: MigrationHarness<DB>,
-    DB: Backend,
-{
-    let mut conn = conn.expect("a connection");
-    let done = match direction {
-        Direction::Up => conn.run_pending_migrations(files),
-        Direction::Down => conn.revert_all_migrations(files),
-    };
-    assert!(!done.expect("migrations that run").is_empty());
+fn go_all(database: &Database, engine: Engine, set: &str, direction: Direction) {
+    let files = FileBasedMigrations::from_path(tree(set, engine)).expect("the migrations");
+    match engine {
+        Engine::Sqlite => {
+            let path = database.url.trim_start_matches("sqlite://");
+            let mut conn = SqliteConnection::establish(path).expect("a connection");
+            go(&mut conn, files, direction);
+        }
+        Engine::Postgres => {
+            let mut conn = PgConnection::establish(&database.url).expect("a connection");
+            go(&mut conn, files, direction);
+        }
+    }
+}
+
+fn go<DB: Backend>(
+    conn: &mut dyn BoxableConnection<DB>,
+    files: FileBasedMigrations,
+    direction: Direction,
+) {
+    let migrations = MigrationSource::<DB>::migrations(&files);
+    let mut migrations = migrations.expect("the migrations");
+    migrations.sort_by_key(|migration| migration.name().version().to_string());
+    if let Direction::Down = direction {
+        migrations.reverse();
+    }
+    for migration in migrations {
+        let done = match direction {
+            Direction::Up => migration.run(conn),
+            Direction::Down => migration.revert(conn),
+        };
+        done.expect("a migration that runs");
+    }
 }
 
 /// Everything that the engine knows of its tables and indexes, a line for each.
@@ -225,18 +471,30 @@ fn schema(database: &Database, engine: Engine) -> BTreeSet<String> {
              FROM information_schema.columns WHERE table_schema = 'public'
              UNION SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
              UNION SELECT conrelid::regclass::text || ' ' || pg_get_constraintdef(oid)
-             FROM pg_constraint WHERE connamespace = 'public'::regnamespace"
+             FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+             UNION SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         }
     };
     texts(database, sql).into_iter().collect()
 }
 
-/// The columns of each table.
+/// The names of all tables and views.
+fn tables(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Sqlite => "SELECT name AS t FROM sqlite_schema WHERE type IN ('table', 'view')",
+        Engine::Postgres => {
+            "SELECT CAST(relname AS TEXT) AS t FROM pg_class
+             WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')"
+        }
+    }
+}
+
+/// The columns of each table and view.
 fn columns(database: &Database, engine: Engine) -> BTreeMap<String, BTreeSet<String>> {
     let sql = match engine {
         Engine::Sqlite => {
             "SELECT m.name || '.' || c.name AS t FROM sqlite_master m, pragma_table_info(m.name) c
-             WHERE m.type = 'table'"
+             WHERE m.type IN ('table', 'view')"
         }
         Engine::Postgres => {
             "SELECT table_name || '.' || column_name AS t FROM information_schema.columns
@@ -246,7 +504,7 @@ fn columns(database: &Database, engine: Engine) -> BTreeMap<String, BTreeSet<Str
     let mut columns = BTreeMap::<_, BTreeSet<_>>::new();
     for line in texts(database, sql) {
         let (table, column) = line.split_once('.').expect("a table and a column");
-        if !table.starts_with("__diesel") && !table.starts_with("sqlite_") {
+        if !table.starts_with("sqlite_") {
             let table = columns.entry(table.to_owned()).or_default();
             table.insert(column.to_owned());
         }
@@ -254,18 +512,22 @@ fn columns(database: &Database, engine: Engine) -> BTreeMap<String, BTreeSet<Str
     columns
 }
 
-/// The definitions of the indexes of `webhook_idempotency`, which end with their columns.
-fn index_query(engine: Engine) -> String {
-    match engine {
+/// The indexes that are of whole tables, each as `table(column,column)`.
+fn indexes(database: &Database, engine: Engine) -> BTreeSet<String> {
+    let sql = match engine {
         Engine::Sqlite => {
-            "SELECT sql AS t FROM sqlite_master WHERE type = 'index'
-             AND tbl_name = 'webhook_idempotency' AND sql IS NOT NULL"
+            "SELECT m.name || '(' || (SELECT group_concat(name) FROM pragma_index_info(i.name)) || ')' AS t
+             FROM sqlite_schema m, pragma_index_list(m.name) i WHERE m.type = 'table' AND i.partial = 0"
         }
         Engine::Postgres => {
-            "SELECT indexdef AS t FROM pg_indexes WHERE tablename = 'webhook_idempotency'"
+            "SELECT i.indrelid::regclass || '(' || (SELECT string_agg(a.attname, ',' ORDER BY k.place)
+                 FROM unnest(i.indkey) WITH ORDINALITY k (column_number, place)
+                 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.column_number) || ')' AS t
+             FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+             WHERE c.relnamespace = 'public'::regnamespace AND i.indpred IS NULL"
         }
-    }
-    .to_owned()
+    };
+    texts(database, sql).into_iter().collect()
 }
 
 fn record(scope: &str, key: &str) -> String {
@@ -274,7 +536,7 @@ fn record(scope: &str, key: &str) -> String {
     format!(
         "INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path, \
          fingerprint, status, owner_token, lease_expires_at, created_at, last_accessed_at, expires_at) \
-         VALUES ('{id}', '{scope}', '{key}', 't', 'POST', '/', 'f', 'completed', '{id}', '{now}', \
+         VALUES ('{id}', '{scope}', '{key}', 't', 'POST', '/', {HASH}, 'completed', '{id}', '{now}', \
          '{now}', '{now}', '{now}')"
     )
 }

@@ -78,24 +78,26 @@ async fn a_pending_migration_is_told_until_it_is_made(engine: Engine) {
     let app = App::new(engine).await;
     assert_eq!(probe(&app).await.status, 200);
     app.database.execute(
-        "CREATE TABLE kept AS SELECT max(version) AS version FROM __diesel_schema_migrations;
-         DELETE FROM __diesel_schema_migrations WHERE version = (SELECT version FROM kept)",
+        "CREATE TABLE kept AS SELECT set_name, version FROM hookonce_migration WHERE set_name = 'shop';
+         DELETE FROM hookonce_migration WHERE set_name = 'shop'",
     );
     let refused = until(&app, 503).await;
     assert_eq!(
         reason(&refused),
         "the schema lacks a migration of this version"
     );
-    app.database
-        .execute("INSERT INTO __diesel_schema_migrations (version) SELECT version FROM kept");
+    app.database.execute(
+        "INSERT INTO hookonce_migration (set_name, version) SELECT set_name, version FROM kept",
+    );
     // What was amiss is looked at each time.
     assert_eq!(probe(&app).await.status, 200);
 }
 
 async fn a_database_that_a_newer_version_has_taken_further_is_ready(engine: Engine) {
     let app = App::new(engine).await;
-    app.database
-        .execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('99991231235959')");
+    app.database.execute(
+        "INSERT INTO hookonce_migration (set_name, version) VALUES ('core', '99991231235959')",
+    );
     assert_eq!(probe(&app).await.status, 200);
 }
 

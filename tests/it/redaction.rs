@@ -134,7 +134,7 @@ async fn fingerprints_and_digests_are_those_of_the_original(engine: Engine) {
     let order = order_by_form(&new_sid());
     let known = async |app: App| {
         app.send(&order).await;
-        let digest = app.database.texts("SELECT digest AS t FROM webhook_event");
+        let digest = app.database.texts("SELECT digest AS t FROM v_events");
         (column(&app.database, "fingerprint"), digest)
     };
     let masked = known(App::with(engine, masking("Body,From")).await).await;

@@ -53,7 +53,7 @@ fn record(app: &App, key: &str) -> String {
     ];
     let columns = columns.map(|name| format!("coalesce(CAST({name} AS TEXT), 'none')"));
     let sql = format!(
-        "SELECT {} AS t FROM webhook_idempotency WHERE idempotency_key = '{key}'",
+        "SELECT {} AS t FROM v_deliveries WHERE idempotency_key = '{key}'",
         columns.join(" || ' ' || ")
     );
     let mut records = app.database.texts(&sql);

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::support::{
     app::App,
-    database::{Database, Engine, on_both},
+    database::{Database, Engine, HASH, on_both},
     process::{self, Program, Server},
     records::{FUTURE, PAST},
     requests::{Call, Reply, Then, new_sid, new_wamid, raw, whatsapp_text},
@@ -394,7 +394,7 @@ fn scanned(database: &Database) -> Vec<String> {
     let rows = database.texts(
         "SELECT webhook_type || ' ' || coalesce(CAST(retailer_id AS TEXT), '-') || ' ' || status || ' '
              || CAST(count(*) AS TEXT) || ' ' || CAST(sum(replay_count) AS TEXT) AS t
-         FROM webhook_idempotency GROUP BY webhook_type, retailer_id, status ORDER BY 1",
+         FROM v_deliveries GROUP BY webhook_type, retailer_id, status ORDER BY 1",
     );
     rows.into_iter().flatten().collect()
 }
@@ -402,9 +402,9 @@ fn scanned(database: &Database) -> Vec<String> {
 /// The same by the rows that the triggers keep; those in progress are not among them.
 fn kept(database: &Database) -> Vec<String> {
     let rows = database.texts(
-        "SELECT webhook_type || ' ' || replace(CAST(retailer_id AS TEXT), '00000000-0000-0000-0000-000000000000', '-')
+        "SELECT webhook_type || ' ' || replace(CAST(retailer_id AS TEXT), '00000000-0000-0000-0000-' || '000000000000', '-')
              || ' ' || status || ' ' || CAST(sum(records) AS TEXT) || ' ' || CAST(sum(replays) AS TEXT) AS t
-         FROM record_totals GROUP BY webhook_type, retailer_id, status HAVING sum(records) <> 0 ORDER BY 1",
+         FROM v_record_totals GROUP BY webhook_type, retailer_id, status HAVING sum(records) <> 0 ORDER BY 1",
     );
     rows.into_iter().flatten().collect()
 }
@@ -429,7 +429,7 @@ async fn records_are_counted_whatever_changes_them(engine: Engine) {
     let app = App::new(engine).await;
     let retailer = app
         .database
-        .texts("SELECT CAST(id AS TEXT) AS t FROM retailers");
+        .texts("SELECT CAST(id AS TEXT) AS t FROM v_retailers");
     let retailer = retailer[0].clone().unwrap();
     for (count, status) in [(3, "completed"), (2, "failed"), (4, "in_progress")] {
         for _ in 0..count {
@@ -513,7 +513,7 @@ fn insert(database: &Database, status: &str, expires_at: &str) {
     database.execute(&format!(
         "INSERT INTO webhook_idempotency (id, scope, idempotency_key, webhook_type, method, path, fingerprint, status,
              owner_token, lease_expires_at, created_at, last_accessed_at, expires_at)
-         VALUES ('{id}', 'test', '{id}', 'test', 'POST', '/', 'f', '{status}', '{id}', {expires_at}, {PAST}, {PAST},
+         VALUES ('{id}', 'test', 'key-{id}', 'test', 'POST', '/', {HASH}, '{status}', '{id}', {expires_at}, {PAST}, {PAST},
              {expires_at})"
     ));
 }

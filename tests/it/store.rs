@@ -6,7 +6,7 @@ use hookonce::store::{
     Conn, DatabaseUrl, Store, StoreError, StoreOptions,
     events::{self, NewEvent, Outcome},
     idempotency::{self as records, BodyEncoding, Completion, NewRecord, Record, RecordStatus},
-    types::{Json, Timestamp, Uuid},
+    types::{Digest, Json, Timestamp, Uuid},
 };
 use std::time::Duration;
 
@@ -63,11 +63,11 @@ fn record(key: &str, now: Timestamp) -> NewRecord<'_> {
         webhook_type: "test",
         method: "POST",
         path: "/",
-        fingerprint: "f",
+        fingerprint: Digest::of(b"f"),
         status: RecordStatus::InProgress,
         request_body: None,
         error_message: None,
-        owner_token: Uuid::random(),
+        owner_token: Some(Uuid::random()),
         lease_expires_at: now.after(minutes(1)),
         source_ip: None,
         created_at: now,
@@ -79,6 +79,7 @@ fn record(key: &str, now: Timestamp) -> NewRecord<'_> {
 fn completion(body: &Json) -> Completion<'_> {
     Completion {
         status: RecordStatus::Completed,
+        owner_token: None,
         response_status: Some(200),
         response_content_type: Some("application/json"),
         response_headers: None,
@@ -224,8 +225,8 @@ async fn one_of_sixteen_claims_an_event(engine: Engine) {
                     provider: "test",
                     event_id: "e",
                     kind: "text",
-                    digest: "d",
-                    delivery_fingerprint: "f",
+                    digest: Digest::of(b"d"),
+                    delivery_fingerprint: Digest::of(b"f"),
                     delivery_id: None,
                     outcome: Outcome::Ignored,
                     retailer_id: None,
@@ -242,8 +243,8 @@ async fn one_of_sixteen_claims_an_event(engine: Engine) {
     let known: Result<_, StoreError> = store.read(|conn| events::find(conn, "test", "e")).await;
     let known = known.unwrap().expect("an event");
     assert_eq!(
-        (known.outcome, &*known.digest, known.order_number),
-        (Outcome::Ignored, "d", None)
+        (known.outcome, known.digest, known.order_number),
+        (Outcome::Ignored, Digest::of(b"d"), None)
     );
 }
 
@@ -266,12 +267,12 @@ async fn only_a_record_that_no_longer_stands_is_taken_over(engine: Engine) {
                 let key = format!("{key} {fingerprint}");
                 let first = NewRecord {
                     status,
-                    fingerprint: "of the same",
+                    fingerprint: Digest::of(b"of the same"),
                     ..record(&key, noon())
                 };
                 assert!(records::claim(conn, &first)?);
                 let new = NewRecord {
-                    fingerprint,
+                    fingerprint: Digest::of(fingerprint.as_bytes()),
                     path: "/next",
                     ..record(&key, noon().after(minutes(later)))
                 };
@@ -300,7 +301,7 @@ async fn a_record_that_is_taken_over_says_nothing_of_what_it_was(engine: Engine)
             response_headers: Some(&headers),
             ..completion(&body)
         };
-        records::complete(conn, first.id, first.owner_token, &completion)?;
+        records::complete(conn, first.id, first.owner_token.unwrap(), &completion)?;
         records::take_over(conn, &record("a", noon().after(minutes(60))))
     });
     let taken: Result<bool, StoreError> = outcome.await;
@@ -356,9 +357,14 @@ async fn a_record_is_completed_by_its_owner_once(engine: Engine) {
             records::claim(conn, &mine)?;
             let body = json(r#"{"n": 1}"#);
             let stranger = records::complete(conn, mine.id, Uuid::random(), &completion(&body))?;
-            let owner = records::complete(conn, mine.id, mine.owner_token, &completion(&body))?;
-            let again =
-                records::complete(conn, mine.id, mine.owner_token, &completion(&json("2")))?;
+            let owner =
+                records::complete(conn, mine.id, mine.owner_token.unwrap(), &completion(&body))?;
+            let again = records::complete(
+                conn,
+                mine.id,
+                mine.owner_token.unwrap(),
+                &completion(&json("2")),
+            )?;
             Ok([stranger, owner, again])
         })
         .await;
@@ -383,19 +389,19 @@ async fn a_late_worker_changes_nothing(engine: Engine) {
             let by_late = records::complete(
                 conn,
                 late.id,
-                late.owner_token,
+                late.owner_token.unwrap(),
                 &completion(&json("\"late\"")),
             )?;
             let by_next = records::complete(
                 conn,
                 late.id,
-                next.owner_token,
+                next.owner_token.unwrap(),
                 &completion(&json("\"next\"")),
             )?;
             let after_all = records::complete(
                 conn,
                 late.id,
-                late.owner_token,
+                late.owner_token.unwrap(),
                 &completion(&json("\"late\"")),
             )?;
             Ok([taken, by_late, by_next, after_all])
@@ -473,7 +479,7 @@ async fn json_comes_back_byte_for_byte(engine: Engine) {
                 )?);
             }
             let id = find(conn, "j")?.expect("a record").id;
-            records::complete(conn, id, new.owner_token, &completion(&document))?;
+            records::complete(conn, id, new.owner_token.unwrap(), &completion(&document))?;
             Ok::<_, StoreError>(find(conn, "j")?.and_then(|kept| kept.response_body))
         });
         assert_eq!(outcome.await.unwrap(), Some(json(text)));

@@ -39,10 +39,10 @@ async fn a_token_is_printed_once_and_only_its_hash_is_kept(engine: Engine) {
     assert!(!created.stderr.contains(random), "{created:?}");
 
     let hash = hex::encode(Sha256::digest(token));
-    let kept = "SELECT token_sha256 AS t FROM api_tokens";
+    let kept = "SELECT token_sha256 AS t FROM v_tokens";
     assert_eq!(database.texts(kept), [Some(hash.clone())]);
-    let all = "SELECT id || ' ' || client_id || ' ' || scopes || ' ' || created_at AS t FROM api_tokens \
-               UNION ALL SELECT id || ' ' || name || ' ' || created_at AS t FROM api_clients";
+    let all = "SELECT id || ' ' || client_id || ' ' || scopes || ' ' || created_at AS t FROM v_tokens \
+               UNION ALL SELECT id || ' ' || name || ' ' || created_at AS t FROM v_clients";
     for row in database.texts(all).into_iter().flatten() {
         assert!(!row.contains(random), "{row}");
     }

@@ -53,7 +53,7 @@ pub(super) fn encode(wanted: Wanted<'_>, kept: &Kept) -> serde_json::Result<Vec<
         version: VERSION,
         scope: wanted.scope.into(),
         key: wanted.key.as_str().into(),
-        fingerprint: wanted.fingerprint.as_str().into(),
+        fingerprint: wanted.fingerprint.to_string().into(),
         record: answered.record.0,
         expires_at: answered.expires_at.microseconds(),
         kept_at: kept.at.microseconds(),
@@ -76,7 +76,7 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Kept> {
     let form: Form<'_> = serde_json::from_slice(bytes).ok()?;
     let is_wanted = form.scope == wanted.scope
         && form.key == wanted.key.as_str()
-        && form.fingerprint == wanted.fingerprint.as_str();
+        && form.fingerprint == wanted.fingerprint.to_string();
     if !is_wanted || !can_be_sent(&form) {
         return None;
     }

@@ -3,7 +3,7 @@
 use moka::{policy::EvictionPolicy, sync};
 
 use super::{Kept, Wanted};
-use crate::idempotency::key::IdempotencyKey;
+use crate::idempotency::{fingerprint::Fingerprint, key::IdempotencyKey};
 
 /// What an entry takes beside its texts: the cache's own nodes and the allocator's rounding, by what a process with
 /// 400,000 of them takes on a 64-bit machine.
@@ -14,7 +14,7 @@ pub(super) struct Memory(sync::Cache<Box<str>, Entry>);
 
 #[derive(Clone)]
 struct Entry {
-    fingerprint: Box<str>,
+    fingerprint: Fingerprint,
     kept: Kept,
 }
 
@@ -32,12 +32,12 @@ impl Memory {
 
     pub fn find(&self, wanted: Wanted<'_>) -> Option<Kept> {
         let entry = self.0.get(&*name(wanted.scope, wanted.key))?;
-        (*entry.fingerprint == *wanted.fingerprint.as_str()).then_some(entry.kept)
+        (entry.fingerprint == *wanted.fingerprint).then_some(entry.kept)
     }
 
     pub fn keep(&self, wanted: Wanted<'_>, kept: Kept) {
         let entry = Entry {
-            fingerprint: wanted.fingerprint.as_str().into(),
+            fingerprint: *wanted.fingerprint,
             kept,
         };
         self.0.insert(name(wanted.scope, wanted.key), entry);
@@ -58,6 +58,6 @@ fn name(scope: &str, key: &IdempotencyKey) -> Box<str> {
 }
 
 fn weight(name: &str, entry: &Entry) -> u32 {
-    let texts = name.len() + entry.fingerprint.len() + entry.kept.answered.size();
+    let texts = name.len() + entry.kept.answered.size();
     u32::try_from(texts + OVERHEAD).unwrap_or(u32::MAX)
 }

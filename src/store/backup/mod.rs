@@ -12,6 +12,7 @@ use std::{
     process::ExitStatus,
 };
 
+use self::postgres::Server;
 use super::{DatabaseUrl, FileFault, StoreError, blocking};
 
 /// Where a backup goes.
@@ -134,7 +135,7 @@ pub async fn backup(url: &DatabaseUrl, target: Target) -> Result<u64, BackupErro
     blocking(move || match url {
         DatabaseUrl::Sqlite { path: None } => Err(BackupError::InMemory),
         DatabaseUrl::Sqlite { path: Some(path) } => sqlite::backup(&path, &target),
-        DatabaseUrl::Postgres { url } => postgres::backup(&url, &target),
+        DatabaseUrl::Postgres { url, schema } => Server { url, schema }.backup(&target),
     })
     .await
 }
@@ -149,7 +150,7 @@ pub async fn restore(url: &DatabaseUrl, source: Source) -> Result<Restored, Back
     blocking(move || match url {
         DatabaseUrl::Sqlite { path: None } => Err(BackupError::InMemory),
         DatabaseUrl::Sqlite { path: Some(path) } => restore::restore(&path, &source),
-        DatabaseUrl::Postgres { url } => postgres::restore(&url, &source),
+        DatabaseUrl::Postgres { url, schema } => Server { url, schema }.restore(&source),
     })
     .await
 }
@@ -163,7 +164,7 @@ pub async fn check(url: &DatabaseUrl) -> Result<Checked, BackupError> {
     blocking(move || match url {
         DatabaseUrl::Sqlite { path: None } => Err(BackupError::InMemory),
         DatabaseUrl::Sqlite { path: Some(path) } => sqlite::check(&path),
-        DatabaseUrl::Postgres { url } => postgres::check(&url),
+        DatabaseUrl::Postgres { url, schema } => Server { url, schema }.check(),
     })
     .await
 }

@@ -17,109 +17,166 @@ use super::{
     part::{Part, real},
     unknown_migrations,
 };
-use crate::store::{StoreError, migrations};
+use crate::store::{
+    Conn, SchemaName, Session, StoreError, migrations,
+    postgres::{Access, connect},
+};
 
 const DUMP: &str = "pg_dump";
 const RESTORE: &str = "pg_restore";
 
-pub(super) fn backup(url: &str, target: &Target) -> Result<u64, BackupError> {
-    let temporary = temporary()?;
-    let (place, prints) = match target {
-        Target::File(place) => (real(place)?, false),
-        Target::Output => (temporary.path().join("backup"), true),
-    };
-    let mut part = Part::new(&place, ".part")?;
-    let into = part.file.try_clone();
-    let into = into.map_err(at(&part.path, "it cannot be written"))?;
-    let mut dump = program(DUMP, url);
-    dump.arg("--format=custom").stdout(into);
-    run(DUMP, &mut dump)?;
-    // As whoever brings it back will read it.
-    applied(&part.path)?;
-    match prints {
-        true => part.print(),
-        false => part.put(&place),
-    }
+/// A database on a server.
+pub(super) struct Server {
+    pub url: String,
+    /// Where the tables are; none: the whole database is ours.
+    pub schema: Option<SchemaName>,
 }
 
-pub(super) fn restore(url: &str, source: &Source) -> Result<Restored, BackupError> {
-    let temporary = temporary()?;
-    let (file, name) = match source {
-        Source::File(file) if !file.exists() => return Err(BackupError::NoDatabase(file.clone())),
-        Source::File(file) => (file.clone(), file.display().to_string()),
-        Source::Input => (spool(temporary.path())?, "standard input".to_owned()),
-    };
-    let versions = applied(&file)?;
-    let known = migrations::postgres_versions()?;
-    if versions.is_empty() {
-        let why = "it has none of hookonce's tables".to_owned();
-        return Err(BackupError::Foreign(name, why));
-    }
-    if let Some(newer) = unknown_migrations(&versions, &known) {
-        return Err(BackupError::Newer(name, newer));
-    }
-    if count(&mut connect(url)?, TABLES)? > 0 {
-        return Err(BackupError::NotEmpty);
-    }
-    let mut restore = program(RESTORE, url);
-    restore
-        .args(["--single-transaction", "--exit-on-error"])
-        .args(["--no-owner", "--no-privileges"])
-        .arg(&file)
-        .stdout(Stdio::null());
-    run(RESTORE, &mut restore)?;
-    migrations::postgres(&mut connect(url)?)?;
-    // What was answered since the backup, and is kept in a cache, is no answer of this database's.
-    sql_query("UPDATE installation SET id = md5(random()::text || clock_timestamp()::text)")
-        .execute(&mut connect(url)?)
-        .map_err(StoreError::from)?;
-    Ok(Restored { kept: None })
-}
-
-pub(super) fn check(url: &str) -> Result<Checked, BackupError> {
-    const INDEXES: &str = "SELECT count(*) AS n FROM pg_index WHERE NOT indisvalid";
-    const CHECKSUMS: &str = "SELECT coalesce(checksum_failures, 0) AS n FROM pg_stat_database
-        WHERE datname = current_database()";
-    let conn = &mut connect(url)?;
-    let versions: Vec<Version> = sql_query("SELECT version FROM __diesel_schema_migrations")
-        .load(conn)
-        .map_err(StoreError::from)?;
-    let versions: Vec<_> = versions.into_iter().map(|row| row.version).collect();
-    let known = migrations::postgres_versions()?;
-    let mut findings = Vec::new();
-    if let Some(missing) = known.iter().find(|known| !versions.contains(known)) {
-        findings.push(format!(
-            "the schema lacks the migration {missing}: run hookonce migrate"
-        ));
-    }
-    for (query, fault) in [
-        (INDEXES, "indexes are not valid: run REINDEX"),
-        (CHECKSUMS, "pages failed their checksum: restore a backup"),
-    ] {
-        let found = count(conn, query)?;
-        if found > 0 {
-            findings.push(format!("{found} {fault}"));
+impl Server {
+    pub fn backup(&self, target: &Target) -> Result<u64, BackupError> {
+        let temporary = temporary()?;
+        let (place, prints) = match target {
+            Target::File(place) => (real(place)?, false),
+            Target::Output => (temporary.path().join("backup"), true),
+        };
+        let mut part = Part::new(&place, ".part")?;
+        let into = part.file.try_clone();
+        let into = into.map_err(at(&part.path, "it cannot be written"))?;
+        let mut dump = program(DUMP, &self.url);
+        if let Some(schema) = &self.schema {
+            dump.arg(format!("--schema={}", schema.as_str()));
+        }
+        dump.arg("--format=custom").stdout(into);
+        run(DUMP, &mut dump)?;
+        // As whoever brings it back will read it.
+        self.applied(&part.path)?;
+        match prints {
+            true => part.print(),
+            false => part.put(&place),
         }
     }
-    let newest = versions.iter().max().cloned().unwrap_or_default();
-    Ok(Checked {
-        about: format!("PostgreSQL: schema {newest}; pg_amcheck reads every page"),
-        findings: Findings(findings),
-    })
-}
 
-/// All that is not PostgreSQL's own.
-const TABLES: &str = "SELECT count(*) AS n FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
-    WHERE s.nspname <> 'information_schema' AND s.nspname NOT LIKE 'pg\\_%' AND c.relkind IN ('r', 'p', 'v', 'm', 'S')";
+    pub fn restore(&self, source: &Source) -> Result<Restored, BackupError> {
+        let temporary = temporary()?;
+        let (file, name) = match source {
+            Source::File(file) if !file.exists() => {
+                return Err(BackupError::NoDatabase(file.clone()));
+            }
+            Source::File(file) => (file.clone(), file.display().to_string()),
+            Source::Input => (spool(temporary.path())?, "standard input".to_owned()),
+        };
+        let versions = self.applied(&file)?;
+        let known = migrations::known()?;
+        if versions.is_empty() {
+            let why = "it has none of hookonce's tables".to_owned();
+            return Err(BackupError::Foreign(name, why));
+        }
+        if let Some(newer) = unknown_migrations(&versions, &known) {
+            return Err(BackupError::Newer(name, newer));
+        }
+        self.make_room()?;
+        let mut restore = program(RESTORE, &self.url);
+        restore
+            .args(["--single-transaction", "--exit-on-error"])
+            .args(["--no-owner", "--no-privileges"])
+            .arg(&file)
+            .stdout(Stdio::null());
+        run(RESTORE, &mut restore)?;
+        let mut session = self.connect(Access::Write)?;
+        migrations::bring_up(&mut Conn::Postgres(&mut session))?;
+        // What was answered since the backup, and is kept in a cache, is no answer of this database's.
+        sql_query("UPDATE installation SET id = md5(random()::text || clock_timestamp()::text)")
+            .execute(&mut *session)
+            .map_err(StoreError::from)?;
+        Ok(Restored { kept: None })
+    }
+
+    pub fn check(&self) -> Result<Checked, BackupError> {
+        const INDEXES: &str = "SELECT count(*) AS n FROM pg_index WHERE NOT indisvalid";
+        const CHECKSUMS: &str = "SELECT coalesce(checksum_failures, 0) AS n FROM pg_stat_database
+            WHERE datname = current_database()";
+        let conn = &mut *self.connect(Access::Read)?;
+        let versions: Vec<Migration> = sql_query(migrations::APPLIED)
+            .load(conn)
+            .map_err(StoreError::from)?;
+        let versions: Vec<_> = versions.into_iter().map(|row| row.name).collect();
+        let known = migrations::known()?;
+        let mut findings = Vec::new();
+        if let Some(missing) = known.iter().find(|known| !versions.contains(known)) {
+            findings.push(format!(
+                "the schema lacks the migration {missing}: run hookonce migrate"
+            ));
+        }
+        for (query, fault) in [
+            (INDEXES, "indexes are not valid: run REINDEX"),
+            (CHECKSUMS, "pages failed their checksum: restore a backup"),
+        ] {
+            let found = count(conn, query)?;
+            if found > 0 {
+                findings.push(format!("{found} {fault}"));
+            }
+        }
+        let newest = versions.iter().max().cloned().unwrap_or_default();
+        Ok(Checked {
+            about: format!("PostgreSQL: schema {newest}; pg_amcheck reads every page"),
+            findings: Findings(findings),
+        })
+    }
+
+    fn connect(&self, access: Access) -> Result<Session, StoreError> {
+        connect(&self.url, self.schema.as_ref(), access)
+    }
+
+    /// Makes sure that nothing is in the way of what is brought back.
+    fn make_room(&self) -> Result<(), BackupError> {
+        let conn = &mut PgConnection::establish(&self.url).map_err(StoreError::from)?;
+        let within = match &self.schema {
+            Some(schema) => format!("s.nspname = '{}'", schema.as_str()),
+            // All that is not PostgreSQL's own.
+            None => "s.nspname <> 'information_schema' AND s.nspname NOT LIKE 'pg\\_%'".to_owned(),
+        };
+        let tables = format!(
+            "SELECT count(*) AS n FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+             WHERE {within} AND c.relkind IN ('r', 'p', 'v', 'm', 'S')"
+        );
+        if count(conn, &tables)? > 0 {
+            return Err(BackupError::NotEmpty);
+        }
+        if let Some(schema) = &self.schema {
+            // The backup makes it.
+            sql_query(format!("DROP SCHEMA IF EXISTS {}", schema.as_str()))
+                .execute(conn)
+                .map_err(StoreError::from)?;
+        }
+        Ok(())
+    }
+
+    /// The migrations that a backup has.
+    fn applied(&self, file: &Path) -> Result<Vec<String>, BackupError> {
+        let mut list = Command::new(RESTORE);
+        if let Some(schema) = &self.schema {
+            list.arg(format!("--schema={}", schema.as_str()));
+        }
+        list.args(["--data-only", "--table=hookonce_migration", "--file=-"])
+            .arg(file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit());
+        let output = list.output().map_err(|error| missing(RESTORE, error))?;
+        if !output.status.success() {
+            return Err(BackupError::Program(RESTORE, output.status));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        // COPY public.… (set_name, version) FROM stdin; then a line for each, and \.
+        let rows = text.lines().skip_while(|line| !line.starts_with("COPY "));
+        let rows = rows.skip(1).take_while(|line| *line != "\\.");
+        Ok(rows.map(|row| row.replace('\t', "/")).collect())
+    }
+}
 
 #[derive(QueryableByName)]
-struct Version {
+struct Migration {
     #[diesel(sql_type = sql_types::Text)]
-    version: String,
-}
-
-fn connect(url: &str) -> Result<PgConnection, StoreError> {
-    Ok(PgConnection::establish(url)?)
+    name: String,
 }
 
 fn count(conn: &mut PgConnection, query: &str) -> Result<i64, StoreError> {
@@ -143,29 +200,6 @@ fn spool(folder: &Path) -> Result<PathBuf, BackupError> {
         File::create_new(&path).and_then(|mut to| io::copy(&mut io::stdin().lock(), &mut to));
     copied.map_err(at(&path, "it cannot be written"))?;
     Ok(path)
-}
-
-/// The migrations that a backup has.
-fn applied(file: &Path) -> Result<Vec<String>, BackupError> {
-    let mut list = Command::new(RESTORE);
-    list.args([
-        "--data-only",
-        "--table=__diesel_schema_migrations",
-        "--file=-",
-    ])
-    .arg(file)
-    .stdin(Stdio::null())
-    .stderr(Stdio::inherit());
-    let output = list.output().map_err(|error| missing(RESTORE, error))?;
-    if !output.status.success() {
-        return Err(BackupError::Program(RESTORE, output.status));
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    // COPY public.… (version, run_on) FROM stdin; then a line for each, and \.
-    let rows = text.lines().skip_while(|line| !line.starts_with("COPY "));
-    let rows = rows.skip(1).take_while(|line| *line != "\\.");
-    let version = |row: &str| row.split('\t').next().unwrap_or_default().to_owned();
-    Ok(rows.map(version).collect())
 }
 
 /// One of PostgreSQL's programs, on a database.

@@ -21,7 +21,7 @@ use super::{
     sqlite::{parts, refuse_itself, seal, sound},
 };
 use crate::store::{
-    StoreError, migrations,
+    Conn, StoreError, migrations,
     sqlite::file::{MODE, RESTORED, beside},
 };
 
@@ -86,7 +86,7 @@ fn make_ready(path: &Path, name: &str) -> Result<(), BackupError> {
     let mut conn = SqliteConnection::establish(file).map_err(StoreError::from)?;
     conn.batch_execute("PRAGMA foreign_keys = ON")
         .map_err(StoreError::from)?;
-    migrations::sqlite(&mut conn)?;
+    migrations::bring_up(&mut Conn::Sqlite(&mut conn))?;
     // What was answered since the backup, and is kept in a cache, is no answer of this database's.
     conn.batch_execute("UPDATE installation SET id = lower(hex(randomblob(16)))")
         .map_err(StoreError::from)?;

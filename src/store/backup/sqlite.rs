@@ -55,7 +55,7 @@ pub(super) fn check(path: &Path) -> Result<Checked, BackupError> {
     } else {
         Vec::new()
     };
-    let known = migrations::sqlite_versions()?;
+    let known = migrations::known()?;
     if let Some(missing) = known.iter().find(|known| !versions.contains(known))
         && findings.0.is_empty()
     {
@@ -181,12 +181,12 @@ fn dangling(conn: &Connection) -> rusqlite::Result<Vec<String>> {
 /// The migrations that a sound file has, if they are those of this program.
 fn versions(conn: &Connection, name: &str) -> Result<Vec<String>, BackupError> {
     let applied = || -> rusqlite::Result<Vec<String>> {
-        let mut query = conn.prepare("SELECT version FROM __diesel_schema_migrations")?;
+        let mut query = conn.prepare(migrations::APPLIED)?;
         query.query_map((), |row| row.get(0))?.collect()
     };
     let foreign = |why: String| BackupError::Foreign(name.to_owned(), why);
     let applied = applied().map_err(|error| foreign(error.to_string()))?;
-    let known = migrations::sqlite_versions()?;
+    let known = migrations::known()?;
     if !applied.iter().any(|version| known.contains(version)) {
         return Err(foreign("it has none of hookonce's tables".to_owned()));
     }

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::store::{Conn, Foreign, StoreError, migrations};
+use crate::store::{Conn, Foreign, SchemaName, StoreError, migrations};
 
 /// A connection, and what is known of its server.
 ///
@@ -94,6 +94,8 @@ pub(in crate::store) enum Access {
 /// Makes connections for the pool, in threads of the pool's own.
 pub(super) struct Connector {
     url: String,
+    /// Where the tables are; none: where the connection's own search path leads.
+    schema: Option<SchemaName>,
     /// How long one statement or lock may take.
     timeout: Duration,
     access: Access,
@@ -104,26 +106,30 @@ pub(super) struct Connector {
 
 impl Connector {
     /// Makes the first connection at once, with which the schema is brought up to date or, to read, looked at.
-    pub fn open(url: String, timeout: Duration, access: Access) -> Result<Self, StoreError> {
+    pub fn open(
+        url: String,
+        schema: Option<SchemaName>,
+        timeout: Duration,
+        access: Access,
+    ) -> Result<Self, StoreError> {
         // Or OpenSSL would be torn down by the end of the process, under whoever is in the middle of a handshake. Whoever
         // initialises it first decides.
         openssl_sys::init();
         let connector = Self {
             url,
+            schema,
             timeout,
             access,
             first: Mutex::default(),
             is_told: AtomicBool::new(false),
         };
-        let mut conn = PgConnection::establish(&connector.url)?;
-        if access == Access::Write {
+        let mut first = connect(&connector.url, connector.schema.as_ref(), access)?;
+        match access {
             // Before the time-outs are set: none may cut a long migration short.
-            migrations::postgres(&mut conn)?;
+            Access::Write => migrations::bring_up(&mut Conn::Postgres(&mut first))?,
+            Access::Read => migrations::needs_current(&mut Conn::Postgres(&mut first))?,
         }
-        let mut first = connector.set_up(conn)?;
-        if access == Access::Read {
-            migrations::needs_current(&mut Conn::Postgres(&mut first))?;
-        }
+        let first = connector.set_up(first.conn)?;
         *connector
             .first
             .lock()
@@ -155,6 +161,61 @@ impl Connector {
             lock_timeout: self.timeout,
         })
     }
+}
+
+/// Connects, and has the schema there if it is to be written to. To make it or to look at it: nothing bounds what is done.
+///
+/// # Errors
+/// Where the server cannot be reached; [`StoreError::NotCurrent`] where there is no such schema to read.
+pub(in crate::store) fn connect(
+    url: &str,
+    schema: Option<&SchemaName>,
+    access: Access,
+) -> Result<Session, StoreError> {
+    let mut conn = PgConnection::establish(url)?;
+    if let Some(schema) = schema
+        && !has_schema(&mut conn, schema)?
+    {
+        if access == Access::Read {
+            return Err(StoreError::NotCurrent);
+        }
+        // Only where it is missing: whoever may not make schemas may use one. Another process may be doing the same.
+        let make = format!("CREATE SCHEMA IF NOT EXISTS {}", schema.as_str());
+        if let Err(error) = conn.batch_execute(&make)
+            && !has_schema(&mut conn, schema)?
+        {
+            return Err(error.into());
+        }
+    }
+    choose_schema(&mut conn, schema)?;
+    Ok(Session {
+        conn,
+        speaks_english: true,
+        begun: Instant::now(),
+        lock_timeout: Duration::MAX,
+    })
+}
+
+fn has_schema(conn: &mut PgConnection, schema: &SchemaName) -> Result<bool, QueryError> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        is_there: bool,
+    }
+    let asked = sql_query("SELECT to_regnamespace($1) IS NOT NULL AS is_there");
+    let found: Found = asked.bind::<Text, _>(schema.as_str()).get_result(conn)?;
+    Ok(found.is_there)
+}
+
+/// Puts a schema before all others: names are looked for there first, and what is made is made there.
+fn choose_schema(conn: &mut PgConnection, schema: Option<&SchemaName>) -> Result<(), QueryError> {
+    let Some(schema) = schema else {
+        return Ok(());
+    };
+    sql_query("SELECT set_config('search_path', concat_ws(', ', $1, nullif(current_setting('search_path'), '')), false)")
+        .bind::<Text, _>(schema.as_str())
+        .execute(conn)?;
+    Ok(())
 }
 
 /// Has the server speak English where the role may choose, and says whether it does. Errors that are handled within a
@@ -233,7 +294,8 @@ impl ManageConnection for ThroughDoor {
             return Ok(first);
         }
         drop(first);
-        let conn = PgConnection::establish(&connector.url)?;
+        let mut conn = PgConnection::establish(&connector.url)?;
+        choose_schema(&mut conn, connector.schema.as_ref())?;
         Ok(connector.set_up(conn)?)
     }
 

@@ -125,7 +125,7 @@ impl Client {
 }
 
 async fn new_token(store: &Store, database: &Database, scopes: &str) -> String {
-    let ids = database.texts("SELECT CAST(id AS TEXT) AS t FROM retailers");
+    let ids = database.texts("SELECT CAST(id AS TEXT) AS t FROM v_retailers");
     let shop = ids[0].as_ref().expect("a shop").parse::<uuid::Uuid>();
     let shop = hookonce::store::types::Uuid(shop.expect("an id"));
     let scopes = scopes.parse().expect("scopes");

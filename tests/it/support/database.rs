@@ -5,6 +5,7 @@ use diesel::{
     connection::SimpleConnection as _, sql_query,
 };
 use hookonce::store::DatabaseUrl;
+use std::borrow::Cow;
 
 use super::servers::PostgresServer;
 
@@ -90,8 +91,10 @@ impl Database {
         self.url.parse().expect("a database URL")
     }
 
-    /// Runs SQL beside the service, to look at or to break what it relies on.
+    /// Runs SQL beside the service, to look at or to break what it relies on. Identifiers, times and hashes are written as
+    /// PostgreSQL reads them.
     pub fn execute(&self, sql: &str) {
+        let sql = &*self.spelled(sql);
         match self.cleanup {
             Cleanup::Folder(_) => self.sqlite().batch_execute(sql),
             Cleanup::Drop(..) => self.postgres().batch_execute(sql),
@@ -113,6 +116,7 @@ impl Database {
 
     /// The number that a `SELECT count(*) AS n …` gives.
     pub fn count(&self, sql: &str) -> i64 {
+        let sql = &*self.spelled(sql);
         let row: Count = match self.cleanup {
             Cleanup::Folder(_) => sql_query(sql).get_result(&mut self.sqlite()),
             Cleanup::Drop(..) => sql_query(sql).get_result(&mut self.postgres()),
@@ -123,12 +127,21 @@ impl Database {
 
     /// The texts that a `SELECT … AS t …` gives, NULL as None.
     pub fn texts(&self, sql: &str) -> Vec<Option<String>> {
+        let sql = &*self.spelled(sql);
         let rows: Vec<Text> = match self.cleanup {
             Cleanup::Folder(_) => sql_query(sql).load(&mut self.sqlite()),
             Cleanup::Drop(..) => sql_query(sql).load(&mut self.postgres()),
         }
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
         rows.into_iter().map(|row| row.t).collect()
+    }
+
+    /// The SQL with each literal as the database keeps what it says.
+    fn spelled<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        match self.cleanup {
+            Cleanup::Folder(_) => for_sqlite(sql).into(),
+            Cleanup::Drop(..) => sql.into(),
+        }
     }
 
     /// Makes writes fail, `INSERT ON orders` say, with a message of the database's; until [`Database::mend`].
@@ -262,6 +275,30 @@ struct Text {
     #[diesel(sql_type = diesel::sql_types::Nullable<diesel::sql_types::Text>)]
     t: Option<String>,
 }
+
+/// SQLite keeps identifiers and hashes as bytes, and times as microseconds.
+fn for_sqlite(sql: &str) -> String {
+    let mut all = String::new();
+    for (place, piece) in sql.split('\'').enumerate() {
+        // Keys are texts, whatever they look like.
+        let is_literal = place % 2 == 1 && !all.ends_with("idempotency_key = ");
+        let id = uuid::Uuid::try_parse(piece)
+            .ok()
+            .filter(|_| piece.len() == 36);
+        let time = chrono::DateTime::parse_from_rfc3339(piece);
+        let (quote, spelled) = match (is_literal, id, time, piece.strip_prefix("\\x")) {
+            (true, Some(id), ..) => ("", format!("X'{}'", id.simple())),
+            (true, _, Ok(time), _) => ("", time.timestamp_micros().to_string()),
+            (true, _, _, Some(bytes)) => ("", format!("X'{bytes}'")),
+            _ => (["", "'"][place % 2], piece.to_owned()),
+        };
+        all += &format!("{quote}{spelled}{quote}");
+    }
+    all
+}
+
+/// A hash that is nobody's.
+pub const HASH: &str = "'\\x00000000000000000000000000000000000000000000000000000000000000ff'";
 
 /// Never skipped: without a server the test fails and says what to do.
 fn postgres_server() -> String {

@@ -14,7 +14,7 @@ pub fn records(database: &Database) -> i64 {
 
 pub fn column(database: &Database, column: &str) -> Vec<Option<String>> {
     database.texts(&format!(
-        "SELECT CAST({column} AS TEXT) AS t FROM webhook_idempotency ORDER BY created_at"
+        "SELECT CAST({column} AS TEXT) AS t FROM v_deliveries ORDER BY created_at"
     ))
 }
 

@@ -35,7 +35,7 @@ impl Service {
         let app = App::with(engine, change).await;
         let ids = app
             .database
-            .texts("SELECT CAST(id AS TEXT) AS t FROM retailers");
+            .texts("SELECT CAST(id AS TEXT) AS t FROM v_retailers");
         let kitchen = ids.into_iter().flatten().next().expect("a shop");
         Self { app, kitchen }
     }

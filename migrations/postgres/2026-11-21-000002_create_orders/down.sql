@@ -1,3 +1,0 @@
-DROP TABLE ledger_entries;
-DROP TABLE order_items;
-DROP TABLE orders;

@@ -1,1 +1,0 @@
-ALTER TABLE traffic_hours DROP COLUMN unknown_retailers;
