@@ -132,6 +132,21 @@ pub fn claim_all(
 /// The most events of one statement.
 const MANY: usize = 500;
 
+/// Those of [`KnownEvent`].
+#[diesel::dsl::auto_type(no_type_alias)]
+fn known_columns() -> _ {
+    (
+        table::digest,
+        table::delivery_fingerprint,
+        table::delivery_id,
+        table::outcome,
+        table::retailer_id,
+        table::order_id,
+        orders::order_number.nullable(),
+        table::reply,
+    )
+}
+
 /// What is known of events, by their ids.
 pub fn find_all(
     conn: &mut Conn<'_>,
@@ -144,19 +159,7 @@ pub fn find_all(
             .left_join(orders::table)
             .filter(table::provider.eq(provider))
             .filter(table::event_id.eq_any(ids))
-            .select((
-                table::event_id,
-                (
-                    table::digest,
-                    table::delivery_fingerprint,
-                    table::delivery_id,
-                    table::outcome,
-                    table::retailer_id,
-                    table::order_id,
-                    orders::order_number.nullable(),
-                    table::reply,
-                ),
-            ))
+            .select((table::event_id, known_columns(),))
             .load(c))?;
         known.extend(rows);
     }
@@ -172,16 +175,7 @@ pub fn find(
     Ok(on_each!(conn, |c| table::table
         .find((provider, event_id))
         .left_join(orders::table)
-        .select((
-            table::digest,
-            table::delivery_fingerprint,
-            table::delivery_id,
-            table::outcome,
-            table::retailer_id,
-            table::order_id,
-            orders::order_number.nullable(),
-            table::reply,
-        ))
+        .select(known_columns())
         .get_result(c)
         .optional())?)
 }

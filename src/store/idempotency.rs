@@ -261,6 +261,14 @@ pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, Store
     Ok(rows == 1)
 }
 
+/// The record is in progress, and still its owner's.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn held(id: Uuid, owner_token: Uuid) -> _ {
+    let in_progress: RecordStatus = RecordStatus::InProgress;
+    let owned = table::id.eq(id).and(table::owner_token.eq(owner_token));
+    owned.and(table::status.eq(in_progress))
+}
+
 /// Completes a record for its owner. `false`: another has taken it over, and nothing was done.
 pub fn complete(
     conn: &mut Conn<'_>,
@@ -268,11 +276,10 @@ pub fn complete(
     owner_token: Uuid,
     completion: &Completion<'_>,
 ) -> Result<bool, StoreError> {
-    let owned = table::id.eq(id).and(table::owner_token.eq(owner_token));
     let update = Update {
         table: "webhook_idempotency",
         changes: completion.as_changeset(),
-        filter: owned.and(table::status.eq(RecordStatus::InProgress)),
+        filter: held(id, owner_token),
     };
     let rows = on_each!(conn, |c| update.execute(c))?;
     Ok(rows == 1)
@@ -285,9 +292,8 @@ pub fn renew(
     owner_token: Uuid,
     lease_expires_at: Timestamp,
 ) -> Result<bool, StoreError> {
-    let owned = table::id.eq(id).and(table::owner_token.eq(owner_token));
     let rows = on_each!(conn, |c| diesel::update(table::table)
-        .filter(owned.and(table::status.eq(RecordStatus::InProgress)))
+        .filter(held(id, owner_token))
         .set(table::lease_expires_at.eq(lease_expires_at))
         .execute(c))?;
     Ok(rows == 1)
@@ -301,9 +307,7 @@ pub fn release(
     error: &str,
 ) -> Result<bool, StoreError> {
     let rows = on_each!(conn, |c| diesel::update(table::table)
-        .filter(table::id.eq(id))
-        .filter(table::owner_token.eq(owner_token))
-        .filter(table::status.eq(RecordStatus::InProgress))
+        .filter(held(id, owner_token))
         .set((
             table::status.eq(RecordStatus::Failed),
             table::owner_token.eq(None::<Uuid>),
@@ -322,9 +326,7 @@ pub fn disown(
     error: &str,
 ) -> Result<bool, StoreError> {
     let rows = on_each!(conn, |c| diesel::update(table::table)
-        .filter(table::id.eq(id))
-        .filter(table::owner_token.eq(owner_token))
-        .filter(table::status.eq(RecordStatus::InProgress))
+        .filter(held(id, owner_token))
         .set((
             table::status.eq(RecordStatus::Failed),
             table::owner_token.eq(None::<Uuid>),

@@ -245,15 +245,19 @@ mod tests {
         }
     }
 
+    fn wanted<'a>(key: &'a IdempotencyKey, fingerprint: &'a Fingerprint) -> Wanted<'a> {
+        Wanted {
+            scope: "s",
+            key,
+            fingerprint,
+        }
+    }
+
     #[tokio::test]
     async fn what_a_clean_up_takes_away_is_gone_however_the_clock_is_set_since() {
         let cache = Cache::new(100_000);
         let (key, fingerprint) = ("k".parse().unwrap(), fingerprint("POST", "/", "", "", b""));
-        let wanted = Wanted {
-            scope: "s",
-            key: &key,
-            fingerprint: &fingerprint,
-        };
+        let wanted = wanted(&key, &fingerprint);
         let noon = Timestamp::beginning().after(Duration::from_secs(12 * 60 * 60));
         let expires_at = noon.after(Duration::from_secs(10));
         let find = async |now| cache.find(wanted, &Lookups::default(), now).await.is_some();
@@ -277,11 +281,7 @@ mod tests {
     async fn what_an_operator_distrusts_is_asked_for_anew() {
         let cache = Cache::new(100_000);
         let (key, fingerprint) = ("k".parse().unwrap(), fingerprint("POST", "/", "", "", b""));
-        let wanted = Wanted {
-            scope: "s",
-            key: &key,
-            fingerprint: &fingerprint,
-        };
+        let wanted = wanted(&key, &fingerprint);
         let noon = Timestamp::beginning().after(Duration::from_secs(12 * 60 * 60));
         let later = noon.after(Duration::from_micros(1));
         let answered = answered(noon.after(Duration::from_secs(10)));
