@@ -16,6 +16,7 @@ pub mod route;
 pub mod setting;
 mod value;
 
+pub mod github;
 pub mod twilio;
 pub mod whatsapp;
 
@@ -29,6 +30,8 @@ pub const REGISTRY: &[&dyn Provider] = &[
     &twilio::Twilio,
     // Meta's Cloud API.
     &whatsapp::WhatsApp,
+    // What happens in repositories.
+    &github::GitHub,
 ];
 
 /// The one of this name.
