@@ -15,7 +15,9 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    commerce::{handler::ShopHandler, shop::Shops},
     config::Config,
+    handler::Handler,
     idempotency::{Cache, Lookups, Terms},
     intake::{Intake, Settings},
     jobs::{
@@ -250,7 +252,10 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
     let lookups = Lookups::counted_by(traffic.clone());
     let cleanup = cleanup(&config, store.clone(), instance, cache.clone());
     let metrics = Metrics::new(&store, &traffic, &cache, &connections)?;
-    let intake = Intake::new(store.clone(), settings, web::reply::encode, lookups, cache);
+    let shops = Arc::new(Shops::default());
+    let handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(ShopHandler::new(shops.clone()))];
+    let encode = web::reply::encode;
+    let intake = Intake::new(store.clone(), settings, handlers, encode, lookups, cache);
     let patience = config.request_timeout.min(PROBING);
     Ok(State {
         probe: Probe::new(store.clone(), config.ready_min_disk_bytes, patience),
@@ -260,6 +265,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
         limits: RateLimits::new(&config),
         once: web::api::idempotency(&config, store.clone(), &intake),
         intake,
+        shops,
         metrics,
         traffic,
         board: Board::default(),

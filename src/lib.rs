@@ -38,6 +38,7 @@ mod causes;
 pub mod command;
 pub mod commerce;
 pub mod config;
+pub mod handler;
 pub mod idempotency;
 pub mod identity;
 pub mod intake;

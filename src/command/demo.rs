@@ -26,7 +26,7 @@ use crate::{
         setting::{SettingKind, Settings},
     },
     store::{
-        DatabaseUrl, Store, events,
+        DatabaseUrl, Store, StoreError, events, orders,
         totals::{self, Totals},
         types::Timestamp,
     },
@@ -154,11 +154,18 @@ async fn look_up(
     } else {
         for event in delivery.events {
             let known = store
-                .read(move |conn| events::find(conn, provider, &event.id))
+                .read(move |conn| {
+                    let known = events::find_all(conn, provider, &[&event.id])?.remove(&event.id);
+                    let order = known.as_ref().and_then(|known| known.order_id);
+                    let number = orders::numbers(conn, order.as_slice())?
+                        .into_values()
+                        .next();
+                    Ok::<_, StoreError>(known.map(|known| (known.outcome, number)))
+                })
                 .await?;
-            if let Some(known) = known {
-                outcomes.push(known.outcome.to_string());
-                order_numbers.extend(known.order_number);
+            if let Some((outcome, number)) = known {
+                outcomes.push(outcome.to_string());
+                order_numbers.extend(number);
             }
         }
     }

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::ordering::PlacedOrder;
-use crate::store::{
-    Conn, StoreError,
-    amendments::{self as rows, Amendment, AmendmentKind, Noted},
-    events::{self, Outcome},
-    orders::{self, Order, OrderSource},
-    types::{Timestamp, Uuid},
+use super::{ordering::PlacedOrder, outcomes};
+use crate::{
+    handler::{Note, Outcome},
+    store::{
+        Conn, StoreError,
+        amendments::{self as rows, Amendment, AmendmentKind},
+        events,
+        orders::{self, Order, OrderSource},
+        types::{Timestamp, Uuid},
+    },
 };
 
 /// The most characters of a text that are kept: WhatsApp's own limit.
@@ -37,8 +40,8 @@ pub struct NewAmendment<'a> {
 /// What became of the event of an amendment that is noted on an order.
 pub fn outcome(kind: AmendmentKind) -> Outcome {
     match kind {
-        AmendmentKind::Edit => Outcome::EditNoted,
-        AmendmentKind::Revoke => Outcome::RevokeNoted,
+        AmendmentKind::Edit => outcomes::EDIT_NOTED,
+        AmendmentKind::Revoke => outcomes::REVOKE_NOTED,
     }
 }
 
@@ -49,7 +52,7 @@ pub fn outcome(kind: AmendmentKind) -> Outcome {
 /// The database's own.
 pub fn keep_apart(
     conn: &mut Conn<'_>,
-    source: OrderSource,
+    source: &OrderSource,
     mut message_ids: Vec<&str>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -106,51 +109,36 @@ fn is_about(amendment: &Amendment, order: &Order) -> bool {
 fn connect(conn: &mut Conn<'_>, amendment: &Amendment, order: &Order) -> Result<(), StoreError> {
     rows::link(conn, amendment, order)?;
     let (provider, event_id) = (amendment.source.as_str(), &amendment.event_id);
-    events::note(conn, provider, event_id, outcome(amendment.kind), order.id)
+    events::note(conn, provider, event_id, &outcome(amendment.kind), order.id)
 }
 
-/// Notes on a new order what came of its message before it did, and gives it.
-///
-/// # Errors
-/// The database's own.
-pub fn note_earlier(conn: &mut Conn<'_>, order: &Order) -> Result<Vec<Amendment>, StoreError> {
-    let Some(message_id) = &order.message_id else {
-        return Ok(Vec::new());
+/// What is counted of an amendment that is noted on an order.
+pub fn counted(kind: AmendmentKind) -> Note {
+    let kind = match kind {
+        AmendmentKind::Edit => outcomes::EDIT,
+        AmendmentKind::Revoke => outcomes::REVOKE,
     };
-    let earlier = rows::of_message(conn, &order.source, message_id)?;
-    connect_all(conn, earlier, order)
+    Note { kind, about: None }
 }
 
-/// Does for many new orders what [`note_earlier`] does for one. Gives what was noted on which.
+/// Notes on new orders what came of their messages before they did, and gives it, by order.
 ///
 /// # Errors
 /// The database's own.
-pub fn note_earlier_on_all(
+pub fn note_earlier(
     conn: &mut Conn<'_>,
     orders: &[&Order],
-) -> Result<HashMap<Uuid, Noted>, StoreError> {
+) -> Result<HashMap<Uuid, Vec<Amendment>>, StoreError> {
     let mut earlier = of_all(conn, orders.iter().copied())?;
-    let mut noted = HashMap::new();
     for order in orders {
-        if let Some(earlier) = earlier.remove(&order.id) {
-            let connected = connect_all(conn, earlier, order)?;
-            let kinds = connected.iter().map(|amendment| amendment.kind.into());
-            noted.insert(order.id, kinds.sum());
+        if let Some(amendments) = earlier.get_mut(&order.id) {
+            amendments.retain(|amendment| amendment.order_id.is_none());
+            for amendment in amendments {
+                connect(conn, amendment, order)?;
+            }
         }
     }
-    Ok(noted)
-}
-
-fn connect_all(
-    conn: &mut Conn<'_>,
-    mut amendments: Vec<Amendment>,
-    order: &Order,
-) -> Result<Vec<Amendment>, StoreError> {
-    amendments.retain(|amendment| amendment.order_id.is_none() && is_about(amendment, order));
-    for amendment in &amendments {
-        connect(conn, amendment, order)?;
-    }
-    Ok(amendments)
+    Ok(earlier)
 }
 
 /// Adds to orders what is noted on them.

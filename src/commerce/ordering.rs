@@ -1,5 +1,7 @@
 //! Turns what a customer wants into an order: first decided without touching anything, then written.
 
+use std::collections::HashSet;
+
 use super::{
     catalogue::Product,
     money, order_number, reply,
@@ -302,7 +304,7 @@ impl Draft {
 /// Where the database refuses.
 pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, StoreError> {
     if orders::insert(conn, &planned.order)? {
-        write_rest(conn, planned)?;
+        write_rest(conn, &[planned])?;
         return Ok(Placement::AsPlanned);
     }
     if let Some(message_id) = &planned.order.message_id
@@ -315,16 +317,38 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
         // 40 random bits: a second round is all but impossible.
         renumbered.order.order_number = order_number::random();
         if orders::insert(conn, &renumbered.order)? {
-            write_rest(conn, &renumbered)?;
+            write_rest(conn, &[&renumbered])?;
             return Ok(Placement::Renumbered(Box::new(renumbered)));
         }
     }
 }
 
-fn write_rest(conn: &mut Conn<'_>, placed: &PlacedOrder) -> Result<(), StoreError> {
-    let PlacedOrder { order, items, .. } = placed;
-    orders::insert_items(conn, items)?;
-    ledger::insert(conn, &owed(order))
+/// Writes orders, their items and their ledger entries. Gives those that were not written, for their number is taken or
+/// their message has made an order before: each is to be [placed](place) by itself.
+///
+/// # Errors
+/// Where the database refuses.
+pub fn place_all(
+    conn: &mut Conn<'_>,
+    planned: &[&PlacedOrder],
+) -> Result<HashSet<Uuid>, StoreError> {
+    if planned.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let orders: Vec<_> = planned.iter().map(|placed| &placed.order).collect();
+    let added = orders::insert_all(conn, &orders)?;
+    let (written, taken): (Vec<_>, Vec<_>) =
+        planned.iter().zip(added).partition(|(_, added)| *added);
+    let written: Vec<_> = written.into_iter().map(|(placed, _)| *placed).collect();
+    write_rest(conn, &written)?;
+    Ok(taken.iter().map(|(placed, _)| placed.order.id).collect())
+}
+
+fn write_rest(conn: &mut Conn<'_>, placed: &[&PlacedOrder]) -> Result<(), StoreError> {
+    let items: Vec<_> = placed.iter().flat_map(|placed| &placed.items).collect();
+    orders::insert_items(conn, &items)?;
+    let entries: Vec<_> = placed.iter().map(|placed| owed(&placed.order)).collect();
+    ledger::insert_all(conn, &entries)
 }
 
 /// What an order adds to the ledger.
@@ -353,23 +377,26 @@ pub(super) fn ledger_entry(
 }
 
 /// The order that a message has made before.
-///
-/// # Errors
-/// Where the database refuses.
-pub fn earlier(
+fn earlier(
     conn: &mut Conn<'_>,
     source: &OrderSource,
     message_id: &str,
 ) -> Result<Option<PlacedOrder>, StoreError> {
-    let Some(order) = orders::by_message(conn, source, message_id)? else {
-        return Ok(None);
-    };
+    let order = orders::by_message(conn, source, message_id)?;
+    order.map(|order| with_items(conn, order)).transpose()
+}
+
+/// An order with its items.
+///
+/// # Errors
+/// Where the database refuses.
+pub(super) fn with_items(conn: &mut Conn<'_>, order: Order) -> Result<PlacedOrder, StoreError> {
     let items = orders::items(conn, order.id)?;
-    Ok(Some(PlacedOrder {
+    Ok(PlacedOrder {
         order,
         items,
         amendments: Vec::new(),
-    }))
+    })
 }
 
 #[cfg(test)]

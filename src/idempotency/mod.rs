@@ -115,6 +115,8 @@ pub struct Owned {
     pub resumes: bool,
     token: Uuid,
     expires_at: Timestamp,
+    /// Whether it was claimed with an answer.
+    is_answered: bool,
 }
 
 impl Owned {
@@ -180,6 +182,7 @@ pub fn claim(
             resumes,
             token,
             expires_at,
+            is_answered: false,
         })
     };
     if let Some(record) = known
@@ -290,7 +293,7 @@ pub fn standing(
     })
 }
 
-/// Stores what a request that is ours came to. `false`: another has taken it over since, and nothing was stored.
+/// Stores what a request that is ours came to, in place of what it was claimed with. `false`: another has taken it over since, and nothing was stored.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -302,53 +305,59 @@ pub fn complete(
     let reply = came_to.reply;
     let body = reply.body_to_json();
     let headers = reply.headers_to_json();
-    rows::complete(
-        conn,
-        owned.id,
-        owned.token,
-        &Completion {
-            status: RecordStatus::Completed,
-            owner_token: None,
-            response_status: Some(reply.status),
-            response_content_type: reply.content_type.as_deref(),
-            response_headers: headers.as_ref(),
-            response_encoding: body.as_ref().map(|(_, encoding)| *encoding),
-            response_body: body.as_ref().map(|(body, _)| body),
-            events: came_to.events,
-            retailer_id: came_to.retailer,
-            order_id: came_to.order,
-        },
-    )
-}
-
-/// The record of a request that is claimed and answered in one statement, with what is kept of its answer once that is
-/// committed.
-pub fn answered_record<'a>(
-    request: &'a KeyedRequest,
-    terms: Terms,
-    came_to: Conclusion<'a>,
-    now: Timestamp,
-) -> (AnsweredRecord<'a>, Answered) {
-    let claim = new_record(request, terms, now, RecordStatus::Completed, None, None);
-    let answered = Answered {
-        record: claim.id,
-        reply: came_to.reply.clone(),
-        expires_at: claim.expires_at,
-    };
-    let body = came_to.reply.body_to_json();
-    let (response_body, response_encoding) = body.unzip();
-    let record = AnsweredRecord {
-        claim,
-        response_status: came_to.reply.status,
-        response_content_type: came_to.reply.content_type.as_deref(),
-        response_headers: came_to.reply.headers_to_json(),
-        response_encoding,
-        response_body,
+    let completion = Completion {
+        status: RecordStatus::Completed,
+        owner_token: None,
+        response_status: Some(reply.status),
+        response_content_type: reply.content_type.as_deref(),
+        response_headers: headers.as_ref(),
+        response_encoding: body.as_ref().map(|(_, encoding)| *encoding),
+        response_body: body.as_ref().map(|(body, _)| body),
         events: came_to.events,
         retailer_id: came_to.retailer,
         order_id: came_to.order,
     };
-    (record, answered)
+    match owned.is_answered {
+        true => rows::correct(conn, owned.id, &completion),
+        false => rows::complete(conn, owned.id, owned.token, &completion),
+    }
+}
+
+/// The record by which the key of `request` is claimed, once it is inserted; answered in the same statement where it is
+/// known what the request will come to.
+pub fn new_claim<'a>(
+    request: &'a KeyedRequest,
+    terms: Terms,
+    came_to: Option<Conclusion<'a>>,
+    now: Timestamp,
+) -> (AnsweredRecord<'a>, Owned) {
+    let (token, reply) = (Uuid::random(), came_to.map(|came_to| came_to.reply));
+    let (status, owner_token) = match came_to {
+        Some(_) => (RecordStatus::Completed, None),
+        None => (RecordStatus::InProgress, Some(token)),
+    };
+    let claim = new_record(request, terms, now, status, owner_token, None);
+    let owned = Owned {
+        id: claim.id,
+        resumes: false,
+        token,
+        expires_at: claim.expires_at,
+        is_answered: came_to.is_some(),
+    };
+    let body = reply.and_then(StoredReply::body_to_json);
+    let (response_body, response_encoding) = body.unzip();
+    let record = AnsweredRecord {
+        claim,
+        response_status: reply.map(|reply| reply.status),
+        response_content_type: reply.and_then(|reply| reply.content_type.as_deref()),
+        response_headers: reply.and_then(StoredReply::headers_to_json),
+        response_encoding,
+        response_body,
+        events: came_to.and_then(|came_to| came_to.events),
+        retailer_id: came_to.and_then(|came_to| came_to.retailer),
+        order_id: came_to.and_then(|came_to| came_to.order),
+    };
+    (record, owned)
 }
 
 /// Gives the owner of a request that is ours more time, to the end of a lease that begins at `now`. `false`: another has

@@ -11,12 +11,12 @@ use tokio::{
 
 use super::{
     IntakeError,
-    bulk::{self, Setback},
-    transaction::{Done, Transaction},
+    batch::{self, Fate},
+    job::{Done, Job},
 };
 use crate::{
     causes::with_causes,
-    store::{Store, StoreError, bulk::Bulk},
+    store::{Conn, Store, StoreError},
 };
 
 /// How many transactions are under way at once: while one waits for the disk, the next is gathered and the other runs.
@@ -29,42 +29,43 @@ const BLOCKED: usize = 2;
 /// Gathers deliveries. Whoever brings one while others are being acted on waits for the next transaction.
 pub(super) struct Gatherer {
     store: Store,
-    bulk: Bulk,
-    /// The most deliveries in a transaction.
+    /// The most deliveries in a transaction; 1 gives each its own.
     limit: usize,
     queue: Mutex<Queue>,
     alone: Semaphore,
     blocked: Semaphore,
-    runtime: Handle,
+    /// Where it works, whoever asks. None outside of a runtime.
+    runtime: Option<Handle>,
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Waiting>,
     working: usize,
 }
 
-struct Job {
-    transaction: Transaction,
+/// A job, and who waits for it.
+struct Waiting {
+    job: Job,
     answer: oneshot::Sender<Result<Done, IntakeError>>,
 }
 
 impl Gatherer {
-    /// Over a store where it pays to gather; none over another, nor where each is to have its own transaction. Works in
-    /// the runtime that this is called in, whoever asks; none outside of one.
-    pub fn new(store: &Store, limit: usize) -> Option<Arc<Self>> {
-        if limit <= 1 {
-            return None;
-        }
-        Some(Arc::new(Self {
-            bulk: Bulk::of(store)?,
+    /// Over a store. Works in the runtime that this is called in.
+    pub fn new(store: &Store, limit: usize) -> Arc<Self> {
+        let alone = match store {
+            // Its writer gathers them.
+            Store::Sqlite(_) => Semaphore::MAX_PERMITS,
+            Store::Postgres(_) => ALONE,
+        };
+        Arc::new(Self {
             store: store.clone(),
             limit,
             queue: Mutex::default(),
-            alone: Semaphore::new(ALONE),
+            alone: Semaphore::new(alone),
             blocked: Semaphore::new(BLOCKED),
-            runtime: Handle::try_current().ok()?,
-        }))
+            runtime: Handle::try_current().ok(),
+        })
     }
 
     /// How many deliveries wait.
@@ -72,56 +73,57 @@ impl Gatherer {
         self.queue().waiting.len()
     }
 
-    /// Acts on a delivery, with others if it may be plain and there are any.
-    pub async fn run(self: &Arc<Self>, transaction: Transaction) -> Result<Done, IntakeError> {
+    /// Acts on a job, with others if there are any.
+    pub async fn run(self: &Arc<Self>, job: Job) -> Result<Done, IntakeError> {
+        let Some(runtime) = self.runtime.as_ref().filter(|_| self.limit > 1) else {
+            return self.patiently(job).await;
+        };
         let (answer, answered) = oneshot::channel();
-        if bulk::only_event(&transaction).is_some() {
-            self.queue().waiting.push_back(Job {
-                transaction,
-                answer,
-            });
-            self.call_worker();
-        } else {
-            self.act_alone(transaction, answer);
-        }
+        self.queue().waiting.push_back(Waiting { job, answer });
+        self.call_worker(runtime);
         answered
             .await
             .unwrap_or_else(|_died| Err(StoreError::Closed.into()))
     }
 
     /// Sees to it that somebody works while there is work.
-    fn call_worker(self: &Arc<Self>) {
+    fn call_worker(self: &Arc<Self>, runtime: &Handle) {
         let mut queue = self.queue();
         if queue.working < WORKERS && !queue.waiting.is_empty() {
             queue.working += 1;
-            self.runtime.spawn(self.clone().work());
+            runtime.spawn(self.clone().work(runtime.clone()));
         }
     }
 
-    async fn work(self: Arc<Self>) {
+    async fn work(self: Arc<Self>, runtime: Handle) {
         loop {
             let jobs = self.gather();
             if jobs.is_empty() {
                 return;
             }
-            self.call_worker();
+            self.call_worker(&runtime);
             // In a task of its own, where a panic ends: whoever waits for it is told, and the work goes on.
-            let acting = self.runtime.spawn(self.clone().act_on(jobs));
+            let acting = runtime.spawn(self.clone().act_on(jobs, runtime.clone()));
             let _ = acting.await;
         }
     }
 
     /// Takes what waits. Ends the work where nothing does.
-    fn gather(&self) -> Vec<Job> {
+    fn gather(&self) -> Vec<Waiting> {
         let mut queue = self.queue();
-        let mut jobs = Vec::new();
-        while jobs.len() < self.limit
-            && let Some(job) = queue.waiting.pop_front()
-        {
+        let mut jobs: Vec<Waiting> = Vec::new();
+        let mut events = 0;
+        while let Some(waiting) = queue.waiting.pop_front() {
             // Nobody waits any more, and nothing was begun: the sender will come again.
-            if !job.answer.is_closed() {
-                jobs.push(job);
+            if waiting.answer.is_closed() {
+                continue;
             }
+            events += waiting.job.piece.places.len();
+            if !jobs.is_empty() && events > self.limit {
+                queue.waiting.push_front(waiting);
+                break;
+            }
+            jobs.push(waiting);
         }
         if jobs.is_empty() {
             queue.working -= 1;
@@ -129,31 +131,22 @@ impl Gatherer {
         jobs
     }
 
-    async fn act_on(self: Arc<Self>, jobs: Vec<Job>) {
-        let (transactions, answers): (Vec<_>, Vec<_>) = jobs
-            .into_iter()
-            .map(|job| (job.transaction, job.answer))
-            .unzip();
-        let transactions: Arc<[Transaction]> = transactions.into();
-        let shared = transactions.clone();
+    async fn act_on(self: Arc<Self>, waiting: Vec<Waiting>, runtime: Handle) {
+        let (jobs, answers): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|it| (it.job, it.answer)).unzip();
+        let jobs: Arc<[Job]> = jobs.into();
+        let shared = jobs.clone();
         let acting = self
-            .bulk
-            .write(shared.len(), move |conn| bulk::run(conn, &shared));
-        match acting.await {
-            Ok(fates) => {
-                let each = transactions.iter().zip(answers).zip(fates);
-                for ((transaction, answer), fate) in each {
-                    match fate {
-                        Some(outcome) => drop(answer.send(outcome)),
-                        None => self.act_alone(transaction.clone(), answer),
-                    }
-                }
-            }
+            .store
+            .write_together(jobs.len(), move |conn| batch::act(conn, &shared));
+        let fates: Vec<Fate> = match acting.await {
+            Ok(fates) => fates,
+            // One that is by itself can only be told.
+            Err(error) if jobs.len() == 1 && !is_blocked(&error) => vec![Some(Err(error))],
             // Each would have to find out for itself, one after another.
-            Err(Setback::Store(error)) if error.is_unavailable() && !error.is_blocked() => {
-                for answer in answers {
-                    let _ = answer.send(Err(error.for_another().into()));
-                }
+            Err(IntakeError::Store(error)) if error.is_unavailable() && !error.is_blocked() => {
+                let told = jobs.iter().map(|_| Some(Err(error.for_another().into())));
+                told.collect()
             }
             // One of them is not as it can be, or must wait for somebody: the others need not.
             Err(error) => {
@@ -161,47 +154,59 @@ impl Gatherer {
                     "deliveries are acted on one by one: {}",
                     with_causes(&error)
                 );
-                for (transaction, answer) in transactions.iter().zip(answers) {
-                    self.act_alone(transaction.clone(), answer);
-                }
+                jobs.iter().map(|_| None).collect()
+            }
+        };
+        for ((job, answer), fate) in jobs.iter().zip(answers).zip(fates) {
+            match fate {
+                // An error says that nobody waits any more.
+                Some(outcome) => drop(answer.send(outcome)),
+                None => drop(runtime.spawn(self.clone().act_alone(job.clone(), answer))),
             }
         }
     }
 
-    /// Acts on a delivery in a transaction of its own, for as long as somebody waits for it. What has begun is finished
-    /// all the same.
-    fn act_alone(
-        self: &Arc<Self>,
-        transaction: Transaction,
+    /// Acts on a job in a transaction of its own, for as long as somebody waits for it. What has begun is finished all the
+    /// same.
+    async fn act_alone(
+        self: Arc<Self>,
+        job: Job,
         mut answer: oneshot::Sender<Result<Done, IntakeError>>,
     ) {
-        let this = self.clone();
-        self.runtime.spawn(async move {
-            let outcome = tokio::select! {
-                () = answer.closed() => return,
-                outcome = this.alone(transaction) => outcome,
-            };
-            // An error says that nobody waits any more.
-            let _ = answer.send(outcome);
-        });
+        let outcome = tokio::select! {
+            () = answer.closed() => return,
+            outcome = self.alone(job) => outcome,
+        };
+        // An error says that nobody waits any more.
+        let _ = answer.send(outcome);
     }
 
-    async fn alone(&self, transaction: Transaction) -> Result<Done, IntakeError> {
-        let again = transaction.clone();
+    async fn alone(&self, job: Job) -> Result<Done, IntakeError> {
         let permit = self.alone.acquire().await;
+        let alone = job.clone();
         let acting = self
-            .bulk
-            .write(1, move |conn| transaction.run(&mut conn.conn()));
+            .store
+            .write_together(1, move |conn| batch::act_on_one(conn, alone));
         match acting.await {
-            Err(IntakeError::Store(error)) if error.is_blocked() => {}
+            Err(error) if is_blocked(&error) => {}
             settled => return settled,
         }
         drop(permit);
         let _permit = self.blocked.acquire().await;
-        self.store.write(move |conn| again.run(conn)).await
+        self.patiently(job).await
+    }
+
+    /// Acts on a job, and waits for whatever others hold.
+    async fn patiently(&self, job: Job) -> Result<Done, IntakeError> {
+        let acting = move |conn: &mut Conn<'_>| batch::act_on_one(conn, job);
+        self.store.write(acting).await
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_blocked(error: &IntakeError) -> bool {
+    matches!(error, IntakeError::Store(error) if error.is_blocked())
 }

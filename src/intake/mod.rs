@@ -1,27 +1,28 @@
 //! Takes a verified delivery and acts on it exactly once: one transaction claims the key, claims each event, does the
 //! work and stores the reply. Does the same for what a client asks for. Knows neither HTTP nor SQL.
 
-mod amendments;
-mod bulk;
+mod answer;
+mod batch;
 pub mod deliveries;
+mod events;
 mod gather;
+mod job;
+mod keys;
 mod pieces;
-mod plan;
 pub mod request;
-mod retailers;
-mod transaction;
 
-use serde::{Serialize, Serializer, ser::SerializeStruct as _};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+pub use answer::{Answer, EventReport, Reply};
+
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use self::{
     gather::Gatherer,
-    transaction::{Done, Piece, Transaction},
+    job::{Done, Job, Piece},
 };
 use crate::{
     causes::with_causes,
-    commerce::shop::Shops,
+    handler::{Handler, HandlerError},
     idempotency::{
         self, Answered, Cache, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
         ReplayTally, StoredReply, Terms, cache::Wanted,
@@ -30,9 +31,7 @@ use crate::{
     redaction::Redaction,
     store::{
         Store, StoreError,
-        amendments::{AmendmentKind, Noted},
-        events::Outcome,
-        types::{Json, Timestamp, Uuid},
+        types::{Json, Timestamp},
     },
 };
 
@@ -55,11 +54,11 @@ pub struct Intake {
     store: Store,
     settings: Settings,
     encode: fn(Reply) -> StoredReply,
-    shops: Arc<Shops>,
+    handlers: Arc<[Arc<dyn Handler>]>,
     replays: Arc<ReplayTally>,
     lookups: Lookups,
     cache: Cache,
-    gatherer: Option<Arc<Gatherer>>,
+    gatherer: Arc<Gatherer>,
 }
 
 /// A delivery with what its request says beside the body.
@@ -77,88 +76,6 @@ pub struct Inbound {
     pub fingerprint: Fingerprint,
     /// Where it came from.
     pub source_ip: Option<String>,
-}
-
-/// What a delivery is answered, before it is put into HTTP.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// A document.
-    Document {
-        /// Its content type.
-        content_type: &'static str,
-        /// The document.
-        body: String,
-    },
-    /// Nothing.
-    Empty,
-    /// What became of each event.
-    Report {
-        /// The events, or the first of them.
-        events: Vec<EventReport>,
-        /// How many more there are.
-        more: usize,
-    },
-}
-
-/// What became of one event.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EventReport {
-    /// The event.
-    pub id: String,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Its order.
-    pub order_id: Option<Uuid>,
-    /// That order's number.
-    pub order_number: Option<String>,
-    /// Whether the event was known before, with the same content, so that nothing was done.
-    pub known: bool,
-    /// What came of its message before it did, told by other deliveries, and is noted on its order now.
-    pub noted_earlier: Noted,
-}
-
-impl EventReport {
-    /// What it had noted on orders.
-    fn noted(&self) -> Noted {
-        let itself = match self.outcome {
-            Outcome::EditNoted if !self.known => AmendmentKind::Edit.into(),
-            Outcome::RevokeNoted if !self.known => AmendmentKind::Revoke.into(),
-            _ => Noted::default(),
-        };
-        [itself, self.noted_earlier].into_iter().sum()
-    }
-
-    /// How many bytes it takes in an answer, with what stands between two of them.
-    fn size(&self) -> usize {
-        serde_json::to_vec(self).map_or(0, |json| json.len() + 1)
-    }
-}
-
-impl Serialize for EventReport {
-    /// As it is answered, and kept in the record.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut members = serializer.serialize_struct("EventReport", 4)?;
-        members.serialize_field("id", &self.id)?;
-        members.serialize_field("outcome", self.outcome.as_str())?;
-        members.serialize_field("order_id", &self.order_id.map(|id| id.0))?;
-        members.serialize_field("order_number", &self.order_number)?;
-        members.end()
-    }
-}
-
-/// The answer to a delivery.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// What is sent back.
-    pub reply: StoredReply,
-    /// Whether it was answered before, and nothing was done.
-    pub replayed: bool,
-    /// What became of the events that were looked at: none where the key's record answered.
-    pub events: Vec<EventReport>,
-    /// The retailers that it was for: none where the key's record answered.
-    pub retailers: Vec<Uuid>,
-    /// How many new messages were written to which numbers that no retailer has, as they may be shown.
-    pub unknown_retailers: BTreeMap<String, u64>,
 }
 
 /// Why a delivery was not acted on.
@@ -182,17 +99,21 @@ pub enum IntakeError {
     /// It took longer than it may. What has begun is still finished, and the next request gets its answer.
     #[error("the database did not finish in time")]
     Timeout,
+    /// A handler did not do it.
+    #[error("an event could not be acted on")]
+    Handler(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Intake {
-    /// Builds the intake over a store; `encode` puts a reply into the form in which it is stored and sent.
-    /// `lookups` is told how long keys are looked up for; `cache` is asked for answers before the database.
+    /// Builds the intake over a store; `handlers` act on events, `encode` puts a reply into the form in which it is stored
+    /// and sent. `lookups` is told how long keys are looked up for; `cache` is asked for answers before the database.
     pub fn new(
         store: Store,
         settings: Settings,
+        handlers: Vec<Arc<dyn Handler>>,
         encode: fn(Reply) -> StoredReply,
         lookups: Lookups,
         cache: Cache,
@@ -202,16 +123,11 @@ impl Intake {
             store,
             settings,
             encode,
-            shops: Arc::default(),
+            handlers: handlers.into(),
             replays: Arc::default(),
             lookups,
             cache,
         }
-    }
-
-    /// The shops that were used lately.
-    pub fn shops(&self) -> Arc<Shops> {
-        self.shops.clone()
     }
 
     /// The replays that wait to be written to their records.
@@ -231,9 +147,7 @@ impl Intake {
 
     /// How many deliveries wait for the transaction that takes them along.
     pub fn waiting(&self) -> usize {
-        self.gatherer
-            .as_ref()
-            .map_or(0, |gatherer| gatherer.waiting())
+        self.gatherer.waiting()
     }
 
     /// Acts on a delivery that came at `now`, or gives the answer that it got before. Waits until `deadline` for
@@ -282,16 +196,15 @@ impl Intake {
     ) -> Result<Answer, IntakeError> {
         const PAUSE: Duration = Duration::from_millis(50);
         let begun = Instant::now();
-        let base = Transaction {
+        let base = Job {
             inbound: inbound.clone(),
             request: request.clone(),
             terms: self.settings.terms,
             lookups: self.lookups.clone(),
             encode: self.encode,
-            shops: self.shops.clone(),
+            handlers: self.handlers.clone(),
             piece: Piece::whole(&inbound.delivery.events),
-            foreseen: Vec::new(),
-            payloads: Arc::default(),
+            prepared: Arc::default(),
             now,
         };
         let mut whole = None;
@@ -314,26 +227,19 @@ impl Intake {
     }
 
     /// Does what can be done before the transaction is: on SQLite one thread runs them all.
-    async fn prepare(&self, transaction: Transaction) -> Result<Transaction, IntakeError> {
+    async fn prepare(&self, mut job: Job) -> Result<Job, IntakeError> {
         let this = self.clone();
-        let count = transaction.piece.places.len();
-        examine(count, move || {
-            let delivery = &transaction.inbound.delivery;
-            let places = &transaction.piece.places;
-            let events = places.iter().map(|&place| &delivery.events[place]);
-            let payloads = events.map(|event| this.payload(delivery.provider, event));
-            Transaction {
-                payloads: payloads.collect(),
-                foreseen: plan::foresee(delivery, places, &this.shops, transaction.now),
-                ..transaction.clone()
-            }
+        examine(job.piece.places.len(), move || {
+            let provider = job.provider();
+            job.prepare(|event| this.payload(provider, event));
+            job
         })
         .await
     }
 
-    async fn attempt(&self, transaction: Transaction) -> Result<Answer, IntakeError> {
-        let (now, request) = (transaction.now, transaction.request.clone());
-        let done = self.run(transaction).await?;
+    async fn attempt(&self, job: Job) -> Result<Answer, IntakeError> {
+        let (now, request) = (job.now, job.request.clone());
+        let done = self.gatherer.run(job).await?;
         self.answer(done, request.as_ref(), now)
     }
 
@@ -352,7 +258,7 @@ impl Intake {
         match done {
             Done::Answered { answer, kept } => {
                 kept.as_ref().map(keep);
-                Ok(answer)
+                Ok(*answer)
             }
             Done::Replayed { answered, is_kept } => {
                 if is_kept {
@@ -363,13 +269,6 @@ impl Intake {
             Done::InPart(error) => Err(error),
             // Cannot be: it has no answer, and another follows it.
             Done::Piece { .. } => Err(StoreError::Closed.into()),
-        }
-    }
-
-    async fn run(&self, transaction: Transaction) -> Result<Done, IntakeError> {
-        match &self.gatherer {
-            Some(gatherer) => gatherer.run(transaction).await,
-            None => self.store.write(move |conn| transaction.run(conn)).await,
         }
     }
 
@@ -465,25 +364,26 @@ impl IntakeError {
     fn is_failure(&self) -> bool {
         match self {
             Self::Store(error) => !error.is_unavailable(),
-            Self::ReplyTooLarge => true,
+            Self::ReplyTooLarge | Self::Handler(_) => true,
             Self::KeyMismatch | Self::InProgress { .. } | Self::Key(_) | Self::Timeout => false,
+        }
+    }
+
+    /// Whether it may be the fault of one event, and the others can be acted on without it.
+    fn is_about_one_event(&self) -> bool {
+        match self {
+            Self::Store(error) => !error.is_unavailable(),
+            Self::Handler(_) => true,
+            _ => false,
         }
     }
 }
 
-impl Answer {
-    /// What was noted on orders now.
-    pub fn noted(&self) -> Noted {
-        self.events.iter().map(EventReport::noted).sum()
-    }
-
-    fn replay(reply: StoredReply) -> Self {
-        Self {
-            reply,
-            replayed: true,
-            events: Vec::new(),
-            retailers: Vec::new(),
-            unknown_retailers: BTreeMap::new(),
+impl From<HandlerError> for IntakeError {
+    fn from(error: HandlerError) -> Self {
+        match error {
+            HandlerError::Store(error) => Self::Store(error),
+            HandlerError::Failed(error) => Self::Handler(error),
         }
     }
 }
@@ -502,8 +402,8 @@ async fn examine<T: Send + 'static>(
 }
 
 /// What is tried later than it was prepared.
-fn again(prepared: &Transaction, begun: Instant) -> Transaction {
-    Transaction {
+fn again(prepared: &Job, begun: Instant) -> Job {
+    Job {
         now: prepared.now.after(begun.elapsed()),
         ..prepared.clone()
     }

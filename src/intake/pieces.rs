@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Answer, Intake, IntakeError, again,
-    transaction::{Done, Held, Piece, Told, Transaction},
+    Answer, EventReport, Intake, IntakeError, again,
+    job::{Done, Held, Job, Piece},
 };
 use crate::{
     causes::with_causes,
@@ -35,13 +35,13 @@ impl Intake {
     /// after the `deadline`, and gives the key back for whoever comes next.
     pub(super) async fn in_pieces(
         &self,
-        base: &Transaction,
+        base: &Job,
         begun: Instant,
         deadline: Instant,
     ) -> Result<Answer, IntakeError> {
         let request = base.request.as_ref();
         // The record keeps the body, which may be large: the first piece alone needs it.
-        let blank = Transaction {
+        let blank = Job {
             request: None,
             piece: Piece::default(),
             ..base.clone()
@@ -57,7 +57,7 @@ impl Intake {
                     .await;
             }
             let is_last = pieces.peek().is_none();
-            let transaction = Transaction {
+            let job = Job {
                 request: request.filter(|_| progress.held.is_none()).cloned(),
                 piece: progress.next(places, is_last),
                 terms: Terms {
@@ -66,8 +66,8 @@ impl Intake {
                 },
                 ..again(&blank, begun)
             };
-            let now = transaction.now;
-            let acting = async { self.run(self.prepare(transaction).await?).await };
+            let now = job.now;
+            let acting = async { self.gatherer.run(self.prepare(job).await?).await };
             let done = self.given_back(progress.held, acting.await).await?;
             slowest = slowest.max(started.elapsed());
             match done {
@@ -104,7 +104,7 @@ impl Intake {
 #[derive(Default)]
 struct Progress {
     held: Option<Held>,
-    told: Vec<(usize, Told)>,
+    told: Vec<(usize, EventReport)>,
     failure: Option<IntakeError>,
 }
 
@@ -122,7 +122,7 @@ impl Progress {
         }
     }
 
-    fn add(&mut self, held: Held, told: Result<Vec<(usize, Told)>, IntakeError>) {
+    fn add(&mut self, held: Held, told: Result<Vec<(usize, EventReport)>, IntakeError>) {
         self.held = Some(held);
         match told {
             Ok(told) => self.told.extend(told),

@@ -1,6 +1,6 @@
 //! Acts on a client's request exactly once: one transaction claims the key, does the work and stores the reply.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Answer, Intake, IntakeError};
@@ -104,7 +104,6 @@ impl Intake {
                     replayed: false,
                     events: Vec::new(),
                     retailers: done.retailer_id.into_iter().collect(),
-                    unknown_retailers: BTreeMap::new(),
                 }
             }
         })

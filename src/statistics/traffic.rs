@@ -11,7 +11,6 @@ use std::{
 use super::latency::Latencies;
 use crate::store::{
     Store, StoreError,
-    amendments::Noted,
     statistics::{self as rows, Counts, TrafficHour},
     types::{Timestamp, Uuid},
 };
@@ -48,8 +47,10 @@ pub struct Received {
     pub conflicts: u64,
     /// How many orders it made.
     pub orders: u64,
-    /// The edits and revokes that it had noted on orders.
-    pub noted: Noted,
+    /// The edits that it had noted on orders.
+    pub edits_noted: u64,
+    /// The revokes that it had noted on orders.
+    pub revokes_noted: u64,
     /// The retailers that it was for.
     pub retailers: Vec<Uuid>,
     /// How many of its messages were written to which numbers that no retailer has.
@@ -296,8 +297,8 @@ impl Hour {
         counts.duplicate_events += received.duplicate_events.cast_signed();
         counts.conflicts += received.conflicts.cast_signed();
         counts.orders += received.orders.cast_signed();
-        counts.edits_noted += received.noted.edits.cast_signed();
-        counts.revokes_noted += received.noted.revokes.cast_signed();
+        counts.edits_noted += received.edits_noted.cast_signed();
+        counts.revokes_noted += received.revokes_noted.cast_signed();
         let unknown = received.unknown_retailers.values().sum::<u64>();
         counts.unknown_retailers += unknown.cast_signed();
         match received.verdict {
@@ -408,7 +409,8 @@ mod tests {
             duplicate_events: 0,
             conflicts: 0,
             orders: 0,
-            noted: Noted::default(),
+            edits_noted: 0,
+            revokes_noted: 0,
             retailers: Vec::new(),
             unknown_retailers: BTreeMap::new(),
         }

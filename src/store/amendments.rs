@@ -1,10 +1,9 @@
 //! What customers edited or took back of their messages afterwards.
 
 use diesel::prelude::*;
-use std::iter::Sum;
 
 use super::{
-    Conn, StoreError, on_each,
+    Conn, MANY, StoreError, on_each,
     orders::{Order, OrderSource},
     schema::message_amendments as table,
     types::{Timestamp, Uuid, text_enum},
@@ -21,34 +20,6 @@ text_enum! {
         Edit => "edit",
         /// It was taken back.
         Revoke => "revoke",
-    }
-}
-
-/// How many edits and revokes were noted on orders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Noted {
-    /// Edits.
-    pub edits: u64,
-    /// Revokes.
-    pub revokes: u64,
-}
-
-impl Sum for Noted {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.fold(Self::default(), |sum, one| Self {
-            edits: sum.edits + one.edits,
-            revokes: sum.revokes + one.revokes,
-        })
-    }
-}
-
-impl From<AmendmentKind> for Noted {
-    fn from(kind: AmendmentKind) -> Self {
-        let (edits, revokes) = match kind {
-            AmendmentKind::Edit => (1, 0),
-            AmendmentKind::Revoke => (0, 1),
-        };
-        Self { edits, revokes }
     }
 }
 
@@ -95,32 +66,37 @@ pub fn insert(conn: &mut Conn<'_>, amendment: &Amendment) -> Result<bool, StoreE
     Ok(rows == 1)
 }
 
-/// The amendments of a message, in the order of their times.
-pub fn of_message(
-    conn: &mut Conn<'_>,
-    source: &OrderSource,
-    message_id: &str,
-) -> Result<Vec<Amendment>, StoreError> {
-    Ok(on_each!(conn, |c| table::table
-        .filter(table::source.eq(source))
-        .filter(table::message_id.eq(message_id))
-        .order((table::amended_at, table::event_id))
-        .select(Amendment::as_select())
-        .load(c))?)
-}
-
 /// The amendments of several messages, in the order of their times.
 pub fn of_messages(
     conn: &mut Conn<'_>,
     source: &OrderSource,
     message_ids: &[&str],
 ) -> Result<Vec<Amendment>, StoreError> {
-    Ok(on_each!(conn, |c| table::table
-        .filter(table::source.eq(source))
-        .filter(table::message_id.eq_any(message_ids))
-        .order((table::amended_at, table::event_id))
-        .select(Amendment::as_select())
-        .load(c))?)
+    let order = (table::amended_at, table::event_id);
+    let mut found = Vec::new();
+    match conn {
+        Conn::Sqlite(c) => {
+            for message_id in message_ids {
+                let of_message = table::table
+                    .filter(table::source.eq(source))
+                    .filter(table::message_id.eq(message_id))
+                    .order(order)
+                    .select(Amendment::as_select());
+                found.extend(of_message.load::<Amendment>(*c)?);
+            }
+        }
+        Conn::Postgres(c) => {
+            for message_ids in message_ids.chunks(MANY) {
+                let of_messages = table::table
+                    .filter(table::source.eq(source))
+                    .filter(table::message_id.eq_any(message_ids))
+                    .order(order)
+                    .select(Amendment::as_select());
+                found.extend(of_messages.load::<Amendment>(&mut ***c)?);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Says that an amendment is about an order.

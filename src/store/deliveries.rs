@@ -440,8 +440,11 @@ impl<'a> Search<'a> {
     /// Whether the document of a record's events tells of the outcome. Within its texts quotes are escaped, so that no id
     /// can look like it.
     fn has_outcome(&self) -> SqlLiteral<Bool> {
-        sql(&match self.filter.outcome {
+        sql(&match &self.filter.outcome {
             Some(outcome) => {
+                // A word: nothing else is let into the statement.
+                let is_letter = |char: &char| char.is_ascii_alphanumeric() || *char == '_';
+                let outcome: String = outcome.as_str().chars().filter(is_letter).collect();
                 format!("coalesce(CAST(events AS TEXT) LIKE '%\"outcome\":\"{outcome}\"%', FALSE)")
             }
             None => "TRUE".to_owned(),

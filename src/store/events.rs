@@ -1,37 +1,72 @@
 //! The events that deliveries told, each known once by its provider and id.
 
-use diesel::prelude::*;
-use std::collections::{HashMap, HashSet};
-
-use super::{
-    Conn, StoreError, on_each,
-    schema::{orders, webhook_event as table},
-    types::{Digest, Json, Timestamp, Uuid, text_enum},
+use diesel::{
+    backend::Backend,
+    deserialize::{self, FromSql, FromSqlRow},
+    expression::AsExpression,
+    prelude::*,
+    serialize::{self, Output, ToSql},
+    sql_types::Text,
+};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    fmt,
 };
 
-text_enum! {
-    /// What became of an event.
-    Outcome {
-        /// It made an order.
-        OrderCreated => "order_created",
-        /// It was known before.
-        Duplicate => "duplicate",
-        /// A text that orders nothing.
-        NotAnOrder => "not_an_order",
-        /// Written to a number that no retailer has.
-        UnknownRetailer => "unknown_retailer",
-        /// An order of something that the retailer does not sell, or that was not understood.
-        UnknownProduct => "unknown_product",
-        /// How far a message of ours has come.
-        StatusRecorded => "status_recorded",
-        /// A message that made an order says something else now: noted on the order.
-        EditNoted => "edit_noted",
-        /// A message that made an order was taken back: noted on the order.
-        RevokeNoted => "revoke_noted",
-        /// Stored, and nothing else.
-        Ignored => "ignored",
-        /// Its id is known with another content: nothing was done.
-        Conflict => "conflict",
+use super::{
+    Conn, MANY, StoreError,
+    cached::Update,
+    on_each,
+    schema::webhook_event as table,
+    types::{Digest, Json, Timestamp, Uuid},
+};
+
+/// What became of an event, in one word: a handler has words of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = Text)]
+pub struct Outcome(Cow<'static, str>);
+
+impl Outcome {
+    /// It was known before.
+    pub const DUPLICATE: Self = Self::new("duplicate");
+    /// Stored, and nothing else.
+    pub const IGNORED: Self = Self::new("ignored");
+    /// Its id is known with another content: nothing was done.
+    pub const CONFLICT: Self = Self::new("conflict");
+
+    /// A handler's own word.
+    pub const fn new(word: &'static str) -> Self {
+        Self(Cow::Borrowed(word))
+    }
+
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<DB: Backend> ToSql<Text, DB> for Outcome
+where
+    str: ToSql<Text, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        (*self.0).to_sql(out)
+    }
+}
+
+impl<DB: Backend> FromSql<Text, DB> for Outcome
+where
+    String: FromSql<Text, DB>,
+{
+    fn from_sql(raw: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(String::from_sql(raw)?.into()))
     }
 }
 
@@ -52,7 +87,7 @@ pub struct NewEvent<'a> {
     /// The record of that delivery, where keys are kept.
     pub delivery_id: Option<Uuid>,
     /// What becomes of it.
-    pub outcome: Outcome,
+    pub outcome: &'a Outcome,
     /// Whose it is.
     pub retailer_id: Option<Uuid>,
     /// The order that it makes.
@@ -80,104 +115,117 @@ pub struct KnownEvent {
     pub retailer_id: Option<Uuid>,
     /// The order that it made.
     pub order_id: Option<Uuid>,
-    /// That order's number.
-    pub order_number: Option<String>,
     /// What the customer was told.
     pub reply: Option<String>,
 }
 
-/// Claims an event. `false`: it was there before, and nothing was done.
-/// Waits for another transaction that is claiming the same.
-pub fn claim(conn: &mut Conn<'_>, event: &NewEvent<'_>) -> Result<bool, StoreError> {
-    let rows = on_each!(conn, |c| diesel::insert_into(table::table)
-        .values(event)
-        .on_conflict((table::provider, table::event_id))
-        .do_nothing()
-        .execute(c))?;
-    Ok(rows == 1)
-}
-
-/// Claims events of one provider, in the order of their ids. Gives the ids of those that were not there before. Waits
-/// for other transactions that are claiming the same.
-pub fn claim_all(
-    conn: &mut Conn<'_>,
-    events: &[NewEvent<'_>],
-) -> Result<HashSet<String>, StoreError> {
-    let mut new = HashSet::new();
+/// Claims events, in the order of their ids. Tells of each whether it was not there before; of two with one id that is
+/// the first. Waits for other transactions that are claiming the same.
+pub fn claim_all(conn: &mut Conn<'_>, events: &[NewEvent<'_>]) -> Result<Vec<bool>, StoreError> {
+    let mut claimed = Vec::with_capacity(events.len());
     match conn {
-        Conn::Sqlite(_) => {
-            // Nothing is saved there by doing many at once: it is the rows that cost.
+        Conn::Sqlite(c) => {
             for event in events {
-                if claim(conn, event)? {
-                    new.insert(event.event_id.to_owned());
-                }
+                let rows = diesel::insert_into(table::table)
+                    .values(event)
+                    .on_conflict((table::provider, table::event_id))
+                    .do_nothing()
+                    .execute(*c)?;
+                claimed.push(rows == 1);
             }
         }
         Conn::Postgres(c) => {
-            let c: &mut diesel::PgConnection = c;
             for events in events.chunks(MANY) {
-                let ids: Vec<String> = diesel::insert_into(table::table)
+                let new: Vec<(String, String)> = diesel::insert_into(table::table)
                     .values(events)
                     .on_conflict((table::provider, table::event_id))
                     .do_nothing()
-                    .returning(table::event_id)
-                    .load(c)?;
-                new.extend(ids);
+                    .returning((table::provider, table::event_id))
+                    .load(&mut ***c)?;
+                let mut new: HashSet<(&str, &str)> = new
+                    .iter()
+                    .map(|(provider, id)| (&**provider, &**id))
+                    .collect();
+                claimed.extend(
+                    events
+                        .iter()
+                        .map(|event| new.remove(&(event.provider, event.event_id))),
+                );
             }
         }
     }
-    Ok(new)
+    Ok(claimed)
 }
 
-/// The most events of one statement.
-const MANY: usize = 500;
-
-/// Those of [`KnownEvent`].
-#[diesel::dsl::auto_type(no_type_alias)]
-fn known_columns() -> _ {
-    (
-        table::digest,
-        table::delivery_fingerprint,
-        table::delivery_id,
-        table::outcome,
-        table::retailer_id,
-        table::order_id,
-        orders::order_number.nullable(),
-        table::reply,
-    )
-}
-
-/// What is known of events, by their ids.
+/// What is known of a provider's events, by their ids.
 pub fn find_all(
     conn: &mut Conn<'_>,
     provider: &str,
     event_ids: &[&str],
 ) -> Result<HashMap<String, KnownEvent>, StoreError> {
+    let columns = (
+        table::event_id,
+        (
+            table::digest,
+            table::delivery_fingerprint,
+            table::delivery_id,
+            table::outcome,
+            table::retailer_id,
+            table::order_id,
+            table::reply,
+        ),
+    );
     let mut known = HashMap::new();
-    for ids in event_ids.chunks(MANY) {
-        let rows: Vec<(String, KnownEvent)> = on_each!(conn, |c| table::table
-            .left_join(orders::table)
-            .filter(table::provider.eq(provider))
-            .filter(table::event_id.eq_any(ids))
-            .select((table::event_id, known_columns(),))
-            .load(c))?;
-        known.extend(rows);
+    match conn {
+        Conn::Sqlite(c) => {
+            for id in event_ids {
+                let found = table::table.find((provider, id)).select(columns);
+                known.extend(found.get_result::<(String, KnownEvent)>(*c).optional()?);
+            }
+        }
+        Conn::Postgres(c) => {
+            for ids in event_ids.chunks(MANY) {
+                let found = table::table
+                    .filter(table::provider.eq(provider))
+                    .filter(table::event_id.eq_any(ids))
+                    .select(columns);
+                known.extend(found.load::<(String, KnownEvent)>(&mut ***c)?);
+            }
+        }
     }
     Ok(known)
 }
 
-/// What is known of an event.
-pub fn find(
+/// What became of an event that this transaction has claimed, where that is not what it was claimed with.
+#[derive(AsChangeset)]
+#[diesel(table_name = table, treat_none_as_null = true)]
+pub struct Correction<'a> {
+    /// In a word.
+    pub outcome: &'a Outcome,
+    /// Whose it is.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it is about.
+    pub order_id: Option<Uuid>,
+    /// What the customer is told.
+    pub reply: Option<&'a str>,
+}
+
+/// Corrects what became of an event.
+pub fn correct(
     conn: &mut Conn<'_>,
     provider: &str,
     event_id: &str,
-) -> Result<Option<KnownEvent>, StoreError> {
-    Ok(on_each!(conn, |c| table::table
-        .find((provider, event_id))
-        .left_join(orders::table)
-        .select(known_columns())
-        .get_result(c)
-        .optional())?)
+    correction: &Correction<'_>,
+) -> Result<(), StoreError> {
+    let update = Update {
+        table: "webhook_event",
+        changes: correction.as_changeset(),
+        filter: table::provider
+            .eq(provider)
+            .and(table::event_id.eq(event_id)),
+    };
+    on_each!(conn, |c| update.execute(c))?;
+    Ok(())
 }
 
 /// Waits for the transactions that are claiming these events, and has those that come to claim one wait for this one: of
@@ -193,6 +241,7 @@ pub fn keep_apart(
     };
     let c: &mut diesel::PgConnection = c;
     let (payload, nothing) = (Json::of(&crate::json::Value::Null), Digest::of(b""));
+    let outcome = Outcome::IGNORED;
     for ids in event_ids.chunks(MANY) {
         let places = ids.iter().map(|event_id| NewEvent {
             provider,
@@ -201,7 +250,7 @@ pub fn keep_apart(
             digest: nothing,
             delivery_fingerprint: nothing,
             delivery_id: None,
-            outcome: Outcome::Ignored,
+            outcome: &outcome,
             retailer_id: None,
             order_id: None,
             reply: None,
@@ -228,29 +277,13 @@ pub fn note(
     conn: &mut Conn<'_>,
     provider: &str,
     event_id: &str,
-    outcome: Outcome,
+    outcome: &Outcome,
     order_id: Uuid,
 ) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::update(
         table::table.find((provider, event_id))
     )
     .set((table::outcome.eq(outcome), table::order_id.eq(order_id)))
-    .execute(c))?;
-    Ok(())
-}
-
-/// Corrects what became of an event that this transaction has claimed.
-pub fn amend(
-    conn: &mut Conn<'_>,
-    provider: &str,
-    event_id: &str,
-    order_id: Uuid,
-    reply: &str,
-) -> Result<(), StoreError> {
-    on_each!(conn, |c| diesel::update(
-        table::table.find((provider, event_id))
-    )
-    .set((table::order_id.eq(order_id), table::reply.eq(reply)))
     .execute(c))?;
     Ok(())
 }

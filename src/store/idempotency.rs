@@ -1,9 +1,10 @@
 //! The rows of `webhook_idempotency`: who holds a key, and what was answered.
 
 use diesel::prelude::*;
+use std::collections::HashSet;
 
 use super::{
-    Conn, StoreError,
+    Conn, MANY, StoreError,
     cached::Update,
     on_each,
     schema::webhook_idempotency as table,
@@ -72,15 +73,15 @@ pub struct NewRecord<'a> {
     pub expires_at: Timestamp,
 }
 
-/// A record that is claimed and completed at once.
+/// A record that is claimed, and completed at once where its answer is known.
 #[derive(Debug, Clone, Insertable)]
 #[diesel(table_name = table, treat_none_as_default_value = false)]
 pub struct AnsweredRecord<'a> {
-    /// The claim; completed already.
+    /// The claim; completed already where it has an answer.
     #[diesel(embed)]
     pub claim: NewRecord<'a>,
     /// The answer's status.
-    pub response_status: i16,
+    pub response_status: Option<i16>,
     /// The answer's content type.
     pub response_content_type: Option<&'a str>,
     /// The answer's other headers, a JSON object of strings.
@@ -218,6 +219,62 @@ pub fn find(conn: &mut Conn<'_>, scope: &str, key: &str) -> Result<Option<Record
         .optional())?)
 }
 
+/// The records of a scope's keys, each with its key.
+pub fn find_all(
+    conn: &mut Conn<'_>,
+    scope: &str,
+    keys: &[&str],
+) -> Result<Vec<(String, Record)>, StoreError> {
+    match conn {
+        Conn::Sqlite(_) => {
+            let mut found = Vec::new();
+            for key in keys {
+                found.extend(find(conn, scope, key)?.map(|record| ((*key).to_owned(), record)));
+            }
+            Ok(found)
+        }
+        Conn::Postgres(c) => Ok(table::table
+            .filter(table::scope.eq(scope))
+            .filter(table::idempotency_key.eq_any(keys))
+            .select((table::idempotency_key, Record::as_select()))
+            .load(&mut ***c)?),
+    }
+}
+
+/// Claims keys with new records, which are to be in the order of their keys. Tells of each whether it is new; where a key
+/// has a record, nothing is done. Waits for other transactions that are claiming the same.
+pub fn claim_all(
+    conn: &mut Conn<'_>,
+    records: &[AnsweredRecord<'_>],
+) -> Result<Vec<bool>, StoreError> {
+    let mut claimed = Vec::with_capacity(records.len());
+    match conn {
+        Conn::Sqlite(c) => {
+            for record in records {
+                let rows = diesel::insert_into(table::table)
+                    .values(record)
+                    .on_conflict((table::scope, table::idempotency_key))
+                    .do_nothing()
+                    .execute(*c)?;
+                claimed.push(rows == 1);
+            }
+        }
+        Conn::Postgres(c) => {
+            for records in records.chunks(MANY) {
+                let new: Vec<Uuid> = diesel::insert_into(table::table)
+                    .values(records)
+                    .on_conflict((table::scope, table::idempotency_key))
+                    .do_nothing()
+                    .returning(table::id)
+                    .load(&mut ***c)?;
+                let new = HashSet::<Uuid>::from_iter(new);
+                claimed.extend(records.iter().map(|record| new.contains(&record.claim.id)));
+            }
+        }
+    }
+    Ok(claimed)
+}
+
 /// The path of the request that a record is of.
 pub fn path(conn: &mut Conn<'_>, id: Uuid) -> Result<String, StoreError> {
     Ok(on_each!(conn, |c| table::table
@@ -280,6 +337,22 @@ pub fn complete(
         table: "webhook_idempotency",
         changes: completion.as_changeset(),
         filter: held(id, owner_token),
+    };
+    let rows = on_each!(conn, |c| update.execute(c))?;
+    Ok(rows == 1)
+}
+
+/// Puts another answer in the place of that with which this very transaction has claimed a record: nobody else knows of
+/// it. `false`: there is no such, and nothing was done.
+pub fn correct(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    completion: &Completion<'_>,
+) -> Result<bool, StoreError> {
+    let update = Update {
+        table: "webhook_idempotency",
+        changes: completion.as_changeset(),
+        filter: table::id.eq(id),
     };
     let rows = on_each!(conn, |c| update.execute(c))?;
     Ok(rows == 1)

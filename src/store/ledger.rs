@@ -3,7 +3,7 @@
 use diesel::{dsl::sql, prelude::*, sql_types::BigInt};
 
 use super::{
-    Conn, StoreError, on_each,
+    Conn, MANY, StoreError, on_each,
     schema::ledger_entries as table,
     types::{Timestamp, Uuid, text_enum},
 };
@@ -63,6 +63,21 @@ pub fn insert(conn: &mut Conn<'_>, entry: &LedgerEntry<'_>) -> Result<(), StoreE
         .values(entry)
         .execute(c))?;
     Ok(())
+}
+
+/// Enters amounts.
+pub fn insert_all(conn: &mut Conn<'_>, entries: &[LedgerEntry<'_>]) -> Result<(), StoreError> {
+    match conn {
+        Conn::Sqlite(_) => entries.iter().try_for_each(|entry| insert(conn, entry)),
+        Conn::Postgres(c) => {
+            for entries in entries.chunks(MANY) {
+                diesel::insert_into(table::table)
+                    .values(entries)
+                    .execute(&mut ***c)?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// What a retailer's entries come to, by kind and currency.

@@ -3,7 +3,7 @@
 use diesel::{prelude::*, query_dsl::methods::FilterDsl, upsert::excluded};
 use std::collections::HashMap;
 
-use super::{Conn, StoreError, on_each, schema::message_status as table, types::Timestamp};
+use super::{Conn, MANY, StoreError, schema::message_status as table, types::Timestamp};
 
 /// A step of a message that we sent.
 #[derive(Debug, Insertable)]
@@ -23,57 +23,52 @@ pub struct MessageStatus<'a> {
     pub updated_at: Timestamp,
 }
 
-/// Records a step, unless the message has come further already.
-pub fn advance(conn: &mut Conn<'_>, step: &MessageStatus<'_>) -> Result<(), StoreError> {
-    on_each!(conn, |c| diesel::insert_into(table::table)
-        .values(step)
-        .on_conflict((table::provider, table::message_id))
-        .do_update()
-        .set((
-            table::status.eq(excluded(table::status)),
-            table::rank.eq(excluded(table::rank)),
-            table::error_code.eq(excluded(table::error_code)),
-            table::updated_at.eq(excluded(table::updated_at)),
-        ))
-        .filter(table::rank.lt(step.rank))
-        .execute(c))?;
+/// Records steps, unless a message has come further already. They are to be in the order of their messages, so that
+/// transactions wait for each other in one order.
+pub fn advance_all(conn: &mut Conn<'_>, steps: &[MessageStatus<'_>]) -> Result<(), StoreError> {
+    macro_rules! advance {
+        ($c:expr, $steps:expr) => {
+            diesel::insert_into(table::table)
+                .values($steps)
+                .on_conflict((table::provider, table::message_id))
+                .do_update()
+                .set((
+                    table::status.eq(excluded(table::status)),
+                    table::rank.eq(excluded(table::rank)),
+                    table::error_code.eq(excluded(table::error_code)),
+                    table::updated_at.eq(excluded(table::updated_at)),
+                ))
+                .filter(table::rank.lt(excluded(table::rank)))
+                .execute($c)
+        };
+    }
+    match conn {
+        Conn::Sqlite(c) => {
+            for step in steps {
+                advance!(*c, step)?;
+            }
+        }
+        Conn::Postgres(c) => {
+            for steps in furthest(steps).chunks(MANY) {
+                advance!(&mut ***c, steps.to_vec())?;
+            }
+        }
+    }
     Ok(())
 }
 
-/// Records steps of one provider's messages, as [`advance`] does one after another. They are to be in the order of
-/// their messages, so that transactions wait for each other in one order.
-pub fn advance_all(conn: &mut Conn<'_>, steps: &[MessageStatus<'_>]) -> Result<(), StoreError> {
-    /// The most rows of one statement.
-    const MANY: usize = 500;
-    let Conn::Postgres(c) = conn else {
-        // Nothing is saved there by doing many at once: it is the rows that cost.
-        return steps.iter().try_for_each(|step| advance(conn, step));
-    };
-    let c: &mut diesel::PgConnection = c;
-    // A statement may touch a row once: of each message it gets the furthest step, and of two that are as far the first.
-    let mut furthest: HashMap<&str, usize> = HashMap::new();
+/// A statement may touch a row once: of each message the furthest step, and of two that are as far the first.
+fn furthest<'s, 'a>(steps: &'s [MessageStatus<'a>]) -> Vec<&'s MessageStatus<'a>> {
+    let name = |step: &MessageStatus<'a>| (step.provider, step.message_id);
+    let mut furthest: HashMap<_, usize> = HashMap::new();
     for (at, step) in steps.iter().enumerate() {
-        let best = furthest.entry(step.message_id).or_insert(at);
+        let best = furthest.entry(name(step)).or_insert(at);
         if steps[*best].rank < step.rank {
             *best = at;
         }
     }
-    let is_furthest = |(at, step): &(usize, &MessageStatus<'_>)| furthest[step.message_id] == *at;
-    let kept = steps.iter().enumerate().filter(is_furthest);
-    let kept: Vec<_> = kept.map(|(_, step)| step).collect();
-    for steps in kept.chunks(MANY) {
-        diesel::insert_into(table::table)
-            .values(steps.to_vec())
-            .on_conflict((table::provider, table::message_id))
-            .do_update()
-            .set((
-                table::status.eq(excluded(table::status)),
-                table::rank.eq(excluded(table::rank)),
-                table::error_code.eq(excluded(table::error_code)),
-                table::updated_at.eq(excluded(table::updated_at)),
-            ))
-            .filter(table::rank.lt(excluded(table::rank)))
-            .execute(c)?;
-    }
-    Ok(())
+    let kept = steps.iter().enumerate();
+    kept.filter(|(at, step)| furthest[&name(step)] == *at)
+        .map(|(_, step)| step)
+        .collect()
 }

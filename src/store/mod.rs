@@ -4,7 +4,6 @@ pub mod alerts;
 pub mod amendments;
 pub mod backup;
 pub mod bookings;
-pub mod bulk;
 mod cached;
 pub mod cleanup;
 pub mod clients;
@@ -73,6 +72,10 @@ pub enum Demand {
     Busy,
 }
 
+/// The most rows of one statement: PostgreSQL takes 65,535 values. SQLite is given row after row, for it keeps the
+/// prepared statement of a single row, and nothing is saved there by doing many at once.
+const MANY: usize = 500;
+
 /// Writes a query once; compiles it for each database.
 ///
 /// A row that a unique key finds is fetched with `get_result`, not `first`: SQLite prepares a statement anew whenever a
@@ -126,8 +129,7 @@ impl Conn<'_> {
 pub struct StoreOptions {
     /// Connections to PostgreSQL, or readers of SQLite.
     pub connections: u32,
-    /// The most writes that SQLite's writer gathers into one transaction; 1 gives each its own. PostgreSQL's are gathered
-    /// by whoever writes: see [`bulk`].
+    /// The most writes that SQLite's writer gathers into one transaction; 1 gives each its own.
     pub write_batch: usize,
     /// How long a statement, a lock or a free connection is waited for.
     pub timeout: Duration,
@@ -221,8 +223,25 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
-            Self::Sqlite(sqlite) => noted(sqlite, sqlite.write(work).await),
+            Self::Sqlite(sqlite) => noted(sqlite, sqlite.write(1, work).await),
             Self::Postgres(postgres) => postgres.write(1, postgres::BEGIN, work).await,
+        }
+    }
+
+    /// Does the `work` of `count` requests in one transaction, as [`Store::write`] does that of one; but on PostgreSQL with
+    /// little patience for the locks of others, for which all of them would wait: see [`StoreError::is_blocked`].
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_together<T, E, F>(&self, count: usize, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Clone + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Error + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(sqlite) => noted(sqlite, sqlite.write(count, work).await),
+            Self::Postgres(postgres) => postgres.write(count, postgres::BEGIN_BRIEFLY, work).await,
         }
     }
 

@@ -9,10 +9,13 @@ use diesel::{
     serialize::{self, Output, ToSql},
     sql_types::Text,
 };
-use std::{borrow::Cow, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
-    Conn, StoreError, on_each,
+    Conn, MANY, StoreError, on_each,
     schema::{order_items, orders as table},
     types::{Id, Timestamp, Uuid, text_enum},
 };
@@ -144,21 +147,46 @@ pub fn insert(conn: &mut Conn<'_>, order: &Order) -> Result<bool, StoreError> {
     Ok(rows == 1)
 }
 
-/// Adds the items of an order.
-pub fn insert_items(conn: &mut Conn<'_>, items: &[OrderItem]) -> Result<(), StoreError> {
+/// Adds orders. Tells of each whether it was added: a number or a message that has one already gets no other.
+pub fn insert_all(conn: &mut Conn<'_>, orders: &[&Order]) -> Result<Vec<bool>, StoreError> {
+    let mut added = Vec::with_capacity(orders.len());
     match conn {
-        // Row by row, since SQLite keeps the prepared statement of a single row.
+        Conn::Sqlite(_) => {
+            for order in orders {
+                added.push(insert(conn, order)?);
+            }
+        }
+        Conn::Postgres(c) => {
+            for orders in orders.chunks(MANY) {
+                let new: Vec<Uuid> = diesel::insert_into(table::table)
+                    .values(orders.to_vec())
+                    .on_conflict_do_nothing()
+                    .returning(table::id)
+                    .load(&mut ***c)?;
+                let new = HashSet::<Uuid>::from_iter(new);
+                added.extend(orders.iter().map(|order| new.contains(&order.id)));
+            }
+        }
+    }
+    Ok(added)
+}
+
+/// Adds items of orders.
+pub fn insert_items(conn: &mut Conn<'_>, items: &[&OrderItem]) -> Result<(), StoreError> {
+    match conn {
         Conn::Sqlite(c) => {
             for item in items {
                 diesel::insert_into(order_items::table)
-                    .values(item)
+                    .values(*item)
                     .execute(*c)?;
             }
         }
         Conn::Postgres(c) => {
-            diesel::insert_into(order_items::table)
-                .values(items)
-                .execute(&mut ***c)?;
+            for items in items.chunks(MANY) {
+                diesel::insert_into(order_items::table)
+                    .values(items.to_vec())
+                    .execute(&mut ***c)?;
+            }
         }
     }
     Ok(())
@@ -178,24 +206,53 @@ pub fn by_message(
         .optional())?)
 }
 
-/// Those of a source's messages that have made an order.
-pub fn ordered(
+/// The orders that a source's messages made.
+pub fn by_messages(
     conn: &mut Conn<'_>,
     source: &OrderSource,
     messages: &[&str],
-) -> Result<HashSet<String>, StoreError> {
-    /// The most values of one statement.
-    const MANY: usize = 2_000;
-    let mut ordered = HashSet::new();
-    for messages in messages.chunks(MANY) {
-        let known: Vec<Option<String>> = on_each!(conn, |c| table::table
-            .filter(table::source.eq(source))
-            .filter(table::message_id.eq_any(messages))
-            .select(table::message_id)
-            .load(c))?;
-        ordered.extend(known.into_iter().flatten());
+) -> Result<Vec<Order>, StoreError> {
+    let mut found = Vec::new();
+    match conn {
+        Conn::Sqlite(_) => {
+            for message in messages {
+                found.extend(by_message(conn, source, message)?);
+            }
+        }
+        Conn::Postgres(c) => {
+            for messages in messages.chunks(MANY) {
+                let orders = table::table
+                    .filter(table::source.eq(source))
+                    .filter(table::message_id.eq_any(messages))
+                    .select(Order::as_select());
+                found.extend(orders.load::<Order>(&mut ***c)?);
+            }
+        }
     }
-    Ok(ordered)
+    Ok(found)
+}
+
+/// The numbers of orders, by their ids.
+pub fn numbers(conn: &mut Conn<'_>, orders: &[Uuid]) -> Result<HashMap<Uuid, String>, StoreError> {
+    let columns = (table::id, table::order_number);
+    let mut numbers = HashMap::new();
+    match conn {
+        Conn::Sqlite(c) => {
+            for order in orders {
+                let found = table::table.find(order).select(columns);
+                numbers.extend(found.get_result::<(Uuid, String)>(*c).optional()?);
+            }
+        }
+        Conn::Postgres(c) => {
+            for orders in orders.chunks(MANY) {
+                let found = table::table
+                    .filter(table::id.eq_any(orders))
+                    .select(columns);
+                numbers.extend(found.load::<(Uuid, String)>(&mut ***c)?);
+            }
+        }
+    }
+    Ok(numbers)
 }
 
 /// The items of an order, in their order.

@@ -278,6 +278,13 @@ pub(super) const BEGIN: Begin = Begin {
     lock_timeout: None,
 };
 
+/// Long enough for another transaction of many requests. What holds a lock for longer holds up those alone who need it:
+/// they are not to keep the rest waiting.
+pub(super) const BEGIN_BRIEFLY: Begin = Begin {
+    statements: "BEGIN; SET LOCAL lock_timeout = 300",
+    lock_timeout: Some(Duration::from_millis(300)),
+};
+
 /// How often a transaction is tried that collides with others.
 const ATTEMPTS: u32 = 5;
 

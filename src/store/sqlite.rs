@@ -163,14 +163,15 @@ impl Sqlite {
         &self.health
     }
 
-    pub(super) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    /// Does the `work` of `count` requests.
+    pub(super) async fn write<T, E, F>(&self, count: usize, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {
         let work = move |conn: &mut Conn<'_>, _demand| work(conn);
-        self.ask(work, Message::Job).await
+        self.ask(count, work, Message::Job).await
     }
 
     pub(super) async fn write_in_background<T, E, F>(&self, work: F) -> Result<T, E>
@@ -179,17 +180,22 @@ impl Sqlite {
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {
-        self.ask(work, Message::Background).await
+        self.ask(1, work, Message::Background).await
     }
 
-    async fn ask<T, E, F>(&self, work: F, how: fn(Box<dyn Job>) -> Message) -> Result<T, E>
+    async fn ask<T, E, F>(
+        &self,
+        count: usize,
+        work: F,
+        how: fn(Box<dyn Job>) -> Message,
+    ) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Pending::new(work, reply));
+        let job = Box::new(Pending::new(count, work, reply));
         self.jobs
             .send(how(job))
             .await
@@ -206,7 +212,7 @@ impl Sqlite {
         E: From<StoreError> + Error + Send + 'static,
     {
         let (Some(readers), Some(file)) = (self.readers.clone(), self.file.clone()) else {
-            return self.write(work).await;
+            return self.write(1, work).await;
         };
         let permit = readers.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_closed| StoreError::Closed)?;
@@ -230,7 +236,7 @@ impl Sqlite {
         E: From<StoreError> + Error + Send + 'static,
     {
         if self.readers.is_none() {
-            return self.write(work).await;
+            return self.write(1, work).await;
         }
         self.read(|conn| in_transaction(conn, Fixed("BEGIN"), work))
             .await

@@ -14,6 +14,7 @@ use super::{
     State,
     body_budget::BodyBudget,
     problem::{ErrorCode, Problem},
+    request_log,
 };
 use crate::{
     idempotency::{Cache, cache::RedisState},
@@ -182,14 +183,13 @@ impl Metrics {
         let result = if answer.replayed { "replayed" } else { "new" };
         self.deliveries.with_label_values(&[provider, result]).inc();
         for event in &answer.events {
-            let outcome = match event.known {
+            let outcome = match event.handled.known {
                 true => "duplicate_event",
-                false => event.outcome.as_str(),
+                false => event.handled.outcome.as_str(),
             };
             self.events.with_label_values(&[provider, outcome]).inc();
         }
-        let noted = answer.noted();
-        for (kind, count) in [("edit", noted.edits), ("revoke", noted.revokes)] {
+        for (kind, count) in request_log::amendments(answer) {
             if count > 0 {
                 let amendments = self.amendments.with_label_values(&[provider, kind]);
                 amendments.inc_by(count);

@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 use crate::{
+    commerce::shop::Shops,
     config::Config,
     intake::Intake,
     jobs::{cleanup::Cleanup, watch::Board},
@@ -52,6 +53,8 @@ pub struct State {
     pub probe: Probe,
     /// Where deliveries are acted on.
     pub intake: Intake,
+    /// The shops that were used lately.
+    pub shops: Arc<Shops>,
     /// What the bodies of clients' requests are held against.
     pub schemas: Schemas,
     /// Around what clients change outside the intake.

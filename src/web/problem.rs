@@ -423,7 +423,7 @@ impl From<IntakeError> for Problem {
             },
             IntakeError::Key(error) => error.into(),
             IntakeError::Timeout => Self::unavailable(error),
-            IntakeError::ReplyTooLarge => Self::internal(error),
+            IntakeError::ReplyTooLarge | IntakeError::Handler(_) => Self::internal(error),
             IntakeError::Store(error) => error.into(),
         }
     }

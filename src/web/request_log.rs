@@ -31,13 +31,13 @@ use super::{
 };
 use crate::{
     access::{Caller, Token},
+    commerce::outcomes,
     idempotency::{IdempotencyKey, StoredReply},
     intake::{Answer, EventReport},
     logging::{self, Fields},
     provider::Delivery,
     statistics::{Received, Verdict},
     store::{
-        amendments::Noted,
         events,
         types::{Timestamp, Uuid},
     },
@@ -67,16 +67,31 @@ struct Facts {
     error_code: Option<ErrorCode>,
     key: Option<String>,
     event_ids: Vec<String>,
-    event_outcomes: Vec<&'static str>,
+    event_outcomes: Vec<String>,
     events: usize,
     client: Option<(String, Arc<str>)>,
     received: bool,
     duplicate_events: u64,
     conflicts: u64,
     orders: u64,
-    noted: Noted,
+    edits_noted: u64,
+    revokes_noted: u64,
     retailers: Vec<Uuid>,
     unknown_retailers: BTreeMap<String, u64>,
+}
+
+/// How many edits and revokes were noted on orders: those that the events tell, and those that came before their orders.
+pub fn amendments(answer: &Answer) -> [(&'static str, u64); 2] {
+    let told = |outcome: &events::Outcome, kind| {
+        let events = answer.events.iter();
+        let told = events.filter(|event| event.is_new(outcome.clone()));
+        let earlier = answer.notes().filter(|note| note.kind == kind);
+        (kind, (told.count() + earlier.count()) as u64)
+    };
+    [
+        told(&outcomes::EDIT_NOTED, outcomes::EDIT),
+        told(&outcomes::REVOKE_NOTED, outcomes::REVOKE),
+    ]
 }
 
 /// What came of a request that was done once for its key or its events.
@@ -136,30 +151,32 @@ impl RequestNotes {
     /// What a delivery was answered.
     pub fn answer(&self, answer: &Answer) {
         let mut facts = self.0.borrow_mut();
-        let is_conflict = |outcome| outcome == events::Outcome::Conflict;
+        let is_conflict: fn(&EventReport) -> bool =
+            |event| event.handled.outcome == events::Outcome::CONFLICT;
         facts.outcome = Some(match answer.replayed {
-            _ if answer.events.iter().any(|event| is_conflict(event.outcome)) => Outcome::Conflict,
+            _ if answer.events.iter().any(is_conflict) => Outcome::Conflict,
             true if answer.events.is_empty() => Outcome::Replayed,
             true => Outcome::Duplicate,
             false => Outcome::New,
         });
-        let outcomes = answer.events.iter().map(|event| match event.known {
-            true => "duplicate",
-            false => event.outcome.as_str(),
+        let outcomes = answer.events.iter().map(|event| match event.handled.known {
+            true => "duplicate".to_owned(),
+            false => event.handled.outcome.to_string(),
         });
         facts.event_outcomes = outcomes.take(MOST_EVENTS).collect();
         let count = |is: fn(&EventReport) -> bool| {
             answer.events.iter().filter(|event| is(event)).count() as u64
         };
-        facts.duplicate_events = count(|event| event.known);
-        facts.conflicts = count(|event| event.outcome == events::Outcome::Conflict);
-        facts.orders =
-            count(|event| !event.known && event.outcome == events::Outcome::OrderCreated);
-        facts.noted = answer.noted();
+        facts.duplicate_events = count(|event| event.handled.known);
+        facts.conflicts = count(is_conflict);
+        facts.orders = count(|event| event.is_new(outcomes::ORDER_CREATED));
         facts.retailers.clone_from(&answer.retailers);
-        facts
-            .unknown_retailers
-            .clone_from(&answer.unknown_retailers);
+        [(_, facts.edits_noted), (_, facts.revokes_noted)] = amendments(answer);
+        for note in answer.notes() {
+            if let (outcomes::LOST, Some(number)) = (note.kind, &note.about) {
+                *facts.unknown_retailers.entry(number.clone()).or_default() += 1;
+            }
+        }
     }
 
     /// What a client's request has made, where it was done now.
@@ -298,7 +315,8 @@ impl Line<'_> {
                 duplicate_events: self.facts.duplicate_events,
                 conflicts: self.facts.conflicts,
                 orders: self.facts.orders,
-                noted: self.facts.noted,
+                edits_noted: self.facts.edits_noted,
+                revokes_noted: self.facts.revokes_noted,
                 retailers: self.facts.retailers.clone(),
                 unknown_retailers: self.facts.unknown_retailers.clone(),
             };

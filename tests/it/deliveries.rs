@@ -5,6 +5,7 @@ use diesel::{
     sql_query, sql_types::Text,
 };
 use hookonce::{
+    commerce::outcomes,
     provider::REGISTRY,
     store::{
         Conn, StoreError,
@@ -280,7 +281,8 @@ async fn a_batch_tells_what_became_of_each_of_its_events(engine: Engine) {
     assert_eq!(full["events"], events);
     assert_eq!(full["reply"]["body"], reply.body);
     assert_eq!(full["order"]["order_number"], events[0]["order_number"]);
-    for outcome in Outcome::ALL {
+    let core = [Outcome::DUPLICATE, Outcome::IGNORED, Outcome::CONFLICT];
+    for outcome in outcomes::ALL.iter().chain(&core) {
         let found = keys(&pos, &format!("outcome={outcome}")).await;
         assert_eq!(
             found.len(),
@@ -983,7 +985,7 @@ fn every_filter() -> Vec<DeliveryFilter> {
         filter.retailer_id = Some(Uuid::in_order())
     }));
     changes.push(Box::new(|filter| filter.key = Some("a".to_owned())));
-    changes.push(Box::new(|filter| filter.outcome = Some(Outcome::Conflict)));
+    changes.push(Box::new(|filter| filter.outcome = Some(Outcome::CONFLICT)));
     changes.push(Box::new(|filter| {
         filter.created_from = Some(Timestamp::now())
     }));

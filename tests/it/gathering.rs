@@ -1,4 +1,4 @@
-//! Deliveries that come at the same time share a transaction on PostgreSQL. Nobody must be able to tell.
+//! Deliveries that come at the same time share a transaction. Nobody must be able to tell.
 
 use diesel::{Connection as _, PgConnection, connection::SimpleConnection as _};
 use futures_util::future::join_all;
@@ -8,9 +8,16 @@ use tokio::time::{Instant, timeout};
 
 use crate::support::{
     app::App,
-    database::Engine,
+    database::{Engine, on_both},
     requests::{Call, Reply, SHOP_PHONE, told, whatsapp_text},
 };
+
+on_both! {
+    deliveries_that_come_at_once_share_transactions
+    what_comes_of_deliveries_is_the_same_together_and_alone
+    orders_that_share_a_transaction_note_what_came_of_their_messages_before
+    one_that_fails_costs_the_others_nothing
+}
 
 /// Those that are sent at once.
 const MANY: usize = 40;
@@ -41,9 +48,8 @@ async fn batches(app: &App) -> (f64, f64) {
     )
 }
 
-#[actix_web::test]
-async fn deliveries_that_come_at_once_share_transactions() {
-    let app = App::new(Engine::Postgres).await;
+async fn deliveries_that_come_at_once_share_transactions(engine: Engine) {
+    let app = App::new(engine).await;
     // The catalogue is read with the first.
     app.send(&text(1_000, "1 cola")).await;
     let before = batches(&app).await;
@@ -110,7 +116,7 @@ fn left(app: &App) -> BTreeSet<String> {
     );
     let records = rows(
         "SELECT concat_ws(' ', 'record', scope, idempotency_key, status, response_status, response_content_type,
-             length(response_body::text) > 0, events IS NULL, retailer_id IS NULL, method, path) AS t FROM webhook_idempotency",
+             length(CAST(response_body AS TEXT)) > 0, events IS NULL, retailer_id IS NULL, method, path) AS t FROM webhook_idempotency",
     );
     let statuses =
         rows("SELECT concat_ws(' ', 'status', message_id, status, rank) AS t FROM message_status");
@@ -121,10 +127,9 @@ fn left(app: &App) -> BTreeSet<String> {
         .collect()
 }
 
-#[actix_web::test]
-async fn what_comes_of_deliveries_is_the_same_together_and_alone() {
-    let together = App::new(Engine::Postgres).await;
-    let alone = App::with(Engine::Postgres, |config| config.write_batch = 1).await;
+async fn what_comes_of_deliveries_is_the_same_together_and_alone(engine: Engine) {
+    let together = App::new(engine).await;
+    let alone = App::with(engine, |config| config.write_batch = 1).await;
     let calls = all_sorts();
     for round in 0..2 {
         for app in [&together, &alone] {
@@ -141,9 +146,8 @@ async fn what_comes_of_deliveries_is_the_same_together_and_alone() {
     assert_eq!(together.orders(), alone.orders());
 }
 
-#[actix_web::test]
-async fn orders_that_share_a_transaction_note_what_came_of_their_messages_before() {
-    let app = App::new(Engine::Postgres).await;
+async fn orders_that_share_a_transaction_note_what_came_of_their_messages_before(engine: Engine) {
+    let app = App::new(engine).await;
     // The catalogue is read with the first.
     app.send(&text(1_000, "1 cola")).await;
     let original = |n: usize| format!("wamid.order-{n}");
@@ -174,13 +178,15 @@ async fn orders_that_share_a_transaction_note_what_came_of_their_messages_before
     assert!(metrics.contains(&counted), "{metrics}");
 }
 
-#[actix_web::test]
-async fn one_that_fails_costs_the_others_nothing() {
-    let app = App::new(Engine::Postgres).await;
-    app.database.trigger(
-        "INSERT ON orders",
-        "IF NEW.message_id LIKE '%00007' THEN RAISE EXCEPTION 'not this one'; END IF",
-    );
+async fn one_that_fails_costs_the_others_nothing(engine: Engine) {
+    let app = App::new(engine).await;
+    let then = match engine {
+        Engine::Sqlite => "SELECT RAISE(ABORT, 'not this one') WHERE NEW.message_id LIKE '%00007'",
+        Engine::Postgres => {
+            "IF NEW.message_id LIKE '%00007' THEN RAISE EXCEPTION 'not this one'; END IF"
+        }
+    };
+    app.database.trigger("INSERT ON orders", then);
     for (n, reply) in send_all(&app, &orders(0)).await.into_iter().enumerate() {
         let expected = if n == 7 { 500 } else { 200 };
         assert_eq!(reply.status, expected, "{n}: {reply:?}");

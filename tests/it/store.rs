@@ -219,32 +219,36 @@ async fn one_of_sixteen_claims_an_event(engine: Engine) {
     let database = Database::new(engine);
     let claim = || {
         |conn: &mut Conn<'_>| {
-            events::claim(
+            let claimed = events::claim_all(
                 conn,
-                &NewEvent {
+                &[NewEvent {
                     provider: "test",
                     event_id: "e",
                     kind: "text",
                     digest: Digest::of(b"d"),
                     delivery_fingerprint: Digest::of(b"f"),
                     delivery_id: None,
-                    outcome: Outcome::Ignored,
+                    outcome: &Outcome::IGNORED,
                     retailer_id: None,
                     order_id: None,
                     reply: None,
                     payload: &json("{}"),
                     created_at: noon(),
-                },
-            )
+                }],
+            );
+            claimed.map(|claimed| claimed == [true])
         }
     };
     assert_eq!(at_once(&database, claim).await, 1);
     let store = open(&database).await;
-    let known: Result<_, StoreError> = store.read(|conn| events::find(conn, "test", "e")).await;
-    let known = known.unwrap().expect("an event");
+    let found = store.read(|conn| events::find_all(conn, "test", &["e", "f"]));
+    let found: Result<_, StoreError> = found.await;
+    let mut found = found.unwrap();
+    let known = found.remove("e").expect("an event");
+    assert!(found.is_empty());
     assert_eq!(
-        (known.outcome, known.digest, known.order_number),
-        (Outcome::Ignored, Digest::of(b"d"), None)
+        (known.outcome, known.digest),
+        (Outcome::IGNORED, Digest::of(b"d"))
     );
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Message {
 
 /// A write that waits for the writer, whatever it gives back.
 pub(super) trait Job: Send {
+    /// How many requests it is of.
+    fn count(&self) -> usize;
     /// Whether nobody waits for it any more.
     fn is_abandoned(&self) -> bool;
     /// Does the work in a savepoint. An error says that the transaction around it is lost.
@@ -34,6 +36,7 @@ pub(super) trait Job: Send {
 }
 
 pub(super) struct Pending<T, E, F> {
+    count: usize,
     work: Option<F>,
     outcome: Option<Result<T, E>>,
     trouble: Option<(Trouble, String)>,
@@ -41,8 +44,9 @@ pub(super) struct Pending<T, E, F> {
 }
 
 impl<T, E, F> Pending<T, E, F> {
-    pub(super) fn new(work: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
+    pub(super) fn new(count: usize, work: F, reply: oneshot::Sender<Result<T, E>>) -> Self {
         Self {
+            count,
             work: Some(work),
             outcome: None,
             trouble: None,
@@ -57,6 +61,10 @@ where
     T: Send,
     E: From<StoreError> + Error + Send + 'static,
 {
+    fn count(&self) -> usize {
+        self.count
+    }
+
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }

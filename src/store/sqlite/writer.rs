@@ -202,7 +202,8 @@ impl Writer {
             }
         }
         self.others.last_request = Instant::now();
-        self.batch_sizes.observe(jobs.len() as f64);
+        let requests: usize = jobs.iter().map(|job| job.count()).sum();
+        self.batch_sizes.observe(requests as f64);
         self.commit(jobs, outcome)
     }
 

@@ -274,7 +274,7 @@ impl Call {
         Context {
             reach: self.caller.retailer.map_or(Reach::All, Reach::Only),
             now,
-            shops: self.state.intake.shops(),
+            shops: self.state.shops.clone(),
         }
     }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     access::Token,
+    commerce::outcomes,
     idempotency::{IdempotencyKey, StoredReply},
     intake::deliveries::{self, Received},
     json::Value,
@@ -87,6 +88,12 @@ enum DeliveryStatus {
     Completed,
     /// Failed; it never blocks its key.
     Failed,
+}
+
+/// What may become of an event.
+fn all_outcomes() -> Vec<Outcome> {
+    let own = [Outcome::DUPLICATE, Outcome::IGNORED, Outcome::CONFLICT];
+    outcomes::ALL.iter().cloned().chain(own).collect()
 }
 
 /// What became of an event.
@@ -303,7 +310,7 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
         status: parameters.take("status", |text| parameters::word(text, RecordStatus::ALL)),
         retailer_id: parameters.take("retailer_id", parameters::uuid),
         key: parameters.take("key", key),
-        outcome: parameters.take("outcome", |text| parameters::word(text, Outcome::ALL)),
+        outcome: parameters.take("outcome", |text| parameters::word(text, &all_outcomes())),
         created_from: parameters.take("created_from", parameters::instant),
         created_before: parameters.take("created_before", parameters::instant),
         ..DeliveryFilter::default()

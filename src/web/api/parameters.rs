@@ -186,9 +186,9 @@ pub fn instant(text: &str) -> Result<Timestamp, String> {
 ///
 /// # Errors
 /// Which they are.
-pub fn word<T: Copy + std::fmt::Display>(text: &str, all: &[T]) -> Result<T, String> {
+pub fn word<T: Clone + std::fmt::Display>(text: &str, all: &[T]) -> Result<T, String> {
     let found = all.iter().find(|word| word.to_string() == text);
-    found.copied().ok_or_else(|| {
+    found.cloned().ok_or_else(|| {
         let words: Vec<_> = all.iter().map(ToString::to_string).collect();
         format!("must be one of {}", words.join(", "))
     })

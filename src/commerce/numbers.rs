@@ -1,4 +1,4 @@
-//! Whose numbers events name: looked up once for all events of a delivery, or of many.
+//! Whose numbers events name: looked up once for all events of a transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,9 +17,9 @@ impl Retailers {
     /// Looks each number up.
     pub fn of<'a>(
         conn: &mut Conn<'_>,
-        events: impl IntoIterator<Item = &'a Event>,
+        events: impl Iterator<Item = &'a Event>,
     ) -> Result<Self, StoreError> {
-        let named = events.into_iter().filter_map(|event| event.ours.as_ref());
+        let named = events.filter_map(|event| event.ours.as_ref());
         let (mut phones, mut ids) = (Vec::new(), Vec::new());
         for address in HashSet::<&Address>::from_iter(named) {
             match address {

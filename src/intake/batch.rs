@@ -1,0 +1,186 @@
+//! The one transaction in which deliveries are acted on, many or one: keys are claimed, then events; the work is done, and
+//! the replies are stored. What is not plain falls out, and is done by itself by the same code.
+
+use std::collections::HashSet;
+
+use super::{
+    IntakeError,
+    events::{self, Item, Told},
+    job::{Done, Held, Job},
+    keys::{self, Hold},
+};
+use crate::{
+    causes::with_causes,
+    idempotency,
+    store::{Conn, StoreError},
+};
+
+/// What became of a job. None: it is not plain, and nothing was done.
+pub(super) type Fate = Option<Result<Done, IntakeError>>;
+
+/// Acts on jobs. Gives the fate of each.
+///
+/// # Errors
+/// Where nothing of any is kept; it says nothing about which of them it is about.
+pub(super) fn act(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Fate>, IntakeError> {
+    let mut fates: Vec<Fate> = jobs.iter().map(|_| None).collect();
+    let plain: Vec<usize> = apart(jobs);
+    let chosen: Vec<Job>;
+    let jobs_now: &[Job] = match plain.len() == jobs.len() {
+        true => jobs,
+        false => {
+            chosen = plain.iter().map(|&at| jobs[at].clone()).collect();
+            &chosen
+        }
+    };
+    for (at, fate) in plain.into_iter().zip(act_on_plain(conn, jobs_now)?) {
+        fates[at] = fate;
+    }
+    Ok(fates)
+}
+
+/// Acts on a job by itself.
+///
+/// # Errors
+/// As [`act`].
+pub(super) fn act_on_one(conn: &mut Conn<'_>, job: Job) -> Result<Done, IntakeError> {
+    let fate = act_on_plain(conn, &[job])?.pop().flatten();
+    // Cannot be: nothing falls out of one.
+    fate.unwrap_or_else(|| Err(StoreError::Closed.into()))
+}
+
+/// Those that have nothing in common with one before them: of two with one key or one event, the second is to see what came
+/// of the first.
+fn apart(jobs: &[Job]) -> Vec<usize> {
+    if jobs.len() == 1 {
+        return vec![0];
+    }
+    let (mut keys, mut ids) = (HashSet::new(), HashSet::new());
+    let is_plain = |job: &Job| {
+        let key = job.request.as_ref();
+        let key = key.map(|request| (request.scope.clone(), request.key.as_str().to_owned()));
+        let provider = job.provider().name();
+        let events: HashSet<_> = job
+            .events()
+            .map(|event| (provider, event.id.clone()))
+            .collect();
+        let is_known = key.as_ref().is_some_and(|key| keys.contains(key));
+        // What falls out counts too: what comes after it is to come after it still.
+        let is_plain = !is_known && ids.is_disjoint(&events);
+        keys.extend(key);
+        ids.extend(events);
+        is_plain
+    };
+    let plain: Vec<bool> = jobs.iter().map(is_plain).collect();
+    (0..jobs.len()).filter(|&at| plain[at]).collect()
+}
+
+fn act_on_plain(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Fate>, IntakeError> {
+    let holds = keys::hold(conn, jobs)?;
+    let mut items = Vec::with_capacity(jobs.len());
+    for (of, (job, hold)) in jobs.iter().zip(&holds).enumerate() {
+        if let Hold::Held(held) = *hold {
+            let places = 0..job.piece.places.len();
+            items.extend(places.map(|at| Item { of, job, held, at }));
+        }
+    }
+    items.sort_by(|one, other| one.order().cmp(&other.order()));
+    let (told, failure) = tell(conn, &items)?;
+    let mut of_jobs: Vec<Vec<Told>> = jobs.iter().map(|_| Vec::new()).collect();
+    for one in told {
+        of_jobs[one.of].push(one);
+    }
+    let mut failure = failure;
+    let mut fates = Vec::with_capacity(jobs.len());
+    for ((job, hold), told) in jobs.iter().zip(holds).zip(of_jobs) {
+        fates.push(match hold {
+            Hold::Apart => None,
+            Hold::Settled(outcome) => Some(*outcome),
+            Hold::Held(held) => Some(Ok(conclude(conn, job, held, told, failure.take())?)),
+        });
+    }
+    Ok(fates)
+}
+
+/// Acts on events. Gives with what became of them why one of a delivery's failed alone: a delivery that is by itself has
+/// its events done one by one, each in a savepoint, where one of them fails.
+fn tell(
+    conn: &mut Conn<'_>,
+    items: &[Item<'_>],
+) -> Result<(Vec<Told>, Option<IntakeError>), IntakeError> {
+    let is_one_delivery = items.iter().all(|item| item.of == items[0].of);
+    if items.len() < 2 || !is_one_delivery {
+        return Ok((events::act_on(conn, items)?, None));
+    }
+    match conn.savepoint(|conn| events::act_on(conn, items)) {
+        Err(error) if error.is_about_one_event() => {
+            log::warn!("events are acted on one by one: {}", with_causes(&error));
+            tell_one_by_one(conn, items)
+        }
+        told => Ok((told?, None)),
+    }
+}
+
+fn tell_one_by_one(
+    conn: &mut Conn<'_>,
+    items: &[Item<'_>],
+) -> Result<(Vec<Told>, Option<IntakeError>), IntakeError> {
+    let mut told = Vec::with_capacity(items.len());
+    let mut failure = None;
+    for item in items {
+        match conn.savepoint(|conn| events::act_on(conn, std::slice::from_ref(item))) {
+            Ok(one) => told.extend(one),
+            Err(error) if error.is_about_one_event() => {
+                let id = &item.job.event(item.at).id;
+                log::error!("event {id:?} failed: {}", with_causes(&error));
+                failure = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((told, failure))
+}
+
+/// Stores what a job came to, where its record does not say so already.
+fn conclude(
+    conn: &mut Conn<'_>,
+    job: &Job,
+    held: Held,
+    told: Vec<Told>,
+    failure: Option<IntakeError>,
+) -> Result<Done, IntakeError> {
+    let is_foreseen = told.iter().all(|told| told.is_foreseen);
+    let told = told.into_iter().map(|told| (told.place, told.report));
+    if job.piece.is_followed {
+        let told = told.collect();
+        return Ok(Done::Piece {
+            held,
+            told: failure.map_or(Ok(told), Err),
+        });
+    }
+    if let Some(failure) = failure {
+        if let Some(owned) = held.owned {
+            idempotency::release(conn, owned, &with_causes(&failure))?;
+        }
+        return Ok(Done::InPart(failure));
+    }
+    let settled = match job.foreseen().filter(|_| is_foreseen) {
+        Some(foreseen) => foreseen.clone(),
+        None => {
+            let before = events::look_again(conn, job)?;
+            job.settle(before.into_iter().chain(told).collect())?
+        }
+    };
+    if let Some(owned) = held.owned
+        && !(held.is_foreseen && is_foreseen)
+        && !idempotency::complete(conn, owned, settled.conclusion())?
+    {
+        // Cannot be: the claim is of this transaction, or was renewed in it. If it were, all of it must go.
+        return Err(IntakeError::KeyMismatch);
+    }
+    let owned = held.owned.filter(|_| held.is_kept);
+    Ok(Done::Answered {
+        kept: owned.map(|owned| owned.answered(settled.answer.reply.clone())),
+        answer: Box::new(settled.answer),
+    })
+}

@@ -1,0 +1,182 @@
+//! A delivery that is to be acted on, with all that can be done about it before a transaction is.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use super::{Answer, EventReport, Inbound, IntakeError, Reply, answer::Settled};
+use crate::{
+    handler::{Handled, Handler, Plan, Work},
+    idempotency::{Answered, KeyedRequest, Lookups, Owned, StoredReply, Terms},
+    provider::{Provider, event::Event},
+    store::types::{Json, Timestamp},
+};
+
+/// A delivery that is to be acted on, or a piece of one that tells of very many events.
+#[derive(Clone)]
+pub(super) struct Job {
+    pub inbound: Arc<Inbound>,
+    pub request: Option<KeyedRequest>,
+    pub terms: Terms,
+    pub lookups: Lookups,
+    pub encode: fn(Reply) -> StoredReply,
+    pub handlers: Arc<[Arc<dyn Handler>]>,
+    pub piece: Piece,
+    pub prepared: Arc<Prepared>,
+    pub now: Timestamp,
+}
+
+/// What of a delivery is acted on.
+#[derive(Clone, Default)]
+pub(super) struct Piece {
+    /// The places of its events in the delivery, in the order of their ids.
+    pub places: Vec<usize>,
+    /// The key, where an earlier piece has claimed it.
+    pub held: Option<Held>,
+    /// What became of the events of the earlier pieces, by their places.
+    pub before: Arc<Vec<(usize, EventReport)>>,
+    /// Whether others follow, so that there is nothing to answer yet.
+    pub is_followed: bool,
+}
+
+/// A key that is claimed.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    /// None: keys do not count.
+    pub owned: Option<Owned>,
+    /// Whether it is the request's own.
+    pub is_kept: bool,
+    /// Whether it was claimed with the answer that was foreseen.
+    pub is_foreseen: bool,
+}
+
+/// What was done about the events of a piece before the transaction, in their order.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// What is stored of what the provider said.
+    pub payloads: Vec<Json>,
+    pub plans: Vec<Planned>,
+    /// What a delivery of one event comes to, if it comes to what was planned.
+    pub foreseen: Option<Settled>,
+}
+
+/// What is to be done about an event.
+pub(super) struct Planned {
+    /// The place of the handler that wants it.
+    pub handler: Option<usize>,
+    pub plan: Plan,
+}
+
+/// What the transaction did about a job.
+pub(super) enum Done {
+    /// The delivery was acted on.
+    Answered {
+        answer: Box<Answer>,
+        /// What the record of the request's key says now, where it has one.
+        kept: Option<Answered>,
+    },
+    /// A record had the answer.
+    Replayed {
+        answered: Answered,
+        /// Whether it is that of the request's key.
+        is_kept: bool,
+    },
+    /// Some of its events could not be acted on. The others are kept and will be known when the delivery comes again; the
+    /// key is given back for that.
+    InPart(IntakeError),
+    /// A piece that others follow: what became of its events, or why some could not be acted on. The key is still held.
+    Piece {
+        held: Held,
+        told: Result<Vec<(usize, EventReport)>, IntakeError>,
+    },
+}
+
+impl Piece {
+    /// All of a delivery. Events are claimed in the order of their ids, so that two deliveries that overlap wait for each
+    /// other instead of locking each other out.
+    pub fn whole(events: &[Event]) -> Self {
+        let mut places: Vec<usize> = (0..events.len()).collect();
+        places.sort_by_key(|&place| &events[place].id);
+        Self {
+            places,
+            ..Self::default()
+        }
+    }
+}
+
+impl Job {
+    /// Does what can be done before the transaction; `payload` is what is stored of an event.
+    pub fn prepare(&mut self, payload: impl Fn(&Event) -> Json) {
+        let payloads: Vec<Json> = self.events().map(payload).collect();
+        let plans = (0..payloads.len()).map(|at| self.planned(at, &payloads[at]));
+        let mut prepared = Prepared {
+            plans: plans.collect(),
+            payloads,
+            foreseen: None,
+        };
+        if let ([event], [planned]) = (&*self.inbound.delivery.events, &*prepared.plans) {
+            let told = EventReport {
+                id: event.id.clone(),
+                handled: planned.plan.foreseen.clone(),
+            };
+            // What is wrong with it, the transaction will tell.
+            prepared.foreseen = self.settle(vec![(0, told)]).ok();
+        }
+        self.prepared = Arc::new(prepared);
+    }
+
+    fn planned(&self, at: usize, payload: &Json) -> Planned {
+        let event = self.event(at);
+        let handler = self.handlers.iter().position(|it| it.wants(event));
+        let work = self.work_with(event, payload);
+        // A panic here would take the connection down. The transaction will meet it again, and can tell of it.
+        let plan = handler.and_then(|handler| {
+            catch_unwind(AssertUnwindSafe(|| self.handlers[handler].plan(&work))).ok()
+        });
+        Planned {
+            handler,
+            plan: plan.unwrap_or_default(),
+        }
+    }
+
+    /// The events of the piece, in the order of their ids.
+    pub fn events(&self) -> impl Iterator<Item = &Event> {
+        let events = &self.inbound.delivery.events;
+        self.piece.places.iter().map(move |&place| &events[place])
+    }
+
+    /// An event of the piece.
+    pub fn event(&self, at: usize) -> &Event {
+        &self.inbound.delivery.events[self.piece.places[at]]
+    }
+
+    /// What a handler is told of an event of the piece.
+    pub fn work(&self, at: usize) -> Work<'_> {
+        self.work_with(self.event(at), &self.prepared.payloads[at])
+    }
+
+    fn work_with<'a>(&'a self, event: &'a Event, payload: &'a Json) -> Work<'a> {
+        Work {
+            provider: self.provider(),
+            event,
+            payload,
+            fingerprint: self.inbound.fingerprint.digest(),
+            now: self.now,
+        }
+    }
+
+    pub fn plan(&self, at: usize) -> &Plan {
+        &self.prepared.plans[at].plan
+    }
+
+    /// What became of an event of the piece, with its place in the delivery.
+    pub fn report(&self, at: usize, handled: Handled) -> (usize, EventReport) {
+        let id = self.event(at).id.clone();
+        (self.piece.places[at], EventReport { id, handled })
+    }
+
+    pub fn provider(&self) -> &'static dyn Provider {
+        self.inbound.delivery.provider
+    }
+}
