@@ -1,42 +1,8 @@
 //! Who may do a request, and what was answered: keys, fingerprints, claims and replays. Knows neither HTTP
 //! frameworks nor providers; the statements are in [`crate::store::idempotency`].
 //!
-//! # In one transaction
-//!
 //! Work that is in the database alone is done exactly once where its key, its own statements and its answer are one
-//! transaction, whatever is killed when:
-//!
-//! ```
-//! use diesel::{PgConnection, RunQueryDsl as _, sql_query};
-//! use hookonce::{
-//!     idempotency::{Claim, Conclusion, KeyedRequest, Lookups, StoredReply, Terms, claim, complete},
-//!     store::{Conn, Store, StoreError, types::Timestamp},
-//! };
-//!
-//! /// The answer; none where the key stands for another request, or the first is still in progress.
-//! async fn charge(store: &Store, request: KeyedRequest, terms: Terms) -> Result<Option<StoredReply>, StoreError> {
-//!     store.write(move |conn| {
-//!         let owned = match claim(conn, &request, terms, &Lookups::default(), Timestamp::now())? {
-//!             Claim::Ours(owned) => owned,
-//!             Claim::Replay(answered) => return Ok(Some(answered.reply)),
-//!             Claim::Mismatch | Claim::InProgress { .. } => return Ok(None),
-//!         };
-//!         let insert = sql_query("INSERT INTO charges (amount) VALUES (500)");
-//!         match conn {
-//!             Conn::Sqlite(conn) => insert.execute(*conn)?,
-//!             Conn::Postgres(conn) => {
-//!                 let conn: &mut PgConnection = conn;
-//!                 insert.execute(conn)?
-//!             }
-//!         };
-//!         let reply = StoredReply { status: 201, ..StoredReply::default() };
-//!         let came_to = Conclusion { reply: &reply, retailer: None, order: None, events: None };
-//!         complete(conn, owned, came_to)?;
-//!         Ok(Some(reply))
-//!     })
-//!     .await
-//! }
-//! ```
+//! transaction, whatever is killed when: [`once`].
 //!
 //! Work that reaches outside cannot be: [`two_phase`], and over it the middleware [`crate::web::Idempotency`].
 
@@ -45,6 +11,7 @@ pub mod fingerprint;
 mod key;
 mod lookups;
 mod multipart;
+mod once;
 mod replays;
 mod reply;
 pub mod two_phase;
@@ -53,6 +20,7 @@ pub use cache::Cache;
 pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json};
 pub use key::{IdempotencyKey, InvalidKey};
 pub use lookups::Lookups;
+pub use once::{Key, Keyed, Once, OnceError, Transacted, once};
 pub use replays::ReplayTally;
 pub use reply::{Answered, StoredReply};
 

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Intake, IntakeError};
 use crate::{
-    idempotency::{self, Answered, Claim, Conclusion, KeyedRequest, Lookups, StoredReply, Terms},
+    idempotency::{self, Claim, Conclusion, Keyed, KeyedRequest, StoredReply, Terms, Transacted},
     store::{
         Conn, StoreError,
         types::{Timestamp, Uuid},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What a client asked for is done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Done {
     /// What is answered, now and whenever the request comes again.
     pub reply: StoredReply,
@@ -32,16 +32,6 @@ pub enum Undone {
     /// The database did not do it: the next request tries again.
     #[error(transparent)]
     Failed(#[from] StoreError),
-}
-
-/// What the transaction did.
-enum Outcome {
-    Answered {
-        done: Done,
-        /// What the record of its key says now, where it has one.
-        kept: Option<Answered>,
-    },
-    Replayed(Answered),
 }
 
 impl Intake {
@@ -71,41 +61,48 @@ impl Intake {
             return Ok(self.replay(answered, now));
         }
         let (keyed, lookups) = (request.clone(), self.lookups.clone());
-        let writing = self
-            .store
-            .write(move |conn| transact(conn, keyed, terms, &lookups, now, work));
+        let writing = self.store.write(move |conn| {
+            let work = |conn: &mut Conn<'_>| answered(conn, work);
+            let Some(request) = &keyed else {
+                return Ok((work(conn)?, None));
+            };
+            let keyed = Keyed {
+                request,
+                terms,
+                lookups: &lookups,
+                now,
+            };
+            match keyed.transact(conn, work, Done::conclusion)? {
+                Transacted::Done { value, answered } => Ok((value, Some((answered, false)))),
+                Transacted::Replayed(answered) => Ok((Done::default(), Some((answered, true)))),
+                Transacted::Mismatch => Err(IntakeError::KeyMismatch),
+                Transacted::InProgress { retry_after } => {
+                    Err(IntakeError::InProgress { retry_after })
+                }
+            }
+        });
         let outcome = match tokio::time::timeout_at(deadline, writing).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(IntakeError::Timeout),
         };
-        let outcome = match (outcome, request) {
-            (Err(error), Some(request)) if error.is_failure() => {
-                self.record_failure(request, &error, terms, now).await;
-                return Err(error);
+        if let (Err(error), Some(request)) = (&outcome, &request)
+            && error.is_failure()
+        {
+            self.record_failure(request.clone(), error, terms, now)
+                .await;
+        }
+        let (done, kept) = outcome?;
+        if let (Some((answered, is_replay)), Some(request)) = (kept, request) {
+            self.cache.keep(request.wanted(), &answered, now);
+            if is_replay {
+                return Ok(self.replay(answered, now));
             }
-            (outcome, request) => (outcome?, request),
-        };
-        let keep = |request: Option<KeyedRequest>, answered: &Answered| {
-            if let Some(request) = request {
-                self.cache.keep(request.wanted(), answered, now);
-            }
-        };
-        Ok(match outcome {
-            (Outcome::Replayed(answered), request) => {
-                keep(request, &answered);
-                self.replay(answered, now)
-            }
-            (Outcome::Answered { done, kept }, request) => {
-                if let Some(answered) = kept {
-                    keep(request, &answered);
-                }
-                Answer {
-                    reply: done.reply,
-                    replayed: false,
-                    events: Vec::new(),
-                    retailers: done.retailer_id.into_iter().collect(),
-                }
-            }
+        }
+        Ok(Answer {
+            reply: done.reply,
+            replayed: false,
+            events: Vec::new(),
+            retailers: done.retailer_id.into_iter().collect(),
         })
     }
 
@@ -126,55 +123,32 @@ impl Intake {
     }
 }
 
-fn transact<F>(
-    conn: &mut Conn<'_>,
-    request: Option<KeyedRequest>,
-    terms: Terms,
-    lookups: &Lookups,
-    now: Timestamp,
-    work: F,
-) -> Result<Outcome, IntakeError>
+/// What `work` comes to. It runs in a savepoint, so that the answer to what was refused can be kept without what it had
+/// written.
+fn answered<F>(conn: &mut Conn<'_>, work: F) -> Result<Done, IntakeError>
 where
     F: FnOnce(&mut Conn<'_>) -> Result<Done, Undone>,
 {
-    let owned = match &request {
-        None => None,
-        Some(request) => match idempotency::claim(conn, request, terms, lookups, now)? {
-            Claim::Ours(owned) => Some(owned),
-            Claim::Replay(answered) => return Ok(Outcome::Replayed(answered)),
-            Claim::Mismatch => return Err(IntakeError::KeyMismatch),
-            Claim::InProgress { retry_after } => {
-                return Err(IntakeError::InProgress { retry_after });
-            }
-        },
-    };
-    // In a savepoint, so that the answer to what was refused can be kept without what it had written.
     let done = match conn.savepoint(work) {
         Ok(done) => done,
         Err(Undone::Refused(reply)) => Done {
             reply,
-            retailer_id: None,
-            order_id: None,
+            ..Done::default()
         },
         Err(Undone::Failed(error)) => return Err(error.into()),
     };
-    if done.reply.body.len() > StoredReply::MAX_BYTES {
-        return Err(IntakeError::ReplyTooLarge);
+    match done.reply.body.len() > StoredReply::MAX_BYTES {
+        true => Err(IntakeError::ReplyTooLarge),
+        false => Ok(done),
     }
-    let came_to = Conclusion {
-        reply: &done.reply,
-        retailer: done.retailer_id,
-        order: done.order_id,
-        events: None,
-    };
-    if let Some(owned) = owned
-        && !idempotency::complete(conn, owned, came_to)?
-    {
-        // Cannot be: the claim is of this transaction. If it were, all of it must go.
-        return Err(IntakeError::KeyMismatch);
+}
+
+impl Done {
+    fn conclusion(&self) -> Conclusion<'_> {
+        Conclusion {
+            retailer: self.retailer_id,
+            order: self.order_id,
+            ..self.reply.conclusion()
+        }
     }
-    Ok(Outcome::Answered {
-        kept: owned.map(|owned| owned.answered(done.reply.clone())),
-        done,
-    })
 }

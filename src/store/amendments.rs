@@ -92,7 +92,7 @@ pub fn of_messages(
                     .filter(table::message_id.eq_any(message_ids))
                     .order(order)
                     .select(Amendment::as_select());
-                found.extend(of_messages.load::<Amendment>(&mut ***c)?);
+                found.extend(of_messages.load::<Amendment>(&mut **c)?);
             }
         }
     }

@@ -141,7 +141,7 @@ pub fn claim_all(conn: &mut Conn<'_>, events: &[NewEvent<'_>]) -> Result<Vec<boo
                     .on_conflict((table::provider, table::event_id))
                     .do_nothing()
                     .returning((table::provider, table::event_id))
-                    .load(&mut ***c)?;
+                    .load(&mut **c)?;
                 let mut new: HashSet<(&str, &str)> = new
                     .iter()
                     .map(|(provider, id)| (&**provider, &**id))
@@ -189,7 +189,7 @@ pub fn find_all(
                     .filter(table::provider.eq(provider))
                     .filter(table::event_id.eq_any(ids))
                     .select(columns);
-                known.extend(found.load::<(String, KnownEvent)>(&mut ***c)?);
+                known.extend(found.load::<(String, KnownEvent)>(&mut **c)?);
             }
         }
     }

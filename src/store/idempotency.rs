@@ -237,7 +237,7 @@ pub fn find_all(
             .filter(table::scope.eq(scope))
             .filter(table::idempotency_key.eq_any(keys))
             .select((table::idempotency_key, Record::as_select()))
-            .load(&mut ***c)?),
+            .load(&mut **c)?),
     }
 }
 
@@ -266,7 +266,7 @@ pub fn claim_all(
                     .on_conflict((table::scope, table::idempotency_key))
                     .do_nothing()
                     .returning(table::id)
-                    .load(&mut ***c)?;
+                    .load(&mut **c)?;
                 let new = HashSet::<Uuid>::from_iter(new);
                 claimed.extend(records.iter().map(|record| new.contains(&record.claim.id)));
             }

@@ -73,7 +73,7 @@ pub fn insert_all(conn: &mut Conn<'_>, entries: &[LedgerEntry<'_>]) -> Result<()
             for entries in entries.chunks(MANY) {
                 diesel::insert_into(table::table)
                     .values(entries)
-                    .execute(&mut ***c)?;
+                    .execute(&mut **c)?;
             }
             Ok(())
         }

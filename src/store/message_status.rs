@@ -50,7 +50,7 @@ pub fn advance_all(conn: &mut Conn<'_>, steps: &[MessageStatus<'_>]) -> Result<(
         }
         Conn::Postgres(c) => {
             for steps in furthest(steps).chunks(MANY) {
-                advance!(&mut ***c, steps.to_vec())?;
+                advance!(&mut **c, steps.to_vec())?;
             }
         }
     }

@@ -203,7 +203,7 @@ impl Set {
     fn make(&self, conn: &mut Conn<'_>, version: &str) -> Result<(), StoreError> {
         match conn {
             Conn::Sqlite(c) => find::<Sqlite>(&self.sqlite, version)?.run(&mut **c),
-            Conn::Postgres(c) => find::<Pg>(&self.postgres, version)?.run(&mut ***c),
+            Conn::Postgres(c) => find::<Pg>(&self.postgres, version)?.run(&mut **c),
         }
         .map_err(StoreError::Migration)?;
         let note = sql_query("INSERT INTO hookonce_migration (set_name, version) VALUES ($1, $2)")

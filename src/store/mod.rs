@@ -36,13 +36,13 @@ mod write_probe;
 pub use error::StoreError;
 pub use health::{Failing, Health};
 pub use load::{Load, PoolLoad};
-pub use postgres::Session;
+pub use postgres::{PgConn, Session};
 pub use sqlite::FileFault;
 pub use trouble::{Foreign, Trouble};
 pub use url::{DatabaseUrl, SchemaName};
 
 use cached::Fixed;
-use diesel::{RunQueryDsl as _, SqliteConnection};
+use diesel::{PgConnection, RunQueryDsl as _, SqliteConnection, result::Error as QueryError};
 use postgres::Access;
 use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
 
@@ -60,7 +60,7 @@ pub enum Conn<'a> {
     /// SQLite's.
     Sqlite(&'a mut SqliteConnection),
     /// PostgreSQL's.
-    Postgres(&'a mut Session),
+    Postgres(PgConn<'a>),
 }
 
 /// Whether others write too, and would have to wait.
@@ -96,7 +96,49 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
+impl<'a> From<&'a mut SqliteConnection> for Conn<'a> {
+    /// Of a transaction of one's own.
+    fn from(conn: &'a mut SqliteConnection) -> Self {
+        Self::Sqlite(conn)
+    }
+}
+
+impl<'a> From<&'a mut PgConnection> for Conn<'a> {
+    /// Of a transaction of one's own.
+    fn from(conn: &'a mut PgConnection) -> Self {
+        Self::Postgres(conn.into())
+    }
+}
+
+impl<'a> From<&'a mut Session> for Conn<'a> {
+    fn from(session: &'a mut Session) -> Self {
+        Self::Postgres(session.into())
+    }
+}
+
 impl Conn<'_> {
+    /// SQLite's connection, for statements of one's own.
+    ///
+    /// # Errors
+    /// Where it is PostgreSQL's.
+    pub fn sqlite(&mut self) -> Result<&mut SqliteConnection, QueryError> {
+        match self {
+            Self::Sqlite(conn) => Ok(conn),
+            Self::Postgres(_) => Err(other_database()),
+        }
+    }
+
+    /// PostgreSQL's connection, for statements of one's own.
+    ///
+    /// # Errors
+    /// Where it is SQLite's.
+    pub fn postgres(&mut self) -> Result<&mut PgConnection, QueryError> {
+        match self {
+            Self::Postgres(conn) => Ok(conn),
+            Self::Sqlite(_) => Err(other_database()),
+        }
+    }
+
     /// Does `work` in a savepoint: where it fails or panics, nothing of it is kept, and the transaction around it goes on.
     ///
     /// # Errors
@@ -109,7 +151,7 @@ impl Conn<'_> {
         self.execute(Fixed("SAVEPOINT part"))?;
         let outcome = guarded(work, self).map_err(|error| match self {
             Self::Sqlite(_) => error,
-            Self::Postgres(session) => session.understood(error),
+            Self::Postgres(conn) => conn.understood(error),
         });
         if outcome.is_err() {
             self.execute(Fixed("ROLLBACK TO SAVEPOINT part"))?;
@@ -122,6 +164,10 @@ impl Conn<'_> {
         on_each!(self, |c| statement.execute(c))?;
         Ok(())
     }
+}
+
+fn other_database() -> QueryError {
+    QueryError::QueryBuilderError("the connection is of the other database".into())
 }
 
 /// How to use the database.

@@ -162,7 +162,7 @@ pub fn insert_all(conn: &mut Conn<'_>, orders: &[&Order]) -> Result<Vec<bool>, S
                     .values(orders.to_vec())
                     .on_conflict_do_nothing()
                     .returning(table::id)
-                    .load(&mut ***c)?;
+                    .load(&mut **c)?;
                 let new = HashSet::<Uuid>::from_iter(new);
                 added.extend(orders.iter().map(|order| new.contains(&order.id)));
             }
@@ -185,7 +185,7 @@ pub fn insert_items(conn: &mut Conn<'_>, items: &[&OrderItem]) -> Result<(), Sto
             for items in items.chunks(MANY) {
                 diesel::insert_into(order_items::table)
                     .values(items.to_vec())
-                    .execute(&mut ***c)?;
+                    .execute(&mut **c)?;
             }
         }
     }
@@ -225,7 +225,7 @@ pub fn by_messages(
                     .filter(table::source.eq(source))
                     .filter(table::message_id.eq_any(messages))
                     .select(Order::as_select());
-                found.extend(orders.load::<Order>(&mut ***c)?);
+                found.extend(orders.load::<Order>(&mut **c)?);
             }
         }
     }
@@ -248,7 +248,7 @@ pub fn numbers(conn: &mut Conn<'_>, orders: &[Uuid]) -> Result<HashMap<Uuid, Str
                 let found = table::table
                     .filter(table::id.eq_any(orders))
                     .select(columns);
-                numbers.extend(found.load::<(Uuid, String)>(&mut ***c)?);
+                numbers.extend(found.load::<(Uuid, String)>(&mut **c)?);
             }
         }
     }

@@ -28,8 +28,8 @@ use crate::causes::with_causes;
 
 mod session;
 
-pub use session::Session;
 pub(super) use session::{Access, connect};
+pub use session::{PgConn, Session};
 
 /// A PostgreSQL server.
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl Postgres {
         let patience = self.patience;
         let read = move |session: &mut Session| {
             session.begins(patience);
-            let outcome = guarded(work, &mut Conn::Postgres(session));
+            let outcome = guarded(work, &mut Conn::from(&mut *session));
             outcome.map_err(|error| session.understood(error))
         };
         self.with(read, |_| {}).await
@@ -310,7 +310,7 @@ where
         let _ = session.batch_execute("ROLLBACK");
         return Err(session.understood(StoreError::from(error)).into());
     }
-    let outcome = guarded(work, &mut Conn::Postgres(session));
+    let outcome = guarded(work, &mut Conn::from(&mut *session));
     let outcome = outcome.map_err(|error| session.understood(error));
     let is_news = outcome.is_ok() && health.is_failing() && session.has_written() == Ok(true);
     let ended = match outcome {

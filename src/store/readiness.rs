@@ -272,7 +272,7 @@ fn may_write(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
         Conn::Sqlite(_) => totals::ping(conn).map(|()| true),
         Conn::Postgres(c) => {
             let asked = sql_query("SELECT current_setting('transaction_read_only') AS value");
-            let setting: Setting = asked.get_result(&mut ***c)?;
+            let setting: Setting = asked.get_result(&mut **c)?;
             Ok(setting.value == "off")
         }
     }

@@ -51,7 +51,7 @@ macro_rules! by_any {
             Conn::Postgres(c) => Ok(table::table
                 .filter($column.eq_any($texts))
                 .select(Retailer::as_select())
-                .load(&mut ***c)?),
+                .load(&mut **c)?),
         }
     };
 }

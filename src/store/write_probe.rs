@@ -39,7 +39,7 @@ fn fill_new_file(conn: &mut Conn<'_>) -> Result<(), StoreError> {
         return Ok(());
     };
     let asked = sql_query("SELECT has_database_privilege(current_database(), 'TEMP') AS may");
-    let right: Right = asked.get_result(&mut ***c)?;
+    let right: Right = asked.get_result(&mut **c)?;
     if right.may {
         c.batch_execute(
             "SET LOCAL temp_tablespaces = '';

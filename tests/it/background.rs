@@ -49,7 +49,7 @@ fn sqlite<'a>(conn: &'a mut Conn<'_>) -> &'a mut SqliteConnection {
 fn run(conn: &mut Conn<'_>, sql: &str) -> Result<(), StoreError> {
     match conn {
         Conn::Sqlite(conn) => sql_query(sql).execute(*conn)?,
-        Conn::Postgres(conn) => sql_query(sql).execute(&mut ***conn)?,
+        Conn::Postgres(conn) => sql_query(sql).execute(&mut **conn)?,
     };
     Ok(())
 }

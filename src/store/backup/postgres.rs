@@ -83,7 +83,7 @@ impl Server {
             .stdout(Stdio::null());
         run(RESTORE, &mut restore)?;
         let mut session = self.connect(Access::Write)?;
-        migrations::bring_up(&mut Conn::Postgres(&mut session))?;
+        migrations::bring_up(&mut Conn::from(&mut session))?;
         // What was answered since the backup, and is kept in a cache, is no answer of this database's.
         sql_query("UPDATE installation SET id = md5(random()::text || clock_timestamp()::text)")
             .execute(&mut *session)

@@ -28,25 +28,31 @@ use crate::store::{Conn, Foreign, SchemaName, StoreError, migrations};
 /// tried again, apart from others, and put off.
 pub struct Session {
     conn: PgConnection,
-    speaks_english: bool,
+    words: Words,
+}
+
+/// What an error's words are worth.
+#[derive(Clone, Copy)]
+struct Words {
+    are_english: bool,
     /// When the transaction that goes on began, and how long it waits for a lock.
     begun: Instant,
     lock_timeout: Duration,
 }
 
-impl Session {
-    /// Begins to measure how long it takes until something is refused.
-    pub(super) fn begins(&mut self, lock_timeout: Duration) {
-        self.begun = Instant::now();
-        self.lock_timeout = lock_timeout;
-    }
+/// A borrowed connection: the store's, or one of somebody else's, whose server is taken to speak English.
+pub struct PgConn<'a> {
+    conn: &'a mut PgConnection,
+    words: Option<Words>,
+}
 
+impl Words {
     /// The error for which no more than this is known, where its own words are foreign.
-    pub(in crate::store) fn understood<E>(&self, error: E) -> E
+    fn understood<E>(self, error: E) -> E
     where
         E: From<StoreError> + Error + 'static,
     {
-        if self.speaks_english {
+        if self.are_english {
             return error;
         }
         let waited = self.begun.elapsed() >= self.lock_timeout;
@@ -54,6 +60,64 @@ impl Session {
             None => error,
             Some(foreign) => StoreError::from(foreign).into(),
         }
+    }
+}
+
+impl PgConn<'_> {
+    /// As [`Session::understood`].
+    pub(in crate::store) fn understood<E>(&self, error: E) -> E
+    where
+        E: From<StoreError> + Error + 'static,
+    {
+        match self.words {
+            Some(words) => words.understood(error),
+            None => error,
+        }
+    }
+}
+
+impl<'a> From<&'a mut Session> for PgConn<'a> {
+    fn from(session: &'a mut Session) -> Self {
+        Self {
+            words: Some(session.words),
+            conn: &mut session.conn,
+        }
+    }
+}
+
+impl<'a> From<&'a mut PgConnection> for PgConn<'a> {
+    fn from(conn: &'a mut PgConnection) -> Self {
+        Self { conn, words: None }
+    }
+}
+
+impl Deref for PgConn<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.conn
+    }
+}
+
+impl DerefMut for PgConn<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.conn
+    }
+}
+
+impl Session {
+    /// Begins to measure how long it takes until something is refused.
+    pub(super) fn begins(&mut self, lock_timeout: Duration) {
+        self.words.begun = Instant::now();
+        self.words.lock_timeout = lock_timeout;
+    }
+
+    /// The error for which no more than this is known, where its own words are foreign.
+    pub(in crate::store) fn understood<E>(&self, error: E) -> E
+    where
+        E: From<StoreError> + Error + 'static,
+    {
+        self.words.understood(error)
     }
 
     /// Whether the transaction that goes on has written anything. Fails where it is lost, which its end will tell.
@@ -126,8 +190,8 @@ impl Connector {
         let mut first = connect(&connector.url, connector.schema.as_ref(), access)?;
         match access {
             // Before the time-outs are set: none may cut a long migration short.
-            Access::Write => migrations::bring_up(&mut Conn::Postgres(&mut first))?,
-            Access::Read => migrations::needs_current(&mut Conn::Postgres(&mut first))?,
+            Access::Write => migrations::bring_up(&mut Conn::from(&mut first))?,
+            Access::Read => migrations::needs_current(&mut Conn::from(&mut first))?,
         }
         let first = connector.set_up(first.conn)?;
         *connector
@@ -156,9 +220,11 @@ impl Connector {
         }
         Ok(Session {
             conn,
-            speaks_english,
-            begun: Instant::now(),
-            lock_timeout: self.timeout,
+            words: Words {
+                are_english: speaks_english,
+                begun: Instant::now(),
+                lock_timeout: self.timeout,
+            },
         })
     }
 }
@@ -190,9 +256,11 @@ pub(in crate::store) fn connect(
     choose_schema(&mut conn, schema)?;
     Ok(Session {
         conn,
-        speaks_english: true,
-        begun: Instant::now(),
-        lock_timeout: Duration::MAX,
+        words: Words {
+            are_english: true,
+            begun: Instant::now(),
+            lock_timeout: Duration::MAX,
+        },
     })
 }
 

@@ -1,0 +1,236 @@
+//! Work that is done once for its key, with its answer, within one transaction: whatever is killed when, both are there or
+//! neither is.
+
+use std::{borrow::Cow, error::Error, time::Duration};
+
+use super::{
+    Answered, Claim, Conclusion, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
+    StoredReply, Terms, claim, complete,
+};
+use crate::store::{Conn, StoreError, types::Timestamp};
+
+/// A key, in the scope of those whose keys are to be told apart: a client, a kind of work.
+#[derive(Clone, Debug)]
+pub struct Key {
+    scope: Cow<'static, str>,
+    key: IdempotencyKey,
+    terms: Terms,
+}
+
+impl Key {
+    /// A key of 1 to 128 characters of `A-Z a-z 0-9 - _ . :`, whose answer is kept for a day.
+    ///
+    /// # Errors
+    /// Where it is no such.
+    pub fn new(scope: impl Into<Cow<'static, str>>, key: &str) -> Result<Self, InvalidKey> {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        const LEASE: Duration = Duration::from_secs(30);
+        Ok(Self {
+            scope: scope.into(),
+            key: key.parse()?,
+            terms: Terms {
+                ttl: DAY,
+                lease: LEASE,
+            },
+        })
+    }
+
+    /// Keeps the answer for as long as this.
+    #[must_use]
+    pub fn kept_for(mut self, ttl: Duration) -> Self {
+        self.terms.ttl = ttl;
+        self
+    }
+}
+
+/// What came of work that is to be done once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Once {
+    /// It was done now: its answer.
+    Done(StoredReply),
+    /// It was done before: the answer that it had then.
+    Replayed(StoredReply),
+}
+
+impl Once {
+    /// The answer.
+    pub fn reply(&self) -> &StoredReply {
+        match self {
+            Self::Done(reply) | Self::Replayed(reply) => reply,
+        }
+    }
+}
+
+/// Why nothing was done, and nothing is left of what was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum OnceError<E: Error + 'static> {
+    /// The key stands for something else.
+    #[error("the idempotency key was used for another request")]
+    Mismatch,
+    /// Somebody has begun with it, in a way that takes more than one transaction.
+    #[error("the first request with this key is still in progress")]
+    InProgress {
+        /// When it is worth coming again.
+        retry_after: Duration,
+    },
+    /// The answer is larger than what is kept.
+    #[error("the reply is too large to be stored")]
+    ReplyTooLarge,
+    /// The work itself failed.
+    #[error(transparent)]
+    Work(E),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl<E: Error + 'static> From<StoreError> for OnceError<E> {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Does `work` unless its key has an answer already, and keeps its answer. To be called within a transaction, of the
+/// store or of one's own; with the end of that both become durable, or neither.
+///
+/// `fingerprint` is what was asked for: another one under the same key is refused. Of two that come at once, the second
+/// waits for the first, and gets its answer.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")] {
+/// use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection, sql_query};
+/// use hookonce::{
+///     idempotency::{Key, Once, OnceError, StoredReply, fingerprint, once},
+///     store::Conn,
+/// };
+///
+/// /// Charges once, however often it is asked to.
+/// fn charge(conn: &mut SqliteConnection, key: &str, body: &[u8]) -> Result<Once, Box<dyn std::error::Error>> {
+///     let key = Key::new("charges", key)?;
+///     let asked = fingerprint("POST", "/charges", "", "application/json", body);
+///     let done = conn.immediate_transaction(|conn| {
+///         once(&mut Conn::from(conn), &key, asked, |conn| {
+///             sql_query("INSERT INTO charges (amount) VALUES (500)").execute(conn.sqlite()?)?;
+///             Ok::<_, OnceError<diesel::result::Error>>(StoredReply { status: 201, ..StoredReply::default() })
+///         })
+///     });
+///     Ok(done?)
+/// }
+/// # }
+/// ```
+///
+/// # Errors
+/// See [`OnceError`]; of what `work` has written nothing is left.
+pub fn once<E: Error + 'static>(
+    conn: &mut Conn<'_>,
+    key: &Key,
+    fingerprint: Fingerprint,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<StoredReply, OnceError<E>>,
+) -> Result<Once, OnceError<E>> {
+    let request = KeyedRequest {
+        scope: key.scope.clone(),
+        key: key.key.clone(),
+        webhook_type: "own",
+        method: String::new(),
+        path: String::new(),
+        fingerprint,
+        body: None,
+        source_ip: None,
+    };
+    let work = |conn: &mut Conn<'_>| {
+        let reply = work(conn)?;
+        match reply.body.len() > StoredReply::MAX_BYTES {
+            true => Err(OnceError::ReplyTooLarge),
+            false => Ok(reply),
+        }
+    };
+    let keyed = Keyed {
+        request: &request,
+        terms: key.terms,
+        lookups: &Lookups::default(),
+        now: Timestamp::now(),
+    };
+    // In a savepoint, so that whoever goes on with the transaction does not keep the claim of what failed.
+    conn.savepoint(
+        |conn| match keyed.transact(conn, work, StoredReply::conclusion)? {
+            Transacted::Done { value, .. } => Ok(Once::Done(value)),
+            Transacted::Replayed(answered) => Ok(Once::Replayed(answered.reply)),
+            Transacted::Mismatch => Err(OnceError::Mismatch),
+            Transacted::InProgress { retry_after } => Err(OnceError::InProgress { retry_after }),
+        },
+    )
+}
+
+/// A request, and what its key is claimed with.
+pub struct Keyed<'a> {
+    /// The request.
+    pub request: &'a KeyedRequest,
+    /// How long things stand.
+    pub terms: Terms,
+    /// Who is told how long the key was looked up for.
+    pub lookups: &'a Lookups,
+    /// When it came.
+    pub now: Timestamp,
+}
+
+/// What came of a request.
+pub enum Transacted<T> {
+    /// It was done.
+    Done {
+        /// What came of it.
+        value: T,
+        /// What its record says now.
+        answered: Answered,
+    },
+    /// It was done before.
+    Replayed(Answered),
+    /// The key stands for another request.
+    Mismatch,
+    /// Somebody is doing it.
+    InProgress {
+        /// When it is worth coming again.
+        retry_after: Duration,
+    },
+}
+
+impl Keyed<'_> {
+    /// Claims the key, does `work`, and completes the record with what `conclude` makes of it.
+    ///
+    /// # Errors
+    /// `work`'s own, or the database's: then the transaction is to be undone.
+    pub fn transact<T, E: From<StoreError>>(
+        &self,
+        conn: &mut Conn<'_>,
+        work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
+        conclude: impl for<'t> FnOnce(&'t T) -> Conclusion<'t>,
+    ) -> Result<Transacted<T>, E> {
+        let owned = match claim(conn, self.request, self.terms, self.lookups, self.now)? {
+            Claim::Ours(owned) => owned,
+            Claim::Replay(answered) => return Ok(Transacted::Replayed(answered)),
+            Claim::Mismatch => return Ok(Transacted::Mismatch),
+            Claim::InProgress { retry_after } => {
+                return Ok(Transacted::InProgress { retry_after });
+            }
+        };
+        let value = work(conn)?;
+        let came_to = conclude(&value);
+        let answered = owned.answered(came_to.reply.clone());
+        if !complete(conn, owned, came_to)? {
+            // Cannot be: the claim is of this transaction. If it were, all of it must go.
+            return Err(StoreError::Closed.into());
+        }
+        Ok(Transacted::Done { value, answered })
+    }
+}
+
+impl StoredReply {
+    /// What a request comes to that is about nothing of the shop's.
+    pub fn conclusion(&self) -> Conclusion<'_> {
+        Conclusion {
+            reply: self,
+            retailer: None,
+            order: None,
+            events: None,
+        }
+    }
+}
