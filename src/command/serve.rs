@@ -98,10 +98,11 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn log_provider(provider: &dyn Provider, config: &Config) {
     let (title, variable) = (provider.title(), provider.secret_variable());
-    match config.providers.count_secrets(provider.settings()) {
+    let count = config.providers.count_secrets(provider.settings());
+    match count {
         0 => log::warn!("{title} is off: {variable} is not set"),
         1 => log::info!("{title} is on"),
-        count => log::info!("{title} is on, with {count} secrets"),
+        _ => log::info!("{title} is on, with {count} secrets"),
     }
     if let Some(Handshake { variable, .. }) = provider.handshake() {
         match config.providers.token(variable) {
@@ -112,9 +113,9 @@ fn log_provider(provider: &dyn Provider, config: &Config) {
             Some(_) => {}
         }
     }
-    if config.event_retention < provider.sends_again_for() + DAY {
+    if count > 0 && config.event_retention < provider.sends_again_for() + DAY {
         log::warn!(
-            "EVENT_RETENTION is {}: {title} sends again for {}, and what is sent after its event was forgotten is new",
+            "EVENT_RETENTION is {}: {title} may send again for {}, and what is sent after its event was forgotten is new",
             humantime::format_duration(config.event_retention),
             humantime::format_duration(provider.sends_again_for()),
         );

@@ -6,7 +6,7 @@ use crate::{
     provider::REGISTRY,
     store::{
         Conn, StoreError,
-        deliveries::{self, Delivery, DeliveryFilter, Found, Position, Webhooks},
+        deliveries::{self, Delivery, DeliveryFilter, Found, Position},
         types::{Json, Uuid},
     },
 };
@@ -38,22 +38,15 @@ pub fn list(
     let Some(retailer_id) = reach.confine(filter.retailer_id) else {
         return Ok(Found::default());
     };
+    let webhook_types = REGISTRY
+        .iter()
+        .flat_map(|provider| provider.webhook_types());
     let filter = DeliveryFilter {
         retailer_id,
-        webhooks: webhooks(),
+        webhook_types: webhook_types.copied().collect(),
         ..filter.clone()
     };
     deliveries::list(conn, &filter, after, limit)
-}
-
-/// What the store is to know of the providers.
-fn webhooks() -> Webhooks {
-    let kinds = REGISTRY
-        .iter()
-        .flat_map(|provider| provider.webhook_types());
-    Webhooks {
-        kinds: kinds.copied().collect(),
-    }
 }
 
 /// The delivery with this id. What belongs to no retailer is within the reach of those alone who may see all.

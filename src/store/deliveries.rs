@@ -45,24 +45,17 @@ impl Sender {
         }
     }
 
-    /// Whether they may send requests of this kind; `webhooks` are those of the providers.
-    fn has_kind(&self, kind: &str, webhooks: &Webhooks) -> bool {
+    /// Whether they may send requests of this kind; `webhooks` are those of all providers.
+    fn has_kind(&self, kind: &str, webhooks: &[&str]) -> bool {
         match self {
             Self::Provider { kinds, .. } => kinds.contains(&kind),
-            Self::Clients => !webhooks.kinds.contains(&kind),
+            Self::Clients => !webhooks.contains(&kind),
         }
     }
 }
 
 /// How the scopes of providers begin, and nobody else's do.
 const WEBHOOKS: &str = "webhook:";
-
-/// What is known of the providers.
-#[derive(Clone, Debug, Default)]
-pub struct Webhooks {
-    /// The kinds of their requests.
-    pub kinds: Vec<&'static str>,
-}
 
 /// Which records to look for; none of these: all.
 #[derive(Clone, Debug, Default)]
@@ -81,8 +74,8 @@ pub struct DeliveryFilter {
     pub created_from: Option<Timestamp>,
     /// Created before then.
     pub created_before: Option<Timestamp>,
-    /// What is known of the providers: decides where is looked, and nothing else.
-    pub webhooks: Webhooks,
+    /// The kinds of requests of all providers: decides where is looked, and nothing else.
+    pub webhook_types: Vec<&'static str>,
 }
 
 /// A record's place among all, by the time when it was created.
@@ -257,7 +250,7 @@ fn lanes(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<Lane>, Stor
         (Some(RecordStatus::Failed), ..) => vec![Lane::Failed],
         (.., Some(sender)) => {
             let kinds = kinds(conn)?.into_iter();
-            let theirs = kinds.filter(|kind| sender.has_kind(kind, &filter.webhooks));
+            let theirs = kinds.filter(|kind| sender.has_kind(kind, &filter.webhook_types));
             theirs.map(Lane::Kind).collect()
         }
         _ => vec![Lane::All],

@@ -9,7 +9,7 @@ use hookonce::{
     provider::REGISTRY,
     store::{
         Conn, StoreError,
-        deliveries::{self, DeliveryFilter, Position, Sender, Webhooks},
+        deliveries::{self, DeliveryFilter, Position, Sender},
         events::Outcome,
         idempotency::RecordStatus,
         types::{Timestamp, Uuid},
@@ -960,13 +960,6 @@ fn now() -> Position {
     }
 }
 
-fn webhooks() -> Webhooks {
-    let kinds = REGISTRY.iter().flat_map(|it| it.webhook_types());
-    Webhooks {
-        kinds: kinds.copied().collect(),
-    }
-}
-
 /// All pairs of filters.
 fn every_filter() -> Vec<DeliveryFilter> {
     type Change = Box<dyn Fn(&mut DeliveryFilter)>;
@@ -992,11 +985,12 @@ fn every_filter() -> Vec<DeliveryFilter> {
     changes.push(Box::new(|filter| {
         filter.created_before = Some(Timestamp::now())
     }));
+    let webhook_types = REGISTRY.iter().flat_map(|it| it.webhook_types());
     let mut filters = Vec::new();
     for first in &changes {
         for second in &changes {
             let mut filter = DeliveryFilter {
-                webhooks: webhooks(),
+                webhook_types: webhook_types.clone().copied().collect(),
                 ..DeliveryFilter::default()
             };
             first(&mut filter);

@@ -27,6 +27,7 @@ mod explain;
 mod foreign;
 mod full_disk;
 mod gathering;
+mod github;
 mod instances;
 mod large_deliveries;
 mod logs;

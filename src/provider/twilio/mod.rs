@@ -1,6 +1,11 @@
 //! Twilio: messages and status callbacks as signed forms, everything else as JSON.
 
+mod cloud_event;
 mod diagnosis;
+mod kinds;
+mod message;
+mod other;
+mod params;
 pub mod payload;
 mod renew;
 mod shared_key;
@@ -102,7 +107,7 @@ impl Provider for Twilio {
     }
 
     fn webhook_types(&self) -> &'static [&'static str] {
-        &[payload::MESSAGE, payload::STATUS, payload::EVENT]
+        &[kinds::MESSAGE, kinds::STATUS, kinds::EVENT]
     }
 
     fn settings(&self) -> &'static [Setting] {
@@ -156,7 +161,7 @@ impl Provider for Twilio {
 
     fn parse(&self, request: &Request<'_>, route: &Route) -> Result<Delivery, Refusal> {
         if !request.is_form() {
-            return Ok(payload::parse_json(request.body)?);
+            return Ok(cloud_event::parse_json(request.body)?);
         }
         let form = request.form()?;
         Ok(match route.path == STATUS_PATH {

@@ -5,6 +5,7 @@ mod diagnosis;
 pub mod payload;
 mod renew;
 mod sender;
+mod status;
 
 use std::time::Duration;
 

@@ -1,16 +1,16 @@
 //! What Meta's Cloud API tells of WhatsApp: batches of messages and statuses.
 //! Source: Meta's "Webhooks" reference for the WhatsApp Business Platform.
 
-use super::{WhatsApp, cart::cart_lines, sender};
+use super::{WhatsApp, cart::cart_lines, sender, status::status_event};
 use crate::{
     identity::PhoneNumber,
     json::Value,
     provider::{
-        event::{Address, Amendment, Content, Event, MessageChange, StatusChange},
+        event::{Address, Amendment, Content, Event, MessageChange},
         interface::{Delivery, ReplyForm},
         json,
         refusal::Malformed,
-        value::{as_written, digest, list, sha256_hex, text, told, usable_id, without_nul},
+        value::{digest, list, sha256_hex, text, told, usable_id},
     },
 };
 
@@ -80,7 +80,10 @@ fn change_events(entry: &Value, change: &Value) -> Vec<Event> {
 /// The messages and statuses of a change.
 fn items(value: &Value) -> Vec<Event> {
     let messages = list(value, "messages").map(|message| message_event(value, message));
-    let statuses = list(value, "statuses").map(status_event);
+    let statuses = list(value, "statuses").map(|status| {
+        let event = status_event(status);
+        event.unwrap_or_else(|| other("status", status))
+    });
     messages.chain(statuses).collect()
 }
 
@@ -173,56 +176,6 @@ fn text_of_edit(edited: &Value) -> Vec<String> {
     };
     let around = ["edit", "message"].map(str::to_owned);
     around.into_iter().chain(path).collect()
-}
-
-fn status_event(status: &Value) -> Event {
-    /// Who of a group is told to have got the message, or to have read it.
-    const PARTICIPANT: [&str; 3] = [
-        "recipient_participant_user_id",
-        "recipient_participant_id",
-        "participant_recipient_id",
-    ];
-    let message_id = status["id"].as_str().map(without_nul);
-    let step = text(status, "status");
-    let (Some(message_id), Some(step)) = (message_id, step) else {
-        return other("status", status);
-    };
-    // Every state of a message is an event of its own, in a group for each who is in it; two that differ in their errors
-    // alone are one.
-    let participant = PARTICIPANT.iter().find_map(|member| told(status, member));
-    let id = match participant {
-        Some(participant) => format!("{message_id}:{step}:{participant}"),
-        None => format!("{message_id}:{step}"),
-    };
-    if !usable_id(&id) {
-        return other("status", status);
-    }
-    Event {
-        digest: sha256_hex(id.as_bytes()),
-        id,
-        kind: "status".to_owned(),
-        payload: status.clone(),
-        ours: None,
-        content: Content::Status(StatusChange {
-            message_id,
-            rank: rank(&step),
-            status: step,
-            error_code: as_written(status["errors"][0].get("code")),
-        }),
-    }
-}
-
-/// How far a step is: see [`StatusChange::rank`]. Of Meta's documentation of message statuses.
-fn rank(step: &str) -> i32 {
-    match step {
-        "accepted" => 10,
-        "sent" => 30,
-        "failed" => 40,
-        "delivered" => 50,
-        "read" => 60,
-        "played" => 70,
-        _ => 0,
-    }
 }
 
 /// An event known by its content alone.
@@ -367,45 +320,6 @@ mod tests {
         ] {
             assert_eq!(amended(nothing.clone()), Content::Message, "{nothing}");
         }
-    }
-
-    #[test]
-    fn each_participant_of_a_group_has_a_status_of_its_own() {
-        let status = |participant: serde_json::Value| {
-            let mut status = json!({
-                "id": "wamid.G", "status": "read", "recipient_id": "Y2FwaS1ncm91cA", "recipient_type": "group",
-            });
-            status
-                .as_object_mut()
-                .unwrap()
-                .extend(participant.as_object().unwrap().clone());
-            status
-        };
-        let statuses = json!([
-            status(json!({})),
-            status(json!({"recipient_participant_id": "14155550101"})),
-            status(json!({"recipient_participant_id": "14155550102"})),
-            status(json!({"recipient_participant_id": "14155550102", "timestamp": "2"})),
-            status(
-                json!({"recipient_participant_id": "14155550102", "recipient_participant_user_id": "US.1"})
-            ),
-            status(json!({"participant_recipient_id": "14155550103"})),
-        ]);
-        let events = batch(json!({"statuses": statuses})).events;
-        let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
-        assert_eq!(
-            ids,
-            [
-                "wamid.G:read",
-                "wamid.G:read:14155550101",
-                "wamid.G:read:14155550102",
-                "wamid.G:read:14155550102",
-                "wamid.G:read:US.1",
-                "wamid.G:read:14155550103",
-            ]
-        );
-        let of_g = |event: &Event| matches!(&event.content, Content::Status(step) if step.message_id == "wamid.G");
-        assert!(events.iter().all(of_g));
     }
 
     fn batch(value: serde_json::Value) -> Delivery {
