@@ -35,6 +35,7 @@
 pub mod access;
 pub mod app;
 mod causes;
+pub mod clean_up;
 pub mod command;
 pub mod commerce;
 pub mod config;
@@ -48,6 +49,7 @@ pub mod logging;
 mod media_type;
 mod printable;
 pub mod provider;
+pub mod receiver;
 pub mod redaction;
 pub mod schedule;
 pub mod secret;

@@ -63,7 +63,7 @@ impl Once {
 
 /// Why nothing was done, and nothing is left of what was begun.
 #[derive(Debug, thiserror::Error)]
-pub enum OnceError<E: Error + 'static> {
+pub enum OnceError {
     /// The key stands for something else.
     #[error("the idempotency key was used for another request")]
     Mismatch,
@@ -77,16 +77,23 @@ pub enum OnceError<E: Error + 'static> {
     #[error("the reply is too large to be stored")]
     ReplyTooLarge,
     /// The work itself failed.
-    #[error(transparent)]
-    Work(E),
+    #[error("the work failed")]
+    Failed(#[source] Box<dyn Error + Send + Sync>),
     /// The database did not do it.
     #[error(transparent)]
-    Store(StoreError),
+    Store(#[from] StoreError),
 }
 
-impl<E: Error + 'static> From<StoreError> for OnceError<E> {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
+impl OnceError {
+    /// Of whatever failed.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<diesel::result::Error> for OnceError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self::Store(error.into())
     }
 }
 
@@ -100,7 +107,7 @@ impl<E: Error + 'static> From<StoreError> for OnceError<E> {
 /// # #[cfg(feature = "sqlite")] {
 /// use diesel::{Connection as _, RunQueryDsl as _, SqliteConnection, sql_query};
 /// use hookonce::{
-///     idempotency::{Key, Once, OnceError, StoredReply, fingerprint, once},
+///     idempotency::{Key, Once, StoredReply, fingerprint, once},
 ///     store::Conn,
 /// };
 ///
@@ -111,7 +118,7 @@ impl<E: Error + 'static> From<StoreError> for OnceError<E> {
 ///     let done = conn.immediate_transaction(|conn| {
 ///         once(&mut Conn::from(conn), &key, asked, |conn| {
 ///             sql_query("INSERT INTO charges (amount) VALUES (500)").execute(conn.sqlite()?)?;
-///             Ok::<_, OnceError<diesel::result::Error>>(StoredReply { status: 201, ..StoredReply::default() })
+///             Ok(StoredReply { status: 201, ..StoredReply::default() })
 ///         })
 ///     });
 ///     Ok(done?)
@@ -121,12 +128,12 @@ impl<E: Error + 'static> From<StoreError> for OnceError<E> {
 ///
 /// # Errors
 /// See [`OnceError`]; of what `work` has written nothing is left.
-pub fn once<E: Error + 'static>(
+pub fn once(
     conn: &mut Conn<'_>,
     key: &Key,
     fingerprint: Fingerprint,
-    work: impl FnOnce(&mut Conn<'_>) -> Result<StoredReply, OnceError<E>>,
-) -> Result<Once, OnceError<E>> {
+    work: impl FnOnce(&mut Conn<'_>) -> Result<StoredReply, OnceError>,
+) -> Result<Once, OnceError> {
     let request = KeyedRequest {
         scope: key.scope.clone(),
         key: key.key.clone(),

@@ -17,22 +17,29 @@ use crate::json::Value;
 /// Somebody who sends webhooks.
 ///
 /// A request goes through [`verify`](Self::verify), then [`parse`](Self::parse); all else describes the provider to those who
-/// serve, count, explain, configure and replay. Two providers are the same where their names are.
-pub trait Provider: Send + Sync {
+/// serve, count, explain, configure and replay, and may be left out by one that is used through a
+/// [`Receiver`](crate::receiver::Receiver) alone. Two providers are the same where their names are.
+pub trait Provider: Send + Sync + 'static {
     /// Its name, as stored and shown: small letters. It never changes, for what is stored goes by it.
     fn name(&self) -> &'static str;
 
     /// Its name as people write it.
-    fn title(&self) -> &'static str;
+    fn title(&self) -> &'static str {
+        self.name()
+    }
 
     /// What its idempotency keys belong to: [`SCOPE_PREFIX`] and its name.
     fn scope(&self) -> &'static str;
 
     /// The kinds of its deliveries, as they are stored. No other provider has one of them.
-    fn webhook_types(&self) -> &'static [&'static str];
+    fn webhook_types(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The variables that it is configured by, first the one that its secrets are usually in.
-    fn settings(&self) -> &'static [Setting];
+    fn settings(&self) -> &'static [Setting] {
+        &[]
+    }
 
     /// The variable that its secrets are usually in.
     fn secret_variable(&self) -> &'static str {
@@ -41,7 +48,9 @@ pub trait Provider: Send + Sync {
     }
 
     /// Where its requests come, the usual place first.
-    fn routes(&self) -> &'static [Route];
+    fn routes(&self) -> &'static [Route] {
+        &[]
+    }
 
     /// How it checks that an address is ours, where it does.
     fn handshake(&self) -> Option<&'static Handshake> {
@@ -49,7 +58,9 @@ pub trait Provider: Send + Sync {
     }
 
     /// How it signs.
-    fn signing(&self) -> &'static Signing;
+    fn signing(&self) -> &'static Signing {
+        &UNSAID
+    }
 
     /// Checks who sent a request. Gives which of how many secrets signed it, where one is there to replace another.
     ///
@@ -65,7 +76,7 @@ pub trait Provider: Send + Sync {
     ///
     /// # Errors
     /// Where it cannot be read.
-    fn parse(&self, request: &Request<'_>, route: &Route) -> Result<Delivery, Refusal>;
+    fn parse(&'static self, request: &Request<'_>, route: &Route) -> Result<Delivery, Refusal>;
 
     /// For how long the same may come again, as far as is known.
     fn sends_again_for(&self) -> Duration;
@@ -84,19 +95,30 @@ pub trait Provider: Send + Sync {
         settings: &Settings,
         others: &[OtherUrl],
         thorough: bool,
-    ) -> Diagnosis;
+    ) -> Diagnosis {
+        let _ = (request, settings, others, thorough);
+        Diagnosis::default()
+    }
 
     /// How the names of the files end that hold its recorded requests.
-    fn fixture_endings(&self) -> &'static [&'static str];
+    fn fixture_endings(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The request that was recorded in a file with such an ending. None where its name says too little.
-    fn recording(&self, file_name: &str, body: Vec<u8>) -> Option<Recording>;
+    fn recording(&self, file_name: &str, body: Vec<u8>) -> Option<Recording> {
+        let _ = (file_name, body);
+        None
+    }
 
     /// The same with new ids, so that it tells new events.
     ///
     /// # Errors
     /// Where the body cannot be read.
-    fn renew(&self, recording: &Recording) -> Result<Recording, Malformed>;
+    fn renew(&self, recording: &Recording) -> Result<Recording, Malformed> {
+        let _ = recording;
+        Err(Malformed("its requests are not recorded".to_owned()))
+    }
 
     /// Signs what is sent to `url` as the provider does, with the first secret.
     ///
@@ -107,8 +129,19 @@ pub trait Provider: Send + Sync {
         recording: &Recording,
         url: &str,
         settings: &Settings,
-    ) -> Result<Signature, Refusal>;
+    ) -> Result<Signature, Refusal> {
+        let _ = (recording, url, settings);
+        Err(Malformed("its requests are not signed here".to_owned()).into())
+    }
 }
+
+/// Of a provider that does not say how it signs.
+static UNSAID: Signing = Signing {
+    header: "",
+    about: "",
+    signs_url: false,
+    shown_parameters: &[],
+};
 
 /// How the scopes of providers begin.
 pub const SCOPE_PREFIX: &str = "webhook:";

@@ -6,6 +6,7 @@ pub mod diagnosis;
 pub mod event;
 pub mod form;
 pub mod handshake;
+pub mod hmac;
 pub mod hub_signature;
 pub mod interface;
 pub mod json;
@@ -20,6 +21,7 @@ pub mod github;
 pub mod twilio;
 pub mod whatsapp;
 
+pub use hmac::Hmac;
 pub use interface::{Delivery, DocumentForm, Provider, ReplyForm, SCOPE_PREFIX, SignedBy, Signing};
 
 use setting::Setting;

@@ -19,6 +19,19 @@ pub struct Route {
     pub answers: &'static [Answer],
 }
 
+impl Route {
+    /// Of a provider that is in no description.
+    pub const UNDESCRIBED: Self = Self {
+        path: "",
+        operation_id: "",
+        summary: "",
+        description: "",
+        body: "",
+        media_types: &[],
+        answers: &[],
+    };
+}
+
 /// How a request is answered where it is taken.
 #[derive(Debug)]
 pub struct Answer {

@@ -42,7 +42,10 @@ pub use trouble::{Foreign, Trouble};
 pub use url::{DatabaseUrl, SchemaName};
 
 use cached::Fixed;
-use diesel::{PgConnection, RunQueryDsl as _, SqliteConnection, result::Error as QueryError};
+use diesel::{
+    PgConnection, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection,
+    result::Error as QueryError,
+};
 use postgres::Access;
 use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
 
@@ -113,6 +116,12 @@ impl<'a> From<&'a mut PgConnection> for Conn<'a> {
 impl<'a> From<&'a mut Session> for Conn<'a> {
     fn from(session: &'a mut Session) -> Self {
         Self::Postgres(session.into())
+    }
+}
+
+impl SimpleConnection for Conn<'_> {
+    fn batch_execute(&mut self, query: &str) -> diesel::QueryResult<()> {
+        on_each!(self, |c| c.batch_execute(query))
     }
 }
 

@@ -26,7 +26,7 @@ impl DatabaseUrl {
     /// For SQLite, which has no schemas.
     pub fn in_schema(self, schema: SchemaName) -> Result<Self, &'static str> {
         match self {
-            Self::Sqlite { .. } => Err("allowed is a schema of PostgreSQL alone"),
+            Self::Sqlite { .. } => Err("only PostgreSQL has schemas"),
             Self::Postgres { url, .. } => Ok(Self::Postgres {
                 url,
                 schema: Some(schema),

@@ -8,7 +8,7 @@ pub mod diagnosis;
 mod docs;
 mod health;
 pub mod idempotency;
-mod key;
+pub(crate) mod key;
 pub mod metrics;
 pub mod openapi;
 pub mod origin;
@@ -17,6 +17,7 @@ pub mod rate_limit;
 pub mod reply;
 mod request_log;
 mod security_headers;
+pub(crate) mod signed_request;
 mod webhooks;
 
 use actix_web::{Resource, Route, guard, web};

@@ -2,10 +2,9 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{ContentType, HeaderMap},
+    http::header::ContentType,
     web::{self, Bytes, Data, Payload, ServiceConfig},
 };
-use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::{
@@ -16,21 +15,14 @@ use super::{
     rate_limit::mark_verified,
     reply,
     request_log::RequestNotes,
+    signed_request::SignedRequest,
 };
 use crate::{
     config::Config,
-    idempotency::{Fingerprint, IdempotencyKey, fingerprint, fingerprint_of_json},
-    intake::Inbound,
-    json::Value,
-    media_type,
     provider::{
-        Delivery, Provider, REGISTRY,
+        Provider, REGISTRY,
         handshake::{Handshake, token_matches},
-        json,
-        refusal::Refusal,
-        request::{Headers, Request},
         route::Route,
-        setting::Settings,
     },
     store::types::Timestamp,
 };
@@ -56,12 +48,6 @@ pub fn routes(app: &mut ServiceConfig) {
     }
 }
 
-impl Headers for HeaderMap {
-    fn get(&self, name: &str) -> Option<&str> {
-        HeaderMap::get(self, name)?.to_str().ok()
-    }
-}
-
 /// Whose requests come by a route.
 #[derive(Clone, Copy)]
 struct Source {
@@ -83,7 +69,7 @@ async fn receive(
     notes.received();
     let body = body::read(&request, payload, config.max_body_bytes, deadline).await?;
     let _work = state.bodies.work(body.len(), deadline).await?;
-    let signed = SignedRequest::new(&request, &config, source, body.clone());
+    let signed = signed(&request, &config, source, body.clone());
     let opened = if body.len() <= SMALL {
         signed.open(request.headers(), &config.providers)
     } else {
@@ -98,7 +84,10 @@ async fn receive(
     }
     let genuine = opened?;
     mark_verified(&request);
-    let inbound = genuine?;
+    if let Some(signed_by) = genuine.signed_by {
+        diagnosis::log_secret(&notes.id(), source.provider, signed_by);
+    }
+    let inbound = genuine.inbound?;
     if config.idempotency_enabled {
         let derived = || inbound.delivery.derived_key.parse().ok();
         if let Some(key) = inbound.key.clone().or_else(derived) {
@@ -113,6 +102,25 @@ async fn receive(
     state.metrics.count_answer(source.provider, &answer);
     notes.answer(&answer);
     reply::response(&answer)
+}
+
+fn signed(request: &HttpRequest, config: &Config, source: Source, body: Bytes) -> SignedRequest {
+    let key = match config.idempotency_enabled {
+        true => key::from_headers(request.headers(), &config.idempotency_header),
+        false => Ok(None),
+    };
+    let source_ip = origin::source_ip(request, &config.trusted_proxies);
+    SignedRequest {
+        provider: source.provider,
+        route: source.route,
+        url: origin::public_url(request, config),
+        body,
+        method: request.method().to_string(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().unwrap_or_default().to_owned(),
+        key,
+        source_ip: source_ip.map(|ip| ip.to_string()),
+    }
 }
 
 /// Answers a handshake.
@@ -146,96 +154,5 @@ async fn answer(
             ErrorCode::VerifyTokenMismatch,
             handshake.expected,
         )),
-    }
-}
-
-/// A request as it came, nothing about it believed yet.
-struct SignedRequest {
-    source: Source,
-    /// The URL that its sender called.
-    url: String,
-    body: Bytes,
-    request_id: String,
-    method: String,
-    path: String,
-    query: String,
-    key: Result<Option<IdempotencyKey>, Problem>,
-    source_ip: Option<String>,
-}
-
-impl SignedRequest {
-    fn new(request: &HttpRequest, config: &Config, source: Source, body: Bytes) -> Self {
-        let key = match config.idempotency_enabled {
-            true => key::from_headers(request.headers(), &config.idempotency_header),
-            false => Ok(None),
-        };
-        Self {
-            source,
-            url: origin::public_url(request, config),
-            body,
-            request_id: RequestNotes::of(request).id(),
-            method: request.method().to_string(),
-            path: request.uri().path().to_owned(),
-            query: request.uri().query().unwrap_or_default().to_owned(),
-            key,
-            source_ip: origin::source_ip(request, &config.trusted_proxies).map(|ip| ip.to_string()),
-        }
-    }
-
-    /// Checks the signature, then reads what is signed. The outer error is about a request that nobody signed, the inner
-    /// one about one that its sender signed and that cannot be read all the same.
-    fn open(
-        mut self,
-        headers: &HeaderMap,
-        settings: &Settings,
-    ) -> Result<Result<Inbound, Problem>, Problem> {
-        let Source { provider, route } = self.source;
-        let (url, body) = (std::mem::take(&mut self.url), self.body.clone());
-        let request = Request::new(&url, headers, &body, SystemTime::now());
-        if let Some(signed_by) = provider.verify(&request, settings)? {
-            diagnosis::log_secret(&self.request_id, provider, signed_by);
-        }
-        let delivery = provider.parse(&request, route);
-        Ok(match delivery {
-            Ok(delivery) => self.inbound(delivery, request.content_type()),
-            Err(refusal) => Err(refusal.into()),
-        })
-    }
-
-    fn inbound(self, delivery: Delivery, content_type: &str) -> Result<Inbound, Problem> {
-        let fingerprint = self.fingerprint(&delivery.body, content_type);
-        Ok(Inbound {
-            // Only now: a header of a request that nobody signed is not even looked at.
-            key: self.key?,
-            fingerprint,
-            method: self.method,
-            path: self.path,
-            source_ip: self.source_ip,
-            delivery,
-        })
-    }
-
-    /// What the request says; of a large body that is JSON by what was read of it, for to read it twice takes twice
-    /// the memory.
-    fn fingerprint(&self, read: &Value, content_type: &str) -> Fingerprint {
-        let (method, path, query) = (&self.method, &self.path, &self.query);
-        let is_read = self.body.len() > SMALL
-            && media_type::is_json(content_type)
-            && json::is_sound(&self.body);
-        match is_read {
-            true => fingerprint_of_json(method, path, query, content_type, read),
-            false => fingerprint(method, path, query, content_type, &self.body),
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::NotConfigured(variable) => Self::not_configured(variable),
-            Refusal::Signature(error) => error.into(),
-            Refusal::MediaType(expected) => Self::new(ErrorCode::ContentTypeUnsupported, expected),
-            Refusal::Malformed(error) => error.into(),
-        }
     }
 }

@@ -30,6 +30,7 @@ mod gathering;
 mod github;
 mod instances;
 mod large_deliveries;
+mod library;
 mod logs;
 mod memory;
 mod middleware;

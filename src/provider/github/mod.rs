@@ -91,7 +91,7 @@ impl Provider for GitHub {
         Ok(Some(SignedBy { at, count }))
     }
 
-    fn parse(&self, request: &Request<'_>, _route: &Route) -> Result<Delivery, Refusal> {
+    fn parse(&'static self, request: &Request<'_>, _route: &Route) -> Result<Delivery, Refusal> {
         payload::parse(request)
     }
 

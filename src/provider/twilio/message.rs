@@ -160,31 +160,3 @@ fn message_sid(params: &Value) -> Result<&str, Malformed> {
         .filter(valid)
         .ok_or_else(|| Malformed("MessageSid is not SM or MM and 32 hex digits".to_owned()))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::rank;
-
-    #[test]
-    fn a_later_step_of_a_message_counts_more_and_an_unknown_one_for_nothing() {
-        let steps = [
-            "unheard-of",
-            "queued",
-            "sending",
-            "sent",
-            "failed",
-            "delivered",
-            "read",
-        ];
-        assert!(steps.map(rank).is_sorted_by(|a, b| a < b));
-        assert_eq!(rank("unheard-of"), 0);
-        for (step, same) in [
-            ("accepted", "queued"),
-            ("scheduled", "queued"),
-            ("undelivered", "failed"),
-            ("canceled", "failed"),
-        ] {
-            assert_eq!(rank(step), rank(same), "{step}");
-        }
-    }
-}

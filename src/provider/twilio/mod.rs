@@ -159,7 +159,7 @@ impl Provider for Twilio {
         Ok((at < count).then_some(SignedBy { at, count }))
     }
 
-    fn parse(&self, request: &Request<'_>, route: &Route) -> Result<Delivery, Refusal> {
+    fn parse(&'static self, request: &Request<'_>, route: &Route) -> Result<Delivery, Refusal> {
         if !request.is_form() {
             return Ok(cloud_event::parse_json(request.body)?);
         }

@@ -133,7 +133,7 @@ impl Provider for WhatsApp {
         Ok(Some(SignedBy { at, count }))
     }
 
-    fn parse(&self, request: &Request<'_>, _route: &Route) -> Result<Delivery, Refusal> {
+    fn parse(&'static self, request: &Request<'_>, _route: &Route) -> Result<Delivery, Refusal> {
         if !media_type::is(request.content_type(), media_type::JSON) {
             return Err(Refusal::MediaType("Meta sends application/json"));
         }

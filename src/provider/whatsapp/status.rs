@@ -65,21 +65,6 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_later_step_of_a_message_counts_more_and_an_unknown_one_for_nothing() {
-        let steps = [
-            "unheard-of",
-            "accepted",
-            "sent",
-            "failed",
-            "delivered",
-            "read",
-            "played",
-        ];
-        assert!(steps.map(rank).is_sorted_by(|a, b| a < b));
-        assert_eq!(rank("unheard-of"), 0);
-    }
-
-    #[test]
     fn each_participant_of_a_group_has_a_status_of_its_own() {
         let status = |participant: serde_json::Value| {
             let mut status = json!({
