@@ -77,14 +77,7 @@ fn apart(jobs: &[Job]) -> Vec<usize> {
 
 fn act_on_plain(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Fate>, IntakeError> {
     let holds = keys::hold(conn, jobs)?;
-    let mut items = Vec::with_capacity(jobs.len());
-    for (of, (job, hold)) in jobs.iter().zip(&holds).enumerate() {
-        if let Hold::Held(held) = *hold {
-            let places = 0..job.piece.places.len();
-            items.extend(places.map(|at| Item { of, job, held, at }));
-        }
-    }
-    items.sort_by(|one, other| one.order().cmp(&other.order()));
+    let items = items(jobs, &holds);
     let (told, failure) = tell(conn, &items)?;
     let mut of_jobs: Vec<Vec<Told>> = jobs.iter().map(|_| Vec::new()).collect();
     for one in told {
@@ -100,6 +93,19 @@ fn act_on_plain(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Fate>, IntakeEr
         });
     }
     Ok(fates)
+}
+
+/// The events of the jobs whose keys are held, in the order in which they are claimed.
+fn items<'a>(jobs: &'a [Job], holds: &[Hold]) -> Vec<Item<'a>> {
+    let mut items = Vec::with_capacity(jobs.len());
+    for (of, (job, hold)) in jobs.iter().zip(holds).enumerate() {
+        if let Hold::Held(held) = *hold {
+            let places = 0..job.piece.places.len();
+            items.extend(places.map(|at| Item { of, job, held, at }));
+        }
+    }
+    items.sort_by(|one, other| one.order().cmp(&other.order()));
+    items
 }
 
 /// Acts on events. Gives with what became of them why one of a delivery's failed alone: a delivery that is by itself has
@@ -183,4 +189,113 @@ fn conclude(
         kept: owned.map(|owned| owned.answered(settled.answer.reply.clone())),
         answer: Box::new(settled.answer),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        idempotency::{KeyedRequest, fingerprint},
+        intake::{Inbound, job::Piece},
+        json::Value,
+        provider::{
+            Delivery, REGISTRY, ReplyForm,
+            event::{Content, Event},
+        },
+        store::types::Timestamp,
+    };
+    use std::{sync::Arc, time::Duration};
+
+    fn event(id: &str) -> Event {
+        Event {
+            id: id.to_owned(),
+            kind: String::new(),
+            digest: String::new(),
+            payload: Value::Null,
+            ours: None,
+            content: Content::Other,
+        }
+    }
+
+    fn job(provider: usize, key: &str, events: &[&str]) -> Job {
+        let fingerprint = fingerprint("POST", "/", "", "", key.as_bytes());
+        let delivery = Delivery {
+            provider: REGISTRY[provider],
+            webhook_type: "test",
+            reply_form: ReplyForm::Empty,
+            derived_key: key.to_owned(),
+            body: Value::Null,
+            events: events.iter().map(|id| event(id)).collect(),
+        };
+        Job {
+            request: Some(Arc::new(KeyedRequest {
+                scope: delivery.provider.scope().into(),
+                key: key.parse().unwrap(),
+                webhook_type: "test",
+                method: String::new(),
+                path: String::new(),
+                fingerprint,
+                body: None,
+                source_ip: None,
+            })),
+            piece: Piece::whole(&delivery.events),
+            inbound: Arc::new(Inbound {
+                delivery,
+                key: None,
+                method: String::new(),
+                path: String::new(),
+                fingerprint,
+                source_ip: None,
+            }),
+            terms: crate::idempotency::Terms {
+                ttl: Duration::from_secs(60),
+                lease: Duration::from_secs(60),
+            },
+            lookups: crate::idempotency::Lookups::default(),
+            encode: |_| crate::idempotency::StoredReply::default(),
+            handlers: Arc::new([]),
+            prepared: Arc::default(),
+            now: Timestamp::now(),
+        }
+    }
+
+    #[test]
+    fn events_are_claimed_in_one_order_whichever_deliveries_tell_them() {
+        let jobs = [
+            job(0, "1", &["d", "a"]),
+            job(1, "2", &["c", "a"]),
+            job(0, "3", &["b"]),
+        ];
+        let held = || Hold::Held(Held::without_key());
+        let holds = [held(), held(), held()];
+        let order = |holds: &[Hold]| -> Vec<(String, &str)> {
+            let items = items(&jobs, holds);
+            items
+                .iter()
+                .map(|item| (item.order().0.to_owned(), item.order().1))
+                .collect()
+        };
+        let all = order(&holds);
+        assert_eq!(all.len(), 5);
+        assert!(all.is_sorted(), "{all:?}");
+        // Of what its record settles, or what falls out, nothing is claimed.
+        let [first, _, _] = [held(), held(), held()];
+        assert_eq!(order(&[first, Hold::Apart, Hold::Apart]).len(), 2);
+    }
+
+    #[test]
+    fn what_has_something_in_common_with_one_before_it_is_not_plain() {
+        let jobs = [
+            job(0, "1", &["a", "b"]),
+            job(0, "1", &["c"]),
+            job(0, "2", &["b"]),
+            // The same id at another provider, and the same key in another scope.
+            job(1, "1", &["a"]),
+            // In common with one that fell out.
+            job(0, "3", &["c"]),
+            job(0, "4", &["d"]),
+        ];
+        assert_eq!(apart(&jobs), [0, 3, 5]);
+        assert_eq!(apart(&jobs[1..2]), [0]);
+    }
 }

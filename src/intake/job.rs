@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Job {
     pub inbound: Arc<Inbound>,
-    pub request: Option<KeyedRequest>,
+    pub request: Option<Arc<KeyedRequest>>,
     pub terms: Terms,
     pub lookups: Lookups,
     pub encode: fn(Reply) -> StoredReply,

@@ -194,7 +194,7 @@ impl Hold {
 }
 
 impl Held {
-    fn without_key() -> Self {
+    pub fn without_key() -> Self {
         Self {
             owned: None,
             is_kept: false,

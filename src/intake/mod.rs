@@ -169,7 +169,7 @@ impl Intake {
         }
         let inbound = Arc::new(inbound);
         let request = match key {
-            Some(key) => Some(self.keyed(&inbound, key).await?),
+            Some(key) => Some(Arc::new(self.keyed(&inbound, key).await?)),
             None => None,
         };
         let attempt = self.until_settled(&inbound, &request, now, deadline);
@@ -190,7 +190,7 @@ impl Intake {
     async fn until_settled(
         &self,
         inbound: &Arc<Inbound>,
-        request: &Option<KeyedRequest>,
+        request: &Option<Arc<KeyedRequest>>,
         now: Timestamp,
         deadline: Instant,
     ) -> Result<Answer, IntakeError> {
@@ -240,7 +240,7 @@ impl Intake {
     async fn attempt(&self, job: Job) -> Result<Answer, IntakeError> {
         let (now, request) = (job.now, job.request.clone());
         let done = self.gatherer.run(job).await?;
-        self.answer(done, request.as_ref(), now)
+        self.answer(done, request.as_deref(), now)
     }
 
     /// The answer that a transaction came to. Keeps it in the caches, where it is that of the request's key.
@@ -338,7 +338,7 @@ impl Intake {
     /// Writes down for the operator that a request failed. Whoever sent it is not kept waiting for it.
     async fn record_failure(
         &self,
-        request: KeyedRequest,
+        request: Arc<KeyedRequest>,
         error: &IntakeError,
         terms: Terms,
         now: Timestamp,

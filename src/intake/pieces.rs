@@ -39,7 +39,7 @@ impl Intake {
         begun: Instant,
         deadline: Instant,
     ) -> Result<Answer, IntakeError> {
-        let request = base.request.as_ref();
+        let request = &base.request;
         // The record keeps the body, which may be large: the first piece alone needs it.
         let blank = Job {
             request: None,
@@ -58,7 +58,7 @@ impl Intake {
             }
             let is_last = pieces.peek().is_none();
             let job = Job {
-                request: request.filter(|_| progress.held.is_none()).cloned(),
+                request: request.clone().filter(|_| progress.held.is_none()),
                 piece: progress.next(places, is_last),
                 terms: Terms {
                     lease: base.terms.lease.min(LEASE),
@@ -72,7 +72,7 @@ impl Intake {
             slowest = slowest.max(started.elapsed());
             match done {
                 Done::Piece { held, told } => progress.add(held, told),
-                done => return self.answer(done, request, now),
+                done => return self.answer(done, request.as_deref(), now),
             }
         }
         match progress.failure {

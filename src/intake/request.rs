@@ -1,6 +1,6 @@
 //! Acts on a client's request exactly once: one transaction claims the key, does the work and stores the reply.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{Answer, Intake, IntakeError};
@@ -88,7 +88,7 @@ impl Intake {
         if let (Err(error), Some(request)) = (&outcome, &request)
             && error.is_failure()
         {
-            self.record_failure(request.clone(), error, terms, now)
+            self.record_failure(Arc::new(request.clone()), error, terms, now)
                 .await;
         }
         let (done, kept) = outcome?;

@@ -23,6 +23,7 @@ on_both!(
     an_answer_in_memory_ends_with_its_record
     after_a_clean_up_that_an_operator_asks_for_no_copy_is_believed
     what_failed_is_not_remembered
+    an_answer_is_not_kept_under_a_key_that_stands_for_another_request
     the_memory_has_its_bound
     instances_share_answers_through_redis
     what_redis_cannot_tell_the_database_does_and_redis_learns_it
@@ -185,6 +186,30 @@ async fn after_a_clean_up_that_an_operator_asks_for_no_copy_is_believed(engine: 
         })
         .await;
     }
+}
+
+async fn an_answer_is_not_kept_under_a_key_that_stands_for_another_request(engine: Engine) {
+    let app = App::with(engine, memory).await;
+    // Somebody has used the id of a message that is still to come as the key of another.
+    let message = Call::twilio_text(&new_sid(), "1 cola");
+    let sid = form_value(&message, "MessageSid");
+    assert_eq!(
+        told(&app.send(&an_order().key(&sid)).await),
+        (200, Some("false"))
+    );
+    // By the id alone it is a message like any other, the second time too.
+    assert_eq!(told(&app.send(&message).await), (200, Some("false")));
+    assert_eq!(told(&app.send(&message).await), (200, Some("true")));
+    // The key still stands for the first.
+    assert_eq!(app.send(&message.clone().key(&sid)).await.status, 409);
+    assert_eq!(app.orders(), 2);
+}
+
+/// A parameter of a form.
+fn form_value(call: &Call, name: &str) -> String {
+    let mut pairs = url::form_urlencoded::parse(&call.body);
+    let pair = pairs.find(|(known, _)| known == name);
+    pair.expect("a parameter").1.into_owned()
 }
 
 async fn what_failed_is_not_remembered(engine: Engine) {
