@@ -297,7 +297,8 @@ fn watching(state: &State) -> Watch {
 pub fn cleanup(config: &Config, store: Store, instance: Uuid, cache: Cache) -> Cleanup {
     let settings = jobs::cleanup::Settings {
         batch: config.cleanup_batch,
-        event_retention: config.event_retention,
+        // Its record has what is around what an event tells.
+        event_retention: config.event_retention.max(config.idempotency_ttl),
     };
     Cleanup::new(store, settings, instance, cache)
 }

@@ -364,15 +364,13 @@ pub(super) fn ledger_entry(
     now: Timestamp,
 ) -> LedgerEntry<'_> {
     LedgerEntry {
-        id: Uuid::in_order(),
+        id: order.id,
         retailer_id: order.retailer_id,
         order_id: order.id,
         kind,
         amount_minor,
         currency: &order.currency,
         created_at: now,
-        payment_id: None,
-        refund_id: None,
     }
 }
 

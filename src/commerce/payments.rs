@@ -74,7 +74,7 @@ pub fn pay(
     ledger::insert(
         conn,
         &LedgerEntry {
-            payment_id: Some(payment.id),
+            id: payment.id,
             ..entry
         },
     )?;
@@ -121,7 +121,7 @@ pub fn refund(
     ledger::insert(
         conn,
         &LedgerEntry {
-            refund_id: Some(refund.id),
+            id: refund.id,
             ..entry
         },
     )?;

@@ -28,7 +28,9 @@ use std::{borrow::Cow, time::Duration};
 
 use crate::store::{
     Conn, StoreError,
-    idempotency::{self as rows, AnsweredRecord, Completion, NewRecord, Record, RecordStatus},
+    idempotency::{
+        self as rows, AnsweredRecord, Completion, NewRecord, PartedBody, Record, RecordStatus,
+    },
     types::{Json, Timestamp, Uuid},
 };
 use cache::Wanted;
@@ -215,6 +217,8 @@ pub struct Conclusion<'a> {
     pub order: Option<Uuid>,
     /// What became of the events of a delivery: a JSON array.
     pub events: Option<&'a Json>,
+    /// What is left of a delivery's body where its events have the rest; none: it is kept as the request has it.
+    pub body: Option<PartedBody<'a>>,
 }
 
 /// What became of the request with a key.
@@ -281,6 +285,7 @@ pub fn complete(
         response_headers: headers.as_ref(),
         response_encoding: body.as_ref().map(|(_, encoding)| *encoding),
         response_body: body.as_ref().map(|(body, _)| body),
+        body: came_to.body,
         events: came_to.events,
         retailer_id: came_to.retailer,
         order_id: came_to.order,
@@ -304,7 +309,11 @@ pub fn new_claim<'a>(
         Some(_) => (RecordStatus::Completed, None),
         None => (RecordStatus::InProgress, Some(token)),
     };
-    let claim = new_record(request, terms, now, status, owner_token, None);
+    let mut claim = new_record(request, terms, now, status, owner_token, None);
+    let parted = came_to.and_then(|came_to| came_to.body);
+    if let Some(parted) = parted {
+        claim.request_body = Some(parted.rest);
+    }
     let owned = Owned {
         id: claim.id,
         resumes: false,
@@ -321,6 +330,7 @@ pub fn new_claim<'a>(
         response_headers: reply.and_then(StoredReply::headers_to_json),
         response_encoding,
         response_body,
+        body_places: parted.map(|parted| parted.places),
         events: came_to.and_then(|came_to| came_to.events),
         retailer_id: came_to.and_then(|came_to| came_to.retailer),
         order_id: came_to.and_then(|came_to| came_to.order),

@@ -238,6 +238,7 @@ impl StoredReply {
             retailer: None,
             order: None,
             events: None,
+            body: None,
         }
     }
 }

@@ -275,6 +275,7 @@ impl Running {
                 retailer: None,
                 order: None,
                 events: None,
+                body: None,
             };
             if super::complete(conn, owned, came_to)? {
                 return Ok(Claim::Ours(owned));

@@ -1,9 +1,12 @@
 //! What a delivery is answered, by what became of its events.
 
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
-use super::{IntakeError, job::Job};
+use super::{IntakeError, body::Parted, job::Job};
 use crate::{
     handler::{Handled, Note, Outcome},
     idempotency::{Conclusion, StoredReply},
@@ -105,6 +108,7 @@ pub(super) struct Settled {
     retailer: Option<Uuid>,
     order: Option<Uuid>,
     events: Json,
+    body: Option<Arc<Parted>>,
 }
 
 impl Settled {
@@ -114,6 +118,7 @@ impl Settled {
             retailer: self.retailer,
             order: self.order,
             events: Some(&self.events),
+            body: self.body.as_deref().map(Parted::as_kept),
         }
     }
 }
@@ -130,11 +135,19 @@ impl Job {
             return Err(IntakeError::ReplyTooLarge);
         }
         let kept = Json::written(&events);
+        let is_new = |event: &EventReport| {
+            !event.handled.known && event.handled.outcome != Outcome::CONFLICT
+        };
+        let body = match &self.prepared.parted {
+            Some(parted) if events.iter().all(is_new) => Some(parted.clone()),
+            _ => self.parted(|place| events.get(place).is_some_and(is_new))?,
+        };
         let retailers: BTreeSet<_> = retailers(&events).collect();
         Ok(Settled {
             events: kept.map_err(|error| StoreError::Unreadable(error.into()))?,
             retailer: self.retailer(&events),
             order: events.iter().find_map(|event| event.handled.order_id),
+            body,
             answer: Answer {
                 reply,
                 replayed: !events.is_empty() && events.iter().all(|event| event.handled.known),

@@ -239,6 +239,7 @@ mod tests {
                 source_ip: None,
             })),
             piece: Piece::whole(&delivery.events),
+            redaction: crate::redaction::Redaction::default(),
             inbound: Arc::new(Inbound {
                 delivery,
                 key: None,

@@ -5,11 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use super::{Answer, EventReport, Inbound, IntakeError, Reply, answer::Settled};
+use super::{
+    Answer, EventReport, Inbound, IntakeError, Reply,
+    answer::Settled,
+    body::{self, Parted},
+};
 use crate::{
     handler::{Handled, Handler, Plan, Work},
     idempotency::{Answered, KeyedRequest, Lookups, Owned, StoredReply, Terms},
     provider::{Provider, event::Event},
+    redaction::Redaction,
     store::types::{Json, Timestamp},
 };
 
@@ -23,6 +28,8 @@ pub(super) struct Job {
     pub encode: fn(Reply) -> StoredReply,
     pub handlers: Arc<[Arc<dyn Handler>]>,
     pub piece: Piece,
+    /// What is masked in what is stored.
+    pub redaction: Redaction,
     pub prepared: Arc<Prepared>,
     pub now: Timestamp,
 }
@@ -57,6 +64,8 @@ pub(super) struct Prepared {
     /// What is stored of what the provider said.
     pub payloads: Vec<Json>,
     pub plans: Vec<Planned>,
+    /// What is left of the body, where all events of the delivery are new.
+    pub parted: Option<Arc<Parted>>,
     /// What a delivery of one event comes to, if it comes to what was planned.
     pub foreseen: Option<Settled>,
 }
@@ -106,13 +115,15 @@ impl Piece {
 }
 
 impl Job {
-    /// Does what can be done before the transaction; `payload` is what is stored of an event.
-    pub fn prepare(&mut self, payload: impl Fn(&Event) -> Json) {
+    /// Does what can be done before the transaction.
+    pub fn prepare(&mut self) {
+        let payload = |event| Json::of(&body::payload(&self.redaction, self.provider(), event));
         let payloads: Vec<Json> = self.events().map(payload).collect();
         let plans = (0..payloads.len()).map(|at| self.planned(at, &payloads[at]));
         let mut prepared = Prepared {
             plans: plans.collect(),
             payloads,
+            parted: None,
             foreseen: None,
         };
         if let ([event], [planned]) = (&*self.inbound.delivery.events, &*prepared.plans) {
@@ -122,6 +133,8 @@ impl Job {
             };
             // What is wrong with it, the transaction will tell.
             prepared.foreseen = self.settle(vec![(0, told)]).ok();
+        } else if !self.piece.is_followed {
+            prepared.parted = self.parted(|_| true).ok().flatten();
         }
         self.prepared = Arc::new(prepared);
     }

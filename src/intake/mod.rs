@@ -3,6 +3,7 @@
 
 mod answer;
 mod batch;
+mod body;
 pub mod deliveries;
 mod events;
 mod gather;
@@ -27,7 +28,7 @@ use crate::{
         self, Answered, Cache, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
         ReplayTally, StoredReply, Terms, cache::Wanted,
     },
-    provider::{Delivery, Provider, event::Event},
+    provider::Delivery,
     redaction::Redaction,
     store::{
         Store, StoreError,
@@ -204,6 +205,7 @@ impl Intake {
             encode: self.encode,
             handlers: self.handlers.clone(),
             piece: Piece::whole(&inbound.delivery.events),
+            redaction: self.settings.redaction.clone(),
             prepared: Arc::default(),
             now,
         };
@@ -228,10 +230,8 @@ impl Intake {
 
     /// Does what can be done before the transaction is: on SQLite one thread runs them all.
     async fn prepare(&self, mut job: Job) -> Result<Job, IntakeError> {
-        let this = self.clone();
         examine(job.piece.places.len(), move || {
-            let provider = job.provider();
-            job.prepare(|event| this.payload(provider, event));
+            job.prepare();
             job
         })
         .await
@@ -322,17 +322,6 @@ impl Intake {
             source_ip: inbound.source_ip.clone(),
         })
         .await
-    }
-
-    /// What is stored of what the provider said of an event.
-    fn payload(&self, provider: &dyn Provider, event: &Event) -> Json {
-        let redaction = &self.settings.redaction;
-        let mut around = provider.members_around_events().iter();
-        match around.any(|member| redaction.covers(member)) {
-            // A part of what is masked in the body.
-            true => Json::of(&Redaction::MASK.into()),
-            false => Json::of(&redaction.of(&event.payload)),
-        }
     }
 
     /// Writes down for the operator that a request failed. Whoever sent it is not kept waiting for it.

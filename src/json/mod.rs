@@ -2,10 +2,12 @@
 //! name. `serde_json::Value` keeps neither without a feature that changes it for the whole program. Knows nothing else.
 
 mod bounds;
+mod cut;
 mod parse;
 mod write;
 
 pub use bounds::{Bounds, TooMuch};
+pub use cut::{Place, cut, put_back};
 pub use parse::{Invalid, MAX_DEPTH, check};
 
 use std::{collections::BTreeSet, ops::Index};

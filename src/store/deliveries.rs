@@ -137,8 +137,10 @@ pub struct DeliveryInFull {
     /// The reply.
     #[diesel(embed)]
     pub record: Record,
-    /// The request's body, as JSON.
+    /// The request's body, as JSON, without what its events have of it.
     pub request_body: Option<Json>,
+    /// Where those parts belong: a JSON array. None: the body is whole.
+    pub body_places: Option<Json>,
 }
 
 /// What came of looking for records.

@@ -272,6 +272,24 @@ pub fn keep_apart(
     Ok(())
 }
 
+/// What is stored of events that a delivery told first, by their ids.
+pub fn payloads(
+    conn: &mut Conn<'_>,
+    delivery: Uuid,
+    event_ids: &[&str],
+) -> Result<HashMap<String, Json>, StoreError> {
+    let mut payloads = HashMap::new();
+    for ids in event_ids.chunks(MANY) {
+        let rows: Vec<(String, Json)> = on_each!(conn, |c| table::table
+            .filter(table::event_id.eq_any(ids))
+            .filter(table::delivery_id.eq(delivery))
+            .select((table::event_id, table::payload))
+            .load(c))?;
+        payloads.extend(rows);
+    }
+    Ok(payloads)
+}
+
 /// Says that an event is noted on an order.
 pub fn note(
     conn: &mut Conn<'_>,

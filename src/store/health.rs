@@ -1,9 +1,8 @@
 //! What the writes of this process have met of late: a probe of its own sees only what a probe meets.
 
-use prometheus::{IntCounterVec, Opts};
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -25,7 +24,16 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     is_failing: AtomicBool,
     last: Mutex<Option<Failing>>,
-    failures: IntCounterVec,
+    listener: RwLock<Option<Arc<dyn Listener>>>,
+}
+
+/// Is told of each write of this process, in the thread that does it: keep it short.
+pub trait Listener: Send + Sync {
+    /// So many writes shared a transaction.
+    fn gathered(&self, writes: usize);
+
+    /// A write could not be made durable.
+    fn failed(&self, trouble: Trouble);
 }
 
 /// Writes that fail, whatever they are.
@@ -58,17 +66,10 @@ impl Failing {
 
 impl Default for Health {
     fn default() -> Self {
-        let about =
-            "Writes that could not be made durable, by what was the matter with the database.";
-        let opts = Opts::new("hookonce_write_failures_total", about);
-        let failures = IntCounterVec::new(opts, &["reason"]).expect("the options of a counter");
-        for trouble in Trouble::ALL {
-            failures.with_label_values(&[trouble.as_str()]);
-        }
         Self(Arc::new(Inner {
             is_failing: AtomicBool::new(false),
             last: Mutex::default(),
-            failures,
+            listener: RwLock::default(),
         }))
     }
 }
@@ -90,14 +91,28 @@ impl Health {
         last.filter(|last| !last.is_over || last.last.elapsed() < LATELY)
     }
 
-    /// How many have failed, by what was the matter; for Prometheus.
-    pub fn failures(&self) -> IntCounterVec {
-        self.0.failures.clone()
+    /// Has `listener` told of what writes come to from now on, in place of whoever was told before.
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
+        let place = self.0.listener.write();
+        *place.unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
+
+    fn tell(&self, what: impl FnOnce(&dyn Listener)) {
+        let listener = self.0.listener.read();
+        let listener = listener.unwrap_or_else(PoisonError::into_inner);
+        if let Some(listener) = &*listener {
+            what(&**listener);
+        }
+    }
+
+    /// Notes that so many writes shared a transaction.
+    pub(super) fn gathered(&self, writes: usize) {
+        self.tell(|listener| listener.gathered(writes));
     }
 
     /// Notes a write that could not be made durable.
     pub(super) fn failed(&self, trouble: Trouble, cause: String) {
-        self.0.failures.with_label_values(&[trouble.as_str()]).inc();
+        self.tell(|listener| listener.failed(trouble));
         let mut last = self.last();
         let since = match &*last {
             Some(last) if !last.is_over => last.since,
@@ -170,12 +185,30 @@ mod tests {
     #[test]
     fn one_write_proves_that_a_server_is_back_and_since_tells_of_the_first_that_failed() {
         let health = Health::default();
+        let told = Arc::new(Told::default());
+        health.listen(told.clone());
         health.failed(Trouble::Away, "gone".to_owned());
         let since = health.failing().expect("a failure").since;
         health.failed(Trouble::ReadOnly, "a standby".to_owned());
         assert_eq!(health.failing().expect("another").since, since);
         health.committed();
         assert!(!health.is_failing());
-        assert_eq!(health.failures().with_label_values(&["away"]).get(), 1);
+        health.gathered(7);
+        let told = told.0.lock().expect("what was told");
+        assert_eq!(*told, ["away", "read_only", "7"]);
+    }
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Listener for Told {
+        fn gathered(&self, writes: usize) {
+            self.0.lock().expect("the list").push(writes.to_string());
+        }
+
+        fn failed(&self, trouble: Trouble) {
+            let mut told = self.0.lock().expect("the list");
+            told.push(trouble.as_str().to_owned());
+        }
     }
 }

@@ -90,12 +90,26 @@ pub struct AnsweredRecord<'a> {
     pub response_encoding: Option<BodyEncoding>,
     /// The answer's body, as JSON.
     pub response_body: Option<Json>,
+    /// Where the parts of its body belong that its events have: a JSON array.
+    pub body_places: Option<&'a Json>,
     /// What became of its events: a JSON array.
     pub events: Option<&'a Json>,
     /// Whose it turned out to be.
     pub retailer_id: Option<Uuid>,
     /// The order that it made.
     pub order_id: Option<Uuid>,
+}
+
+/// A body without what its events have of it.
+#[derive(Clone, Copy, Debug, AsChangeset)]
+#[diesel(table_name = table)]
+pub struct PartedBody<'a> {
+    /// What is left.
+    #[diesel(column_name = request_body)]
+    pub rest: &'a Json,
+    /// Where the parts of its events belong: a JSON array.
+    #[diesel(column_name = body_places)]
+    pub places: &'a Json,
 }
 
 /// A record that takes the place of another: all of its columns but id and key, those of the answer emptied.
@@ -108,6 +122,7 @@ struct Replacement<'a> {
     fingerprint: Digest,
     status: RecordStatus,
     request_body: Option<&'a Json>,
+    body_places: Option<&'a Json>,
     response_status: Option<i16>,
     response_content_type: Option<&'a str>,
     response_headers: Option<&'a Json>,
@@ -135,6 +150,7 @@ impl<'a> From<&NewRecord<'a>> for Replacement<'a> {
             fingerprint: new.fingerprint,
             status: new.status,
             request_body: new.request_body,
+            body_places: None,
             response_status: None,
             response_content_type: None,
             response_headers: None,
@@ -201,6 +217,9 @@ pub struct Completion<'a> {
     pub response_encoding: Option<BodyEncoding>,
     /// The answer's body, as JSON.
     pub response_body: Option<&'a Json>,
+    /// What is left of its body; none: it stays whole.
+    #[diesel(embed)]
+    pub body: Option<PartedBody<'a>>,
     /// What became of its events: a JSON array. None where it is no delivery of a provider.
     pub events: Option<&'a Json>,
     /// Whose it turned out to be.

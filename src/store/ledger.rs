@@ -26,7 +26,7 @@ text_enum! {
 #[derive(Clone, Debug, PartialEq, Insertable)]
 #[diesel(table_name = table, treat_none_as_default_value = false)]
 pub struct LedgerEntry<'a> {
-    /// Its id.
+    /// That of what is entered: the order, the payment or the refund.
     pub id: Uuid,
     /// Whose ledger.
     pub retailer_id: Uuid,
@@ -40,10 +40,6 @@ pub struct LedgerEntry<'a> {
     pub currency: &'a str,
     /// When.
     pub created_at: Timestamp,
-    /// The payment, where it is one.
-    pub payment_id: Option<Uuid>,
-    /// The refund, where it is one.
-    pub refund_id: Option<Uuid>,
 }
 
 /// The sum of a retailer's entries of one kind.

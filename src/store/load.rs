@@ -1,7 +1,6 @@
 //! How busy the database's connections are. Knows no table.
 
 use diesel::r2d2::{ManageConnection, Pool};
-use prometheus::{Histogram, HistogramOpts};
 
 /// How busy a database is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,12 +31,4 @@ impl PoolLoad {
             most: pool.max_size(),
         }
     }
-}
-
-/// Takes in how many writes are gathered into one transaction.
-pub(super) fn batch_sizes() -> Histogram {
-    const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
-    let about = "How many writes shared a transaction.";
-    let opts = HistogramOpts::new("hookonce_writer_batch_size", about).buckets(SIZES.to_vec());
-    Histogram::with_opts(opts).expect("the options of a histogram")
 }

@@ -34,7 +34,7 @@ mod url;
 mod write_probe;
 
 pub use error::StoreError;
-pub use health::{Failing, Health};
+pub use health::{Failing, Health, Listener};
 pub use load::{Load, PoolLoad};
 pub use postgres::{PgConn, Session};
 pub use sqlite::FileFault;
@@ -385,14 +385,6 @@ impl Store {
         match self {
             Self::Sqlite(sqlite) => sqlite.load(),
             Self::Postgres(postgres) => postgres.load(),
-        }
-    }
-
-    /// How many writes its writer has gathered into one transaction, again and again.
-    pub fn batch_sizes(&self) -> prometheus::Histogram {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.batch_sizes(),
-            Self::Postgres(postgres) => postgres.batch_sizes(),
         }
     }
 

@@ -5,7 +5,6 @@ use diesel::{
     r2d2::{HandleError, Pool},
     result::{DatabaseErrorKind, Error as QueryError},
 };
-use prometheus::Histogram;
 use std::{
     error::Error,
     sync::{
@@ -21,7 +20,7 @@ use super::{
     Conn, Health, SchemaName, StoreError, StoreOptions, Trouble, blocking,
     cached::Fixed,
     guarded, in_transaction,
-    load::{self, Load, PoolLoad},
+    load::{Load, PoolLoad},
     trouble::is_collision,
 };
 use crate::causes::with_causes;
@@ -42,7 +41,6 @@ pub struct Postgres {
     permits: Arc<Semaphore>,
     /// How many wait for a permit.
     waiting: Arc<AtomicUsize>,
-    batch_sizes: Histogram,
     health: Health,
 }
 
@@ -68,7 +66,6 @@ impl Postgres {
             patience: options.timeout,
             permits: Arc::new(Semaphore::new(options.connections as usize)),
             waiting: Arc::default(),
-            batch_sizes: load::batch_sizes(),
             health: Health::default(),
         })
     }
@@ -77,10 +74,6 @@ impl Postgres {
             queue: self.waiting.load(Ordering::Relaxed),
             pool: Some(PoolLoad::of(&self.pool)),
         }
-    }
-
-    pub(super) fn batch_sizes(&self) -> Histogram {
-        self.batch_sizes.clone()
     }
 
     pub(super) fn health(&self) -> &Health {
@@ -94,7 +87,7 @@ impl Postgres {
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {
-        self.batch_sizes.observe(count as f64);
+        self.health.gathered(count);
         let deadline = Instant::now() + self.patience;
         let (patience, health) = (self.patience, self.health.clone());
         let write = move |session: &mut Session| {

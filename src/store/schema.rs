@@ -78,16 +78,14 @@ diesel::table! {
     use diesel::sql_types::*;
     use crate::store::types::{Id, Moment};
 
-    ledger_entries (retailer_id, id) {
-        id -> Id,
+    ledger_entries (retailer_id, kind, id) {
         retailer_id -> Id,
-        order_id -> Id,
         kind -> Text,
+        id -> Id,
+        order_id -> Id,
         amount_minor -> BigInt,
         currency -> Text,
         created_at -> Moment,
-        payment_id -> Nullable<Id>,
-        refund_id -> Nullable<Id>,
     }
 }
 
@@ -229,6 +227,7 @@ diesel::table! {
         fingerprint -> Binary,
         status -> Text,
         request_body -> Nullable<Document>,
+        body_places -> Nullable<Document>,
         response_status -> Nullable<SmallInt>,
         response_content_type -> Nullable<Text>,
         response_body -> Nullable<Document>,

@@ -12,7 +12,6 @@ use diesel::{
     sql_query,
     sql_types::Integer,
 };
-use prometheus::Histogram;
 use std::{
     error::Error,
     fmt,
@@ -33,7 +32,7 @@ use super::{
     Conn, Demand, Health, StoreError, StoreOptions, blocking,
     cached::Fixed,
     guarded, in_transaction,
-    load::{self, Load, PoolLoad},
+    load::{Load, PoolLoad},
     migrations,
 };
 use crate::causes::with_causes;
@@ -58,7 +57,6 @@ pub struct Sqlite {
     /// None for a database in memory.
     file: Option<Arc<DatabaseFile>>,
     threads: Threads,
-    batch_sizes: Histogram,
     health: Health,
 }
 
@@ -101,23 +99,17 @@ impl Sqlite {
 
     /// Starts the writer, and whatever moves its log.
     fn start(
-        conn: SqliteConnection,
+        mut conn: SqliteConnection,
         options: &StoreOptions,
         file: Option<&Arc<DatabaseFile>>,
         log: impl FnOnce(&mpsc::Sender<Message>) -> Result<Option<(Log, JoinHandle<()>)>, StoreError>,
     ) -> Result<Self, StoreError> {
+        // From here on the writer itself waits for other processes.
+        conn.batch_execute("PRAGMA busy_timeout = 0")?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (log, mover) = log(&jobs)?.unzip();
-        let (batch_sizes, health) = (load::batch_sizes(), Health::default());
-        let writer = Writer::new(
-            conn,
-            queue,
-            options,
-            log,
-            file.cloned(),
-            batch_sizes.clone(),
-            health.clone(),
-        );
+        let health = Health::default();
+        let writer = Writer::new(conn, queue, options, log, file.cloned(), health.clone());
         let writer = spawn("sqlite-writer", move || writer.run())?;
         Ok(Self {
             jobs,
@@ -126,7 +118,6 @@ impl Sqlite {
             threads: Arc::new(Mutex::new(
                 [Some(writer), mover].into_iter().flatten().collect(),
             )),
-            batch_sizes,
             health,
         })
     }
@@ -153,10 +144,6 @@ impl Sqlite {
                 .as_ref()
                 .and_then(|readers| Some(PoolLoad::of(&readers.pool()?))),
         }
-    }
-
-    pub(super) fn batch_sizes(&self) -> Histogram {
-        self.batch_sizes.clone()
     }
 
     pub(super) fn health(&self) -> &Health {
@@ -319,8 +306,6 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
          PRAGMA journal_size_limit = {LONG_BYTES};"
     ))?;
     migrations::bring_up(&mut Conn::Sqlite(&mut conn))?;
-    // From here on the writer itself waits for other processes.
-    conn.batch_execute("PRAGMA busy_timeout = 0")?;
     Ok(conn)
 }
 

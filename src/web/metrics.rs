@@ -2,11 +2,11 @@
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web::Data};
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
-    Registry, TextEncoder, core::Collector,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, Opts, Registry, TextEncoder, core::Collector,
 };
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use crate::{
     provider::Provider,
     server::Connections,
     statistics::{AlertName, Traffic},
-    store::{Health, Load, Store, types::Timestamp},
+    store::{Health, Listener, Load, Store, Trouble, types::Timestamp},
 };
 
 /// The bounds of what a request may take, in seconds.
@@ -88,8 +88,7 @@ impl Metrics {
         connections: &Connections,
     ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        registered(&registry, store.batch_sizes())?;
-        registered(&registry, store.health().failures())?;
+        store.health().listen(Arc::new(Writes::new(&registry)?));
         registered(&registry, traffic.lookup_seconds())?;
         registered(&registry, cache.lookups())?;
         registered(&registry, connections.open_now())?;
@@ -217,6 +216,42 @@ impl Metrics {
     /// Counts a request that was answered with an error.
     pub fn count_refusal(&self, code: ErrorCode) {
         self.refusals.with_label_values(&[code.name()]).inc();
+    }
+}
+
+/// What the store tells of its writes.
+struct Writes {
+    sizes: Histogram,
+    failures: IntCounterVec,
+}
+
+impl Writes {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+        let about = "How many writes shared a transaction.";
+        let sizes = HistogramOpts::new("hookonce_writer_batch_size", about);
+        let about =
+            "Writes that could not be made durable, by what was the matter with the database.";
+        let failures = Opts::new("hookonce_write_failures_total", about);
+        let failures = IntCounterVec::new(failures, &["reason"])?;
+        let reasons: Vec<_> = Trouble::ALL.iter().map(|it| it.as_str()).collect();
+        Ok(Self {
+            sizes: registered(
+                registry,
+                Histogram::with_opts(sizes.buckets(SIZES.to_vec()))?,
+            )?,
+            failures: registered(registry, from_zero(failures, &reasons))?,
+        })
+    }
+}
+
+impl Listener for Writes {
+    fn gathered(&self, writes: usize) {
+        self.sizes.observe(writes as f64);
+    }
+
+    fn failed(&self, trouble: Trouble) {
+        self.failures.with_label_values(&[trouble.as_str()]).inc();
     }
 }
 

@@ -23,6 +23,7 @@ use std::{
 
 use crate::support::{
     database::{Database, Engine, HASH, on_both},
+    records::column,
     requests::{Call, SHOP_PHONE_NUMBER_ID, new_sid, new_wamid, told, whatsapp_text},
     shop::{Client, Service, items, new_key, text, with, without},
     wait::until,
@@ -32,6 +33,7 @@ on_both! {
     a_webhook_is_shown_with_its_request_its_answer_its_events_and_its_order
     a_clients_request_is_shown_with_its_answer_and_its_order
     a_batch_tells_what_became_of_each_of_its_events
+    what_an_event_says_is_kept_once_and_shown_with_its_delivery
     a_duplicate_under_another_key_is_a_delivery_of_its_own_with_the_first_answer
     a_failed_request_is_shown_with_its_error_and_forgets_what_it_was_before
     replays_are_counted_on_the_delivery
@@ -290,6 +292,44 @@ async fn a_batch_tells_what_became_of_each_of_its_events(engine: Engine) {
             "{outcome}"
         );
     }
+}
+
+async fn what_an_event_says_is_kept_once_and_shown_with_its_delivery(engine: Engine) {
+    let service = Service::new(engine).await;
+    let office = service.head_office().await;
+    let (new, old) = (new_wamid(), new_wamid());
+    let first = Call::whatsapp_messages(json!([whatsapp_text(&old, "2 cola")]));
+    // Two that are new, one that is known, and one of the new ones again.
+    let messages = json!([
+        whatsapp_text(&new, "1 pizza"),
+        whatsapp_text(&old, "2 cola"),
+        whatsapp_text(&new_wamid(), "hello"),
+        whatsapp_text(&new, "1 pizza"),
+    ]);
+    let batch = Call::whatsapp_messages(messages);
+    for call in [&first, &batch] {
+        assert_eq!(service.app.send(call).await.status, 200);
+        let listed = newest(&office).await;
+        let full = in_full(&office, &listed["id"]).await;
+        let sent: Value = serde_json::from_slice(&call.body).expect("JSON");
+        assert_eq!(full["request"]["body"], sent);
+    }
+    // In the records are the known one and the one that came twice, and nothing that an event has.
+    let rests = column(service.database(), "request_body");
+    let count = |words: &str| -> usize {
+        let rests = rests.iter().flatten();
+        rests.map(|rest| rest.matches(words).count()).sum()
+    };
+    assert_eq!(["2 cola", "1 pizza", "hello"].map(count), [1, 1, 0]);
+    let events =
+        "SELECT count(*) AS n FROM webhook_event WHERE CAST(payload AS TEXT) LIKE '%pizza%'";
+    assert_eq!(service.database().count(events), 1);
+    // Whoever takes events away by hand takes their part of the body.
+    service.database().execute("DELETE FROM webhook_event");
+    let listed = newest(&office).await;
+    let full = in_full(&office, &listed["id"]).await;
+    let shown = &full["request"]["body"]["entry"][0]["changes"][0]["value"]["messages"];
+    assert_eq!((&shown[0], &shown[1]["id"]), (&Value::Null, &json!(old)));
 }
 
 async fn a_duplicate_under_another_key_is_a_delivery_of_its_own_with_the_first_answer(

@@ -97,7 +97,7 @@ async fn the_promised_columns_are_there(engine: Engine) {
         assert!(tables.contains(table), "{table} is missing");
     }
     let promised = "id scope idempotency_key webhook_type method path fingerprint status \
-        request_body response_status response_content_type response_body error_message owner_token \
+        request_body body_places response_status response_content_type response_body error_message owner_token \
         lease_expires_at source_ip retailer_id order_id replay_count created_at last_accessed_at \
         expires_at response_headers response_encoding events";
     let promised: BTreeSet<_> = promised.split_whitespace().map(str::to_owned).collect();

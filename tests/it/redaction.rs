@@ -7,7 +7,7 @@ use crate::support::{
     app::App,
     database::{Database, Engine, on_both},
     handlers::{Host, Work, call},
-    records::{column, statuses},
+    records::{self, column, statuses},
     requests::{Call, SHOP_PHONE, mismatch, new_sid, new_wamid, refused, told, whatsapp_text},
     shop::{Service, items, with},
 };
@@ -38,7 +38,7 @@ fn documents(database: &Database, table: &str, column: &str) -> Vec<Value> {
 }
 
 fn requests(database: &Database) -> Vec<Value> {
-    documents(database, "webhook_idempotency", "request_body")
+    records::bodies(database)
 }
 
 fn payloads(database: &Database) -> Vec<Value> {

@@ -80,6 +80,7 @@ fn completion(body: &Json) -> Completion<'_> {
     Completion {
         status: RecordStatus::Completed,
         owner_token: None,
+        body: None,
         response_status: Some(200),
         response_content_type: Some("application/json"),
         response_headers: None,

@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 
 use super::{Readers, Sqlite, file::Prepared, known_stamp};
-use crate::store::{Conn, Health, StoreError, StoreOptions, load, migrations};
+use crate::store::{Conn, Health, StoreError, StoreOptions, migrations};
 
 impl Sqlite {
     /// Opens a file that is there and whose schema is current. SQLite does not open it read-only, for it may have a log,
@@ -28,7 +28,6 @@ impl Sqlite {
             readers: Some(Readers::open(&url, options, &file)?),
             file: Some(file),
             threads: Arc::default(),
-            batch_sizes: load::batch_sizes(),
             health: Health::default(),
         })
     }

@@ -4,7 +4,6 @@ use diesel::{
     QueryableByName, RunQueryDsl as _, SqliteConnection, result::Error as QueryError, sql_query,
     sql_types::BigInt,
 };
-use prometheus::Histogram;
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -45,7 +44,6 @@ pub(super) struct Writer {
     stopping: bool,
     others: Others,
     syncs: bool,
-    batch_sizes: Histogram,
     health: Health,
     /// How many rows this connection had changed when the transaction began; known while writes fail.
     changes: Option<i64>,
@@ -64,14 +62,13 @@ struct Batch {
 }
 
 impl Writer {
-    /// `batch_sizes`: is told how many requests shared a transaction; `health`: what became of them.
+    /// `health`: is told how many requests shared a transaction, and what became of them.
     pub(super) fn new(
         conn: SqliteConnection,
         queue: mpsc::Receiver<Message>,
         options: &StoreOptions,
         log: Option<Log>,
         file: Option<Arc<DatabaseFile>>,
-        batch_sizes: Histogram,
         health: Health,
     ) -> Self {
         Self {
@@ -86,7 +83,6 @@ impl Writer {
             stopping: false,
             others: Others::unknown(),
             syncs: true,
-            batch_sizes,
             health,
             changes: None,
         }
@@ -203,7 +199,7 @@ impl Writer {
         }
         self.others.last_request = Instant::now();
         let requests: usize = jobs.iter().map(|job| job.count()).sum();
-        self.batch_sizes.observe(requests as f64);
+        self.health.gathered(requests);
         self.commit(jobs, outcome)
     }
 

@@ -78,6 +78,7 @@ async fn charge(store: &Store, breaks: Breaks) -> Result<bool, StoreError> {
             retailer: None,
             order: None,
             events: None,
+            body: None,
         };
         assert!(complete(conn, owned, came_to)?);
         here(Breaks::AfterTheAnswer);

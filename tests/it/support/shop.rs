@@ -379,12 +379,12 @@ const FAULTS: [(&str, &str); 9] = [
     ),
     (
         "payments without their one ledger entry",
-        "payments p WHERE 1 <> (SELECT count(*) FROM ledger_entries l WHERE l.payment_id = p.id
+        "payments p WHERE 1 <> (SELECT count(*) FROM ledger_entries l WHERE l.kind = 'payment' AND l.id = p.id
          AND l.kind = 'payment' AND l.amount_minor = -p.amount_minor AND l.retailer_id = p.retailer_id)",
     ),
     (
         "refunds without their one ledger entry",
-        "refunds r WHERE 1 <> (SELECT count(*) FROM ledger_entries l WHERE l.refund_id = r.id
+        "refunds r WHERE 1 <> (SELECT count(*) FROM ledger_entries l WHERE l.kind = 'refund' AND l.id = r.id
          AND l.kind = 'refund' AND l.amount_minor = r.amount_minor AND l.retailer_id = r.retailer_id)",
     ),
     (

@@ -25,7 +25,10 @@ CREATE TABLE webhook_idempotency (
     -- How response_body holds the body: json (as it is), text or base64 (a JSON string).
     response_encoding     TEXT,
     error_message         TEXT,
+    -- Without what its events have of it, which are new with it: there is null.
     request_body          JSON,
+    -- Where those parts belong: for each event the numbers of the members and items that lead there, or null.
+    body_places           JSON,
     response_body         JSON,
     -- What became of each event of a delivery: an array of objects as a batch is answered with.
     events                JSON,
@@ -56,7 +59,8 @@ CREATE TABLE webhook_event (
     created_at           TIMESTAMPTZ NOT NULL,
     reply                TEXT,
     payload              JSON NOT NULL,
-    PRIMARY KEY (provider, event_id)
+    -- The id comes first: those of a delivery are looked up whoever told them.
+    PRIMARY KEY (event_id, provider)
 );
 -- Events that made an order are kept, and cost this index nothing.
 CREATE INDEX webhook_event_without_order ON webhook_event (created_at) WHERE order_id IS NULL;
@@ -325,6 +329,7 @@ SELECT
     response_encoding,
     response_body,
     request_body,
+    body_places,
     events
 FROM webhook_idempotency;
 

@@ -87,23 +87,17 @@ CREATE TABLE refunds (
 CREATE INDEX refunds_of_payment ON refunds (payment_id);
 
 CREATE TABLE ledger_entries (
-    id           UUID NOT NULL,
     retailer_id  UUID NOT NULL REFERENCES retailers (id),
-    order_id     UUID NOT NULL REFERENCES orders (id),
     kind         TEXT NOT NULL,
+    -- Of what is entered: the order, the payment or the refund.
+    id           UUID NOT NULL,
+    order_id     UUID NOT NULL REFERENCES orders (id),
     amount_minor BIGINT NOT NULL,
     currency     TEXT NOT NULL,
     created_at   TIMESTAMPTZ NOT NULL,
-    payment_id   UUID REFERENCES payments (id),
-    refund_id    UUID REFERENCES refunds (id),
-    -- A retailer's ledger is read as a whole; an entry by itself never.
-    PRIMARY KEY (retailer_id, id)
+    -- Each is entered once, whatever the code above believes, and a retailer's ledger is read as a whole.
+    PRIMARY KEY (retailer_id, kind, id)
 );
--- Each of these is entered once, whatever the code above believes.
-CREATE UNIQUE INDEX ledger_entries_one_per_order ON ledger_entries (order_id) WHERE kind = 'order';
-CREATE UNIQUE INDEX ledger_entries_one_cancellation ON ledger_entries (order_id) WHERE kind = 'cancellation';
-CREATE UNIQUE INDEX ledger_entries_one_per_payment ON ledger_entries (payment_id) WHERE payment_id IS NOT NULL;
-CREATE UNIQUE INDEX ledger_entries_one_per_refund ON ledger_entries (refund_id) WHERE refund_id IS NOT NULL;
 
 CREATE TABLE bookings (
     id            UUID PRIMARY KEY NOT NULL,
@@ -205,9 +199,7 @@ SELECT
     order_id,
     kind,
     amount_minor,
-    currency,
-    payment_id,
-    refund_id
+    currency
 FROM ledger_entries;
 
 CREATE VIEW v_payments AS

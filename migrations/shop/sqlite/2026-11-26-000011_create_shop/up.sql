@@ -87,23 +87,17 @@ CREATE TABLE refunds (
 CREATE INDEX refunds_of_payment ON refunds (payment_id);
 
 CREATE TABLE ledger_entries (
-    id           BLOB NOT NULL,
     retailer_id  BLOB NOT NULL REFERENCES retailers (id),
-    order_id     BLOB NOT NULL REFERENCES orders (id),
     kind         TEXT NOT NULL,
+    -- Of what is entered: the order, the payment or the refund.
+    id           BLOB NOT NULL,
+    order_id     BLOB NOT NULL REFERENCES orders (id),
     amount_minor INTEGER NOT NULL,
     currency     TEXT NOT NULL,
     created_at   INTEGER NOT NULL,
-    payment_id   BLOB REFERENCES payments (id),
-    refund_id    BLOB REFERENCES refunds (id),
-    -- A retailer's ledger is read as a whole; an entry by itself never.
-    PRIMARY KEY (retailer_id, id)
+    -- Each is entered once, whatever the code above believes, and a retailer's ledger is read as a whole.
+    PRIMARY KEY (retailer_id, kind, id)
 ) STRICT, WITHOUT ROWID;
--- Each of these is entered once, whatever the code above believes.
-CREATE UNIQUE INDEX ledger_entries_one_per_order ON ledger_entries (order_id) WHERE kind = 'order';
-CREATE UNIQUE INDEX ledger_entries_one_cancellation ON ledger_entries (order_id) WHERE kind = 'cancellation';
-CREATE UNIQUE INDEX ledger_entries_one_per_payment ON ledger_entries (payment_id) WHERE payment_id IS NOT NULL;
-CREATE UNIQUE INDEX ledger_entries_one_per_refund ON ledger_entries (refund_id) WHERE refund_id IS NOT NULL;
 
 CREATE TABLE bookings (
     id            BLOB PRIMARY KEY NOT NULL,
@@ -205,9 +199,7 @@ SELECT
     lower(substr(hex(order_id), 1, 8) || '-' || substr(hex(order_id), 9, 4) || '-' || substr(hex(order_id), 13, 4) || '-' || substr(hex(order_id), 17, 4) || '-' || substr(hex(order_id), 21, 12)) AS order_id,
     kind,
     amount_minor,
-    currency,
-    CASE WHEN payment_id IS NOT NULL THEN lower(substr(hex(payment_id), 1, 8) || '-' || substr(hex(payment_id), 9, 4) || '-' || substr(hex(payment_id), 13, 4) || '-' || substr(hex(payment_id), 17, 4) || '-' || substr(hex(payment_id), 21, 12)) END AS payment_id,
-    CASE WHEN refund_id IS NOT NULL THEN lower(substr(hex(refund_id), 1, 8) || '-' || substr(hex(refund_id), 9, 4) || '-' || substr(hex(refund_id), 13, 4) || '-' || substr(hex(refund_id), 17, 4) || '-' || substr(hex(refund_id), 21, 12)) END AS refund_id
+    currency
 FROM ledger_entries;
 
 CREATE VIEW v_payments AS
