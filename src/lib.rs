@@ -20,6 +20,7 @@
 //! | [`web`] | HTTP: routes, headers, bodies, statuses |
 //! | [`jobs`] | what the service does by itself |
 //! | [`intake`] | acts on a delivery, in one transaction |
+//! | [`handler`] | what is done about events |
 //! | [`provider`] | signatures and payloads |
 //! | [`idempotency`] | keys, fingerprints, claims, replays |
 //! | [`commerce`] | catalogues, orders, money, replies to customers |
@@ -32,28 +33,46 @@
 // What writes there blocks, and panics where nobody reads: `command::output` and `logging` are for that.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!(
+    "hookonce keeps its records in a database: switch on its feature `sqlite`, `postgres`, or both"
+);
+
+#[cfg(feature = "server")]
 pub mod access;
+mod address;
+#[cfg(feature = "server")]
 pub mod app;
 mod causes;
 pub mod clean_up;
+#[cfg(feature = "server")]
 pub mod command;
+#[cfg(feature = "shop")]
 pub mod commerce;
+#[cfg(feature = "server")]
 pub mod config;
+mod field_error;
 pub mod handler;
 pub mod idempotency;
 pub mod identity;
 pub mod intake;
+#[cfg(feature = "server")]
 pub mod jobs;
 pub mod json;
+#[cfg(feature = "server")]
 pub mod logging;
 mod media_type;
+#[cfg(feature = "server")]
 mod printable;
 pub mod provider;
 pub mod receiver;
 pub mod redaction;
+#[cfg(feature = "server")]
 pub mod schedule;
 pub mod secret;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod statistics;
 pub mod store;
 pub mod web;

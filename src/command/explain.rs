@@ -150,7 +150,7 @@ fn assumed_peer(config: &Config) -> Option<IpAddr> {
 
 fn where_from(sighting: &Sighting<'_>, config: &Config, peer: Option<IpAddr>) -> String {
     let ignored = sighting.forwarding_headers();
-    match (sighting.source(config), peer) {
+    match (sighting.source(config.into()), peer) {
         (UrlSource::Configured, _) => "configured: PUBLIC_BASE_URL".to_owned(),
         (UrlSource::Forwarded, Some(peer)) => format!("forwarded: {peer} is in TRUSTED_PROXIES"),
         (UrlSource::Forwarded, None) => {

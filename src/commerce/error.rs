@@ -1,8 +1,8 @@
 //! Why the business did not do what was asked of it.
 
-use std::fmt;
-
 use crate::store::StoreError;
+
+pub use crate::field_error::FieldError;
 
 /// Why the business did not do what was asked of it. Whatever it has written by then must be rolled back.
 #[derive(Debug, thiserror::Error)]
@@ -18,28 +18,6 @@ pub enum CommerceError {
     Store(#[from] StoreError),
 }
 
-/// One part of a request that cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// Where: the JSON Pointer (RFC 6901) of a member of the body, or the name of a parameter.
-    pub field: String,
-    /// What is wrong, by a name that programs can rely on.
-    pub code: &'static str,
-    /// What is wrong, for people.
-    pub message: String,
-}
-
-impl FieldError {
-    /// Puts one together.
-    pub fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            code,
-            message: message.into(),
-        }
-    }
-}
-
 impl From<FieldError> for CommerceError {
     fn from(error: FieldError) -> Self {
         Self::Invalid(vec![error])
@@ -49,15 +27,6 @@ impl From<FieldError> for CommerceError {
 impl From<Vec<FieldError>> for CommerceError {
     fn from(errors: Vec<FieldError>) -> Self {
         Self::Invalid(errors)
-    }
-}
-
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field.is_empty() {
-            true => f.write_str(&self.message),
-            false => write!(f, "{}: {}", self.field, self.message),
-        }
     }
 }
 

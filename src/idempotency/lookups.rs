@@ -5,16 +5,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{statistics::Traffic, store::types::Timestamp};
+use crate::store::types::Timestamp;
+
+/// Whoever counts how long look-ups take.
+pub trait CountsLookups: Send + Sync {
+    /// Takes in one that ended at `now`.
+    fn looked_up(&self, took: Duration, now: Timestamp);
+}
 
 /// Who is told how long look-ups take; nobody by default. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Lookups(Option<Arc<Traffic>>);
+pub struct Lookups(Option<Arc<dyn CountsLookups>>);
 
 impl Lookups {
-    /// Tells `traffic`.
-    pub fn counted_by(traffic: Arc<Traffic>) -> Self {
-        Self(Some(traffic))
+    /// Tells `counter`.
+    pub fn counted_by(counter: Arc<dyn CountsLookups>) -> Self {
+        Self(Some(counter))
     }
 
     /// Looks up, and tells how long it took.
@@ -27,8 +33,8 @@ impl Lookups {
 
     /// Tells how long a look-up took.
     pub fn took(&self, took: Duration, now: Timestamp) {
-        if let Some(traffic) = &self.0 {
-            traffic.looked_up(took, now);
+        if let Some(counter) = &self.0 {
+            counter.looked_up(took, now);
         }
     }
 }

@@ -19,7 +19,7 @@ pub mod two_phase;
 pub use cache::Cache;
 pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json};
 pub use key::{IdempotencyKey, InvalidKey};
-pub use lookups::Lookups;
+pub use lookups::{CountsLookups, Lookups};
 pub use once::{Key, Keyed, Once, OnceError, Transacted, once};
 pub use replays::ReplayTally;
 pub use reply::{Answered, StoredReply};

@@ -1,17 +1,14 @@
 //! The body of a delivery as it is kept: what an event says is kept with the event alone, which outlives the record, and
 //! the record has what is left, and where the event's part belongs.
 
-use serde::Deserialize;
 use std::{borrow::Cow, sync::Arc};
 
 use super::job::Job;
 use crate::{
-    json::{self, Place, Value},
+    json::{self, Value},
     provider::{Provider, event::Event},
     redaction::Redaction,
-    store::{
-        Conn, StoreError, deliveries::DeliveryInFull, events, idempotency::PartedBody, types::Json,
-    },
+    store::{StoreError, idempotency::PartedBody, types::Json},
 };
 
 /// A body without what its events have of it.
@@ -73,36 +70,6 @@ pub(super) fn payload<'a>(
     }
 }
 
-/// The whole body of a delivery, put together again. What a clean-up took of it is null.
-pub(super) fn whole(
-    conn: &mut Conn<'_>,
-    found: &DeliveryInFull,
-) -> Result<Option<Json>, StoreError> {
-    #[derive(Deserialize)]
-    struct Told {
-        id: String,
-    }
-    let (Some(rest), Some(places), Some(told)) = (
-        &found.request_body,
-        &found.body_places,
-        &found.delivery.events,
-    ) else {
-        return Ok(found.request_body.clone());
-    };
-    let places: Vec<Option<Place>> = serde_json::from_str(places.as_str()).map_err(unreadable)?;
-    let told: Vec<Told> = serde_json::from_str(told.as_str()).map_err(unreadable)?;
-    let ids: Vec<_> = told.iter().map(|told| &*told.id).collect();
-    let payloads = events::payloads(conn, found.delivery.id, &ids)?;
-    let mut body: Value = rest.as_str().parse().map_err(unreadable)?;
-    for (place, id) in places.iter().zip(ids) {
-        if let (Some(place), Some(payload)) = (place, payloads.get(id)) {
-            let part = payload.as_str().parse().map_err(unreadable)?;
-            json::put_back(&mut body, place, part);
-        }
-    }
-    Ok(Some(Json::of(&body)))
-}
-
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+pub(super) fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Unreadable(error.into())
 }

@@ -53,10 +53,9 @@ struct Waiting {
 impl Gatherer {
     /// Over a store. Works in the runtime that this is called in.
     pub fn new(store: &Store, limit: usize) -> Arc<Self> {
-        let alone = match store {
-            // Its writer gathers them.
-            Store::Sqlite(_) => Semaphore::MAX_PERMITS,
-            Store::Postgres(_) => ALONE,
+        let alone = match store.gathers() {
+            true => Semaphore::MAX_PERMITS,
+            false => ALONE,
         };
         Arc::new(Self {
             store: store.clone(),

@@ -4,13 +4,14 @@
 mod answer;
 mod batch;
 mod body;
-pub mod deliveries;
 mod events;
 mod gather;
 mod job;
 mod keys;
 mod pieces;
 pub mod request;
+#[cfg(feature = "server")]
+pub mod whole_body;
 
 pub use answer::{Answer, EventReport, Reply};
 

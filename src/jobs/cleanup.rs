@@ -16,7 +16,7 @@ use crate::{
     causes::with_causes,
     idempotency::Cache,
     store::{
-        Conn, Demand, Store, StoreError, alerts,
+        Conn, Demand, Store, StoreError, alerts, amendments,
         cleanup::{self as rows, Run, Space, Trigger},
         job_lease::{self, Wanted},
         statistics::{self, Snapshot},
@@ -259,7 +259,7 @@ impl Cleanup {
     async fn forget_amendments(&self, run: &Run, until: Timestamp) -> Result<(), Failure> {
         const BATCH: i64 = 100;
         let forget =
-            move |conn: &mut Conn<'_>, _: Demand| rows::delete_amendments(conn, until, BATCH);
+            move |conn: &mut Conn<'_>, _: Demand| amendments::delete_unused(conn, until, BATCH);
         while self.alone(run.id, forget).await? >= BATCH {
             self.pause(Pace::PAUSE).await?;
         }

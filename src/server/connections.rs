@@ -12,9 +12,9 @@ use std::{
 };
 
 use super::{
-    activity::Activity, address, connection::Connection, limits::Limits, pressure::Pressure,
-    reason::Reason,
+    activity::Activity, connection::Connection, limits::Limits, pressure::Pressure, reason::Reason,
 };
+use crate::address;
 
 /// How often it is looked whether a connection has taken too long.
 const LOOK: Duration = Duration::from_millis(250);

@@ -6,7 +6,6 @@
 //! room as long as somebody holds some without having shown anything genuine.
 
 mod activity;
-pub mod address;
 mod answer;
 mod connection;
 mod connections;

@@ -9,10 +9,13 @@ use std::{
 };
 
 use super::latency::Latencies;
-use crate::store::{
-    Store, StoreError,
-    statistics::{self as rows, Counts, TrafficHour},
-    types::{Timestamp, Uuid},
+use crate::{
+    idempotency::CountsLookups,
+    store::{
+        Store, StoreError,
+        statistics::{self as rows, Counts, TrafficHour},
+        types::{Timestamp, Uuid},
+    },
 };
 
 /// What came of a request. Each that is received has one of these.
@@ -150,16 +153,6 @@ impl Traffic {
         counted.hour_of(now).count(received);
     }
 
-    /// Takes in how long a key was looked up for.
-    pub fn looked_up(&self, took: Duration, now: Timestamp) {
-        self.lookup_seconds.observe(took.as_secs_f64());
-        let mut counted = self.counted();
-        counted.minutes.current(now).lookups.record(took);
-        let hour = counted.hour_of(now);
-        hour.lookup.record(took);
-        hour.version += 1;
-    }
-
     /// What happened in the last minutes before `now`.
     pub fn recent(&self, now: Timestamp) -> Recent {
         let counted = self.counted();
@@ -226,6 +219,17 @@ impl Traffic {
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CountsLookups for Traffic {
+    fn looked_up(&self, took: Duration, now: Timestamp) {
+        self.lookup_seconds.observe(took.as_secs_f64());
+        let mut counted = self.counted();
+        counted.minutes.current(now).lookups.record(took);
+        let hour = counted.hour_of(now);
+        hour.lookup.record(took);
+        hour.version += 1;
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 
 /// An alert that a process sees firing.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
 pub struct Firing {
     /// Which.
     pub name: String,

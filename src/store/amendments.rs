@@ -1,12 +1,12 @@
 //! What customers edited or took back of their messages afterwards.
 
-use diesel::prelude::*;
+use diesel::{prelude::*, sql_query, sql_types::BigInt};
 
 use super::{
-    Conn, MANY, StoreError, on_each,
+    Conn, StoreError, on_each,
     orders::{Order, OrderSource},
     schema::message_amendments as table,
-    types::{Timestamp, Uuid, text_enum},
+    types::{Moment, Timestamp, Uuid, text_enum},
 };
 
 /// The most edits, and the most revokes, that are kept of a message: bounds what is shown of its order. Further ones are
@@ -25,7 +25,7 @@ text_enum! {
 
 /// What a customer changed of a message.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked), treat_none_as_default_value = false)]
 pub struct Amendment {
     /// Where the message came from.
     pub source: OrderSource,
@@ -75,6 +75,7 @@ pub fn of_messages(
     let order = (table::amended_at, table::event_id);
     let mut found = Vec::new();
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for message_id in message_ids {
                 let of_message = table::table
@@ -85,8 +86,9 @@ pub fn of_messages(
                 found.extend(of_message.load::<Amendment>(*c)?);
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for message_ids in message_ids.chunks(MANY) {
+            for message_ids in message_ids.chunks(super::MANY) {
                 let of_messages = table::table
                     .filter(table::source.eq(source))
                     .filter(table::message_id.eq_any(message_ids))
@@ -113,4 +115,20 @@ pub fn link(conn: &mut Conn<'_>, amendment: &Amendment, order: &Order) -> Result
     .set(table::order_id.eq(order.id))
     .execute(c))?;
     Ok(())
+}
+
+/// Deletes at most `most` amendments of messages that made no order and that came by `until`, the oldest first. Gives how
+/// many.
+pub fn delete_unused(conn: &mut Conn<'_>, until: Timestamp, most: i64) -> Result<i64, StoreError> {
+    // One that came at the very moment of its order may not know of it.
+    const CHOSEN: &str = "SELECT source, message_id, event_id FROM message_amendments a
+        WHERE order_id IS NULL AND created_at <= $1 AND NOT EXISTS (
+            SELECT 1 FROM orders o WHERE o.source = a.source AND o.message_id = a.message_id)
+        ORDER BY created_at LIMIT $2";
+    let delete = sql_query(format!(
+        "DELETE FROM message_amendments WHERE (source, message_id, event_id) IN ({CHOSEN})"
+    ))
+    .bind::<Moment, _>(until)
+    .bind::<BigInt, _>(most);
+    Ok(on_each!(conn, |c| delete.execute(c))? as i64)
 }

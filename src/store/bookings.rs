@@ -10,7 +10,7 @@ use super::{
 
 /// A service at a time.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
 pub struct Booking {
     /// Its id.
     pub id: Uuid,

@@ -35,7 +35,7 @@ text_enum! {
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(
     table_name = runs,
-    check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg),
+    check_for_backend(crate::store::Checked),
     treat_none_as_default_value = false,
     treat_none_as_null = true
 )]
@@ -171,26 +171,6 @@ pub fn delete_events(conn: &mut Conn<'_>, until: Timestamp, most: i64) -> Result
     Ok(on_each!(conn, |c| delete.execute(c))? as i64)
 }
 
-/// Deletes at most `most` amendments of messages that made no order and that came by `until`, the oldest first. Gives how
-/// many.
-pub fn delete_amendments(
-    conn: &mut Conn<'_>,
-    until: Timestamp,
-    most: i64,
-) -> Result<i64, StoreError> {
-    // One that came at the very moment of its order may not know of it.
-    const CHOSEN: &str = "SELECT source, message_id, event_id FROM message_amendments a
-        WHERE order_id IS NULL AND created_at <= $1 AND NOT EXISTS (
-            SELECT 1 FROM orders o WHERE o.source = a.source AND o.message_id = a.message_id)
-        ORDER BY created_at LIMIT $2";
-    let delete = sql_query(format!(
-        "DELETE FROM message_amendments WHERE (source, message_id, event_id) IN ({CHOSEN})"
-    ))
-    .bind::<Moment, _>(until)
-    .bind::<BigInt, _>(most);
-    Ok(on_each!(conn, |c| delete.execute(c))? as i64)
-}
-
 /// Gives at most `most` keys back whose owners let their leases run out, with what became of them. Gives how many.
 pub fn release_leases(
     conn: &mut Conn<'_>,
@@ -236,31 +216,46 @@ pub enum Space {
 /// What there is to give back. A tenth of SQLite's file is kept in reserve: what is deleted in an hour comes again in the
 /// next, and to move what lives to the front each time would cost more than to delete it did.
 pub fn free_space(conn: &mut Conn<'_>) -> Result<Space, StoreError> {
+    match conn {
+        #[cfg(feature = "sqlite")]
+        Conn::Sqlite(conn) => free_pages(conn),
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(_) => Ok(Space::Managed),
+    }
+}
+
+/// Gives at most so many empty pages back; nothing where the database sees to it by itself.
+pub fn give_back_space(conn: &mut Conn<'_>, pages: i64) -> Result<(), StoreError> {
+    match conn {
+        // As a batch, which runs it to its end: a statement that is only begun gives back one page.
+        #[cfg(feature = "sqlite")]
+        Conn::Sqlite(conn) => {
+            use diesel::connection::SimpleConnection as _;
+            Ok(conn.batch_execute(&format!("PRAGMA incremental_vacuum({pages})"))?)
+        }
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(_) => {
+            let _ = pages;
+            Ok(())
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn free_pages(conn: &mut diesel::SqliteConnection) -> Result<Space, StoreError> {
     const INCREMENTAL: i64 = 2;
-    let Conn::Sqlite(conn) = conn else {
-        return Ok(Space::Managed);
-    };
     let ask = sql_query(
         "SELECT auto_vacuum AS mode, freelist_count AS pages, page_count / 10 AS reserve
          FROM pragma_auto_vacuum, pragma_freelist_count, pragma_page_count",
     );
-    let found: FreeList = ask.get_result(*conn)?;
+    let found: FreeList = ask.get_result(conn)?;
     Ok(match found.mode {
         INCREMENTAL => Space::Pages((found.pages - found.reserve).max(0)),
         _ => Space::Fixed,
     })
 }
 
-/// Gives at most so many empty pages back; nothing where the database sees to it by itself.
-pub fn give_back_space(conn: &mut Conn<'_>, pages: i64) -> Result<(), StoreError> {
-    use diesel::connection::SimpleConnection as _;
-    if let Conn::Sqlite(conn) = conn {
-        // As a batch, which runs it to its end: a statement that is only begun gives back one page.
-        conn.batch_execute(&format!("PRAGMA incremental_vacuum({pages})"))?;
-    }
-    Ok(())
-}
-
+#[cfg(feature = "sqlite")]
 #[derive(QueryableByName)]
 struct FreeList {
     #[diesel(sql_type = BigInt)]
@@ -278,8 +273,10 @@ fn delete(conn: &Conn<'_>, table: &str, chosen: &str) -> String {
 /// The condition that a row is among those that a query chooses by `{row}`.
 fn these(conn: &Conn<'_>, chosen: &str) -> String {
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => format!("rowid IN ({})", chosen.replace("{row}", "rowid")),
         // An array is fetched row by row; a list of ids would have the whole table read.
+        #[cfg(feature = "postgres")]
         Conn::Postgres(_) => format!(
             "ctid = ANY (ARRAY({} FOR UPDATE SKIP LOCKED))",
             chosen.replace("{row}", "ctid")

@@ -10,7 +10,7 @@ use super::{
 
 /// A program that uses the API.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = api_clients, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+#[diesel(table_name = api_clients, check_for_backend(crate::store::Checked), treat_none_as_default_value = false)]
 pub struct Client {
     /// Its id.
     pub id: Uuid,
@@ -24,7 +24,7 @@ pub struct Client {
 
 /// A token of a client, without what it is known by.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = api_tokens, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+#[diesel(table_name = api_tokens, check_for_backend(crate::store::Checked), treat_none_as_default_value = false)]
 pub struct Token {
     /// Its id, which is no secret.
     pub id: Uuid,

@@ -89,7 +89,7 @@ pub struct Position {
 
 /// A record without its request and its reply.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
 pub struct Delivery {
     /// Its id.
     pub id: Uuid,
@@ -129,7 +129,7 @@ pub struct Delivery {
 
 /// A record with its request and its reply.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
 pub struct DeliveryInFull {
     /// All but these.
     #[diesel(embed)]

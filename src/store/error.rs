@@ -3,7 +3,7 @@
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use std::error::Error;
 
-use super::{FileFault, Foreign, sqlite, trouble::is_passing};
+use super::{FileFault, Foreign, fault::is_damage, trouble::is_passing};
 use crate::causes::with_causes;
 
 /// Why the database did not do what was asked.
@@ -24,6 +24,9 @@ pub enum StoreError {
     /// A server refused it in another language than English, so that the reason is not known: it may be passing.
     #[error("the database refused it")]
     Foreign(#[from] Foreign),
+    /// This build has no such database; the feature that brings it.
+    #[error("hookonce was built without its feature `{0}`")]
+    NotBuilt(&'static str),
     /// There is no database where one must be; what it is called.
     #[error("there is no database at {0}")]
     Missing(String),
@@ -81,11 +84,11 @@ impl StoreError {
                 _ => {
                     let message = about.message();
                     // A file that is damaged is a database that is away, until somebody has brought it back.
-                    is_passing(message) || sqlite::file::is_damage(message)
+                    is_passing(message) || is_damage(message)
                 }
             },
             Self::Query(QueryError::BrokenTransactionManager) => true,
-            Self::Query(_) | Self::Missing(_) | Self::NotCurrent => false,
+            Self::Query(_) | Self::NotBuilt(_) | Self::Missing(_) | Self::NotCurrent => false,
             Self::NameTaken(_) | Self::EarlierLayout | Self::Migration(_) => false,
             Self::Unreadable(_) | Self::Panicked(_) => false,
         }

@@ -8,14 +8,12 @@ use diesel::{
     serialize::{self, Output, ToSql},
     sql_types::Text,
 };
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    fmt,
-};
+#[cfg(feature = "postgres")]
+use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use super::{
-    Conn, MANY, StoreError,
+    Conn, StoreError,
     cached::Update,
     on_each,
     schema::webhook_event as table,
@@ -124,6 +122,7 @@ pub struct KnownEvent {
 pub fn claim_all(conn: &mut Conn<'_>, events: &[NewEvent<'_>]) -> Result<Vec<bool>, StoreError> {
     let mut claimed = Vec::with_capacity(events.len());
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for event in events {
                 let rows = diesel::insert_into(table::table)
@@ -134,8 +133,9 @@ pub fn claim_all(conn: &mut Conn<'_>, events: &[NewEvent<'_>]) -> Result<Vec<boo
                 claimed.push(rows == 1);
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for events in events.chunks(MANY) {
+            for events in events.chunks(super::MANY) {
                 let new: Vec<(String, String)> = diesel::insert_into(table::table)
                     .values(events)
                     .on_conflict((table::provider, table::event_id))
@@ -177,14 +177,16 @@ pub fn find_all(
     );
     let mut known = HashMap::new();
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for id in event_ids {
                 let found = table::table.find((provider, id)).select(columns);
                 known.extend(found.get_result::<(String, KnownEvent)>(*c).optional()?);
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for ids in event_ids.chunks(MANY) {
+            for ids in event_ids.chunks(super::MANY) {
                 let found = table::table
                     .filter(table::provider.eq(provider))
                     .filter(table::event_id.eq_any(ids))
@@ -236,13 +238,28 @@ pub fn keep_apart(
     event_ids: &[&str],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let Conn::Postgres(c) = conn else {
-        return Ok(());
-    };
-    let c: &mut diesel::PgConnection = c;
+    match conn {
+        #[cfg(feature = "sqlite")]
+        Conn::Sqlite(_) => {
+            let _ = (provider, event_ids, now);
+            Ok(())
+        }
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(c) => hold_places(c, provider, event_ids, now),
+    }
+}
+
+/// Has those who come to claim the same events wait until this transaction ends.
+#[cfg(feature = "postgres")]
+fn hold_places(
+    c: &mut diesel::PgConnection,
+    provider: &str,
+    event_ids: &[&str],
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let (payload, nothing) = (Json::of(&crate::json::Value::Null), Digest::of(b""));
     let outcome = Outcome::IGNORED;
-    for ids in event_ids.chunks(MANY) {
+    for ids in event_ids.chunks(super::MANY) {
         let places = ids.iter().map(|event_id| NewEvent {
             provider,
             event_id,
@@ -279,7 +296,7 @@ pub fn payloads(
     event_ids: &[&str],
 ) -> Result<HashMap<String, Json>, StoreError> {
     let mut payloads = HashMap::new();
-    for ids in event_ids.chunks(MANY) {
+    for ids in event_ids.chunks(super::MANY) {
         let rows: Vec<(String, Json)> = on_each!(conn, |c| table::table
             .filter(table::event_id.eq_any(ids))
             .filter(table::delivery_id.eq(delivery))

@@ -1,10 +1,11 @@
 //! The rows of `webhook_idempotency`: who holds a key, and what was answered.
 
 use diesel::prelude::*;
+#[cfg(feature = "postgres")]
 use std::collections::HashSet;
 
 use super::{
-    Conn, MANY, StoreError,
+    Conn, StoreError,
     cached::Update,
     on_each,
     schema::webhook_idempotency as table,
@@ -173,7 +174,7 @@ impl<'a> From<&NewRecord<'a>> for Replacement<'a> {
 
 /// What a key's record says of it.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
 pub struct Record {
     /// Its id.
     pub id: Uuid,
@@ -245,6 +246,7 @@ pub fn find_all(
     keys: &[&str],
 ) -> Result<Vec<(String, Record)>, StoreError> {
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => {
             let mut found = Vec::new();
             for key in keys {
@@ -252,6 +254,7 @@ pub fn find_all(
             }
             Ok(found)
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => Ok(table::table
             .filter(table::scope.eq(scope))
             .filter(table::idempotency_key.eq_any(keys))
@@ -268,6 +271,7 @@ pub fn claim_all(
 ) -> Result<Vec<bool>, StoreError> {
     let mut claimed = Vec::with_capacity(records.len());
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for record in records {
                 let rows = diesel::insert_into(table::table)
@@ -278,8 +282,9 @@ pub fn claim_all(
                 claimed.push(rows == 1);
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for records in records.chunks(MANY) {
+            for records in records.chunks(super::MANY) {
                 let new: Vec<Uuid> = diesel::insert_into(table::table)
                     .values(records)
                     .on_conflict((table::scope, table::idempotency_key))

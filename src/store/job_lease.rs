@@ -14,7 +14,7 @@ use super::{
 
 /// What is known of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
 pub struct JobLease {
     /// The run that is going on, if any.
     pub holder: Option<Uuid>,

@@ -3,7 +3,7 @@
 use diesel::{dsl::sql, prelude::*, sql_types::BigInt};
 
 use super::{
-    Conn, MANY, StoreError, on_each,
+    Conn, StoreError, on_each,
     schema::ledger_entries as table,
     types::{Timestamp, Uuid, text_enum},
 };
@@ -64,9 +64,11 @@ pub fn insert(conn: &mut Conn<'_>, entry: &LedgerEntry<'_>) -> Result<(), StoreE
 /// Enters amounts.
 pub fn insert_all(conn: &mut Conn<'_>, entries: &[LedgerEntry<'_>]) -> Result<(), StoreError> {
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => entries.iter().try_for_each(|entry| insert(conn, entry)),
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for entries in entries.chunks(MANY) {
+            for entries in entries.chunks(super::MANY) {
                 diesel::insert_into(table::table)
                     .values(entries)
                     .execute(&mut **c)?;

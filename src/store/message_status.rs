@@ -1,9 +1,10 @@
 //! How far the messages that we sent have come.
 
 use diesel::{prelude::*, query_dsl::methods::FilterDsl, upsert::excluded};
+#[cfg(feature = "postgres")]
 use std::collections::HashMap;
 
-use super::{Conn, MANY, StoreError, schema::message_status as table, types::Timestamp};
+use super::{Conn, StoreError, schema::message_status as table, types::Timestamp};
 
 /// A step of a message that we sent.
 #[derive(Debug, Insertable)]
@@ -43,13 +44,15 @@ pub fn advance_all(conn: &mut Conn<'_>, steps: &[MessageStatus<'_>]) -> Result<(
         };
     }
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for step in steps {
                 advance!(*c, step)?;
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for steps in furthest(steps).chunks(MANY) {
+            for steps in furthest(steps).chunks(super::MANY) {
                 advance!(&mut **c, steps.to_vec())?;
             }
         }
@@ -58,6 +61,7 @@ pub fn advance_all(conn: &mut Conn<'_>, steps: &[MessageStatus<'_>]) -> Result<(
 }
 
 /// A statement may touch a row once: of each message the furthest step, and of two that are as far the first.
+#[cfg(feature = "postgres")]
 fn furthest<'s, 'a>(steps: &'s [MessageStatus<'a>]) -> Vec<&'s MessageStatus<'a>> {
     let name = |step: &MessageStatus<'a>| (step.provider, step.message_id);
     let mut furthest: HashMap<_, usize> = HashMap::new();

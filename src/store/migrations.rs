@@ -7,29 +7,31 @@ use diesel::{
     backend::Backend,
     connection::SimpleConnection as _,
     migration::{Migration, MigrationSource},
-    pg::Pg,
     sql_query,
     sql_types::{Bool, Text},
-    sqlite::Sqlite,
 };
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-use super::{Conn, StoreError, on_each};
+use super::{Checked, Conn, StoreError, on_each};
 
 /// Migrations that belong together, for both databases under the same names.
 struct Set {
     name: &'static str,
+    #[cfg(feature = "sqlite")]
     sqlite: EmbeddedMigrations,
+    #[cfg(feature = "postgres")]
     postgres: EmbeddedMigrations,
     /// The tables and views that its first migration makes.
     makes: &'static [&'static str],
 }
 
 /// In the order in which they are made.
-static SETS: [Set; 2] = [
+static SETS: &[Set] = &[
     Set {
         name: "core",
+        #[cfg(feature = "sqlite")]
         sqlite: embed_migrations!("migrations/core/sqlite"),
+        #[cfg(feature = "postgres")]
         postgres: embed_migrations!("migrations/core/postgres"),
         makes: &[
             "webhook_idempotency",
@@ -61,9 +63,12 @@ static SETS: [Set; 2] = [
             "v_alerts",
         ],
     },
+    #[cfg(feature = "shop")]
     Set {
         name: "shop",
+        #[cfg(feature = "sqlite")]
         sqlite: embed_migrations!("migrations/shop/sqlite"),
+        #[cfg(feature = "postgres")]
         postgres: embed_migrations!("migrations/shop/postgres"),
         makes: &[
             "retailers",
@@ -89,6 +94,7 @@ static SETS: [Set; 2] = [
 ];
 
 /// Any fixed number: instances that start together migrate one after another.
+#[cfg(feature = "postgres")]
 const LOCK: i64 = 0x686f_6f6b;
 
 /// Brings a database up to date, all of it or nothing.
@@ -97,17 +103,23 @@ const LOCK: i64 = 0x686f_6f6b;
 /// [`StoreError::NameTaken`] where others have a table of a name that is needed, [`StoreError::EarlierLayout`] where the
 /// database is of a layout from before these migrations; else why one of them could not be made.
 pub fn bring_up(conn: &mut Conn<'_>) -> Result<(), StoreError> {
-    if is_current(conn)? {
+    bring_up_sets(conn, SETS)
+}
+
+fn bring_up_sets(conn: &mut Conn<'_>, sets: &[Set]) -> Result<(), StoreError> {
+    if has_all(conn, sets)? {
         return Ok(());
     }
     // Two processes that start on one database: the second waits here and then finds nothing to do.
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => c.batch_execute("BEGIN IMMEDIATE"),
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
             c.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})"))
         }
     }?;
-    let outcome = make_pending(conn);
+    let outcome = make_pending(conn, sets);
     let end = if outcome.is_ok() {
         "COMMIT"
     } else {
@@ -118,7 +130,7 @@ pub fn bring_up(conn: &mut Conn<'_>) -> Result<(), StoreError> {
     Ok(ended?)
 }
 
-fn make_pending(conn: &mut Conn<'_>) -> Result<(), StoreError> {
+fn make_pending(conn: &mut Conn<'_>, sets: &[Set]) -> Result<(), StoreError> {
     let applied = applied(conn)?;
     if applied.is_none() {
         refuse_earlier_layout(conn)?;
@@ -131,7 +143,7 @@ fn make_pending(conn: &mut Conn<'_>) -> Result<(), StoreError> {
         ))?;
     }
     let applied = applied.unwrap_or_default();
-    for set in &SETS {
+    for set in sets {
         let is_begun = |name: &String| name.split('/').next() == Some(set.name);
         if !applied.iter().any(is_begun) {
             refuse_taken_names(conn, set)?;
@@ -159,16 +171,25 @@ pub fn needs_current(conn: &mut Conn<'_>) -> Result<(), StoreError> {
 
 /// Whether the database has every migration of this program. One that a newer program has taken further has them too.
 pub fn is_current(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
+    has_all(conn, SETS)
+}
+
+fn has_all(conn: &mut Conn<'_>, sets: &[Set]) -> Result<bool, StoreError> {
     let Some(applied) = applied(conn)? else {
         return Ok(false);
     };
-    Ok(known()?.iter().all(|name| applied.contains(name)))
+    Ok(names(sets)?.iter().all(|name| applied.contains(name)))
 }
 
 /// The migrations of this program, each as `set/version`: the same for both databases.
+#[cfg(feature = "server")]
 pub fn known() -> Result<Vec<String>, StoreError> {
+    names(SETS)
+}
+
+fn names(sets: &[Set]) -> Result<Vec<String>, StoreError> {
     let mut all = Vec::new();
-    for set in &SETS {
+    for set in sets {
         let versions = set.versions()?;
         all.extend(versions.iter().map(|version| named(set, version)));
     }
@@ -194,7 +215,10 @@ fn named(set: &Set, version: &str) -> String {
 impl Set {
     /// In their order.
     fn versions(&self) -> Result<Vec<String>, StoreError> {
-        let mut versions = versions::<Sqlite>(&self.sqlite)?;
+        #[cfg(feature = "sqlite")]
+        let mut versions = versions::<Checked>(&self.sqlite)?;
+        #[cfg(not(feature = "sqlite"))]
+        let mut versions = versions::<Checked>(&self.postgres)?;
         versions.sort_unstable();
         Ok(versions)
     }
@@ -202,8 +226,10 @@ impl Set {
     /// Makes one of its migrations, and notes it.
     fn make(&self, conn: &mut Conn<'_>, version: &str) -> Result<(), StoreError> {
         match conn {
-            Conn::Sqlite(c) => find::<Sqlite>(&self.sqlite, version)?.run(&mut **c),
-            Conn::Postgres(c) => find::<Pg>(&self.postgres, version)?.run(&mut **c),
+            #[cfg(feature = "sqlite")]
+            Conn::Sqlite(c) => find::<diesel::sqlite::Sqlite>(&self.sqlite, version)?.run(&mut **c),
+            #[cfg(feature = "postgres")]
+            Conn::Postgres(c) => find::<diesel::pg::Pg>(&self.postgres, version)?.run(&mut **c),
         }
         .map_err(StoreError::Migration)?;
         let note = sql_query("INSERT INTO hookonce_migration (set_name, version) VALUES ($1, $2)")
@@ -244,10 +270,12 @@ where
 fn refuse_taken_names(conn: &mut Conn<'_>, set: &Set) -> Result<(), StoreError> {
     let names = set.makes.join("', '");
     let query = sql_query(match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => format!(
             "SELECT name FROM sqlite_schema
              WHERE type IN ('table', 'view') AND lower(name) IN ('{names}') ORDER BY name"
         ),
+        #[cfg(feature = "postgres")]
         Conn::Postgres(_) => format!(
             "SELECT CAST(relname AS TEXT) AS name FROM pg_class
              JOIN pg_namespace s ON s.oid = relnamespace
@@ -283,8 +311,10 @@ fn refuse_earlier_layout(conn: &mut Conn<'_>) -> Result<(), StoreError> {
 /// Whether there is such a table, of ours: where ours are made.
 fn has_table(conn: &mut Conn<'_>, name: &str) -> Result<bool, StoreError> {
     let query = sql_query(match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => "SELECT count(*) > 0 AS yes FROM sqlite_schema WHERE name = $1",
         // A look at the rows themselves: PostgreSQL remembers that there was none, while it waits for the lock too.
+        #[cfg(feature = "postgres")]
         Conn::Postgres(_) => {
             "SELECT count(*) > 0 AS yes FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
              WHERE s.nspname = current_schema() AND c.relname = $1"
@@ -307,15 +337,57 @@ struct Answer {
     yes: bool,
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use super::*;
     use diesel::{Connection as _, SqliteConnection};
     use std::collections::BTreeSet;
 
+    fn in_memory() -> SqliteConnection {
+        SqliteConnection::establish(":memory:").unwrap()
+    }
+
+    /// The core's migrations alone, as a build without the shop has them.
+    fn core() -> &'static [Set] {
+        &SETS[..1]
+    }
+
+    #[test]
+    fn without_the_shop_an_own_table_of_its_names_is_no_collision() {
+        let mut conn = in_memory();
+        conn.batch_execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
+            .unwrap();
+        let mut conn = Conn::Sqlite(&mut conn);
+        bring_up_sets(&mut conn, core()).unwrap();
+        assert!(has_table(&mut conn, "webhook_event").unwrap());
+        assert!(!has_table(&mut conn, "order_items").unwrap());
+        assert!(has_all(&mut conn, core()).unwrap());
+        let own = "INSERT INTO orders (note) VALUES ('mine')";
+        on_each!(&mut conn, |c| c.batch_execute(own)).unwrap();
+    }
+
+    #[cfg(feature = "shop")]
+    #[test]
+    fn a_database_gets_the_shop_when_it_is_first_opened_with_it_or_says_which_names_are_taken() {
+        let (mut free, mut taken) = (in_memory(), in_memory());
+        taken
+            .batch_execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)")
+            .unwrap();
+        for conn in [&mut free, &mut taken] {
+            bring_up_sets(&mut Conn::Sqlite(conn), core()).unwrap();
+        }
+        bring_up(&mut Conn::Sqlite(&mut free)).unwrap();
+        assert!(is_current(&mut Conn::Sqlite(&mut free)).unwrap());
+        let refused = bring_up(&mut Conn::Sqlite(&mut taken));
+        assert!(matches!(refused, Err(StoreError::NameTaken(names)) if names == "orders"));
+        let mut taken = Conn::Sqlite(&mut taken);
+        assert!(!has_table(&mut taken, "retailers").unwrap(), "half done");
+        assert!(has_all(&mut taken, core()).unwrap());
+    }
+
     #[test]
     fn the_names_that_are_needed_are_those_that_are_made() {
-        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        let mut conn = in_memory();
         let mut conn = Conn::Sqlite(&mut conn);
         bring_up(&mut conn).unwrap();
         let all = sql_query(

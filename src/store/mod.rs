@@ -1,32 +1,51 @@
 //! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
 
+#[cfg(feature = "server")]
 pub mod alerts;
+#[cfg(feature = "shop")]
 pub mod amendments;
+#[cfg(feature = "server")]
 pub mod backup;
+#[cfg(feature = "shop")]
 pub mod bookings;
 mod cached;
 pub mod cleanup;
+#[cfg(feature = "server")]
 pub mod clients;
+#[cfg(feature = "server")]
 pub mod deliveries;
 mod error;
 pub mod events;
+mod fault;
 mod health;
 pub mod idempotency;
 pub mod installation;
+#[cfg(feature = "server")]
 pub mod job_lease;
+#[cfg(feature = "shop")]
 pub mod ledger;
 mod load;
+#[cfg(feature = "shop")]
 pub mod message_status;
 mod migrations;
+#[cfg(feature = "shop")]
 pub mod orders;
+#[cfg(feature = "shop")]
 pub mod payments;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "shop")]
 pub mod products;
+#[cfg(feature = "server")]
 pub mod readiness;
+#[cfg(feature = "shop")]
 pub mod retailers;
 mod schema;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "server")]
 pub mod statistics;
+#[cfg(feature = "server")]
 pub mod totals;
 mod trouble;
 pub mod types;
@@ -34,18 +53,21 @@ mod url;
 mod write_probe;
 
 pub use error::StoreError;
+pub use fault::FileFault;
 pub use health::{Failing, Health, Listener};
 pub use load::{Load, PoolLoad};
+#[cfg(feature = "postgres")]
 pub use postgres::{PgConn, Session};
-pub use sqlite::FileFault;
 pub use trouble::{Foreign, Trouble};
 pub use url::{DatabaseUrl, SchemaName};
 
 use cached::Fixed;
-use diesel::{
-    PgConnection, RunQueryDsl as _, SqliteConnection, connection::SimpleConnection,
-    result::Error as QueryError,
-};
+#[cfg(feature = "postgres")]
+use diesel::PgConnection;
+#[cfg(feature = "sqlite")]
+use diesel::SqliteConnection;
+use diesel::{RunQueryDsl as _, connection::SimpleConnection, result::Error as QueryError};
+#[cfg(feature = "postgres")]
 use postgres::Access;
 use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
 
@@ -53,18 +75,28 @@ use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
 #[derive(Clone)]
 pub enum Store {
     /// An embedded file, or memory.
+    #[cfg(feature = "sqlite")]
     Sqlite(sqlite::Sqlite),
     /// A server, shared with other instances.
+    #[cfg(feature = "postgres")]
     Postgres(postgres::Postgres),
 }
 
 /// A borrowed connection, to whichever database. Only ever seen inside a transaction or a read.
 pub enum Conn<'a> {
     /// SQLite's.
+    #[cfg(feature = "sqlite")]
     Sqlite(&'a mut SqliteConnection),
     /// PostgreSQL's.
+    #[cfg(feature = "postgres")]
     Postgres(PgConn<'a>),
 }
+
+/// The database that rows are held against where Diesel checks their columns. Each query is compiled for both anyway.
+#[cfg(feature = "sqlite")]
+type Checked = diesel::sqlite::Sqlite;
+#[cfg(not(feature = "sqlite"))]
+type Checked = diesel::pg::Pg;
 
 /// Whether others write too, and would have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +118,12 @@ const MANY: usize = 500;
 macro_rules! on_each {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {
+            #[cfg(feature = "sqlite")]
             $crate::store::Conn::Sqlite($c) => {
                 let $c: &mut diesel::SqliteConnection = $c;
                 $body
             }
+            #[cfg(feature = "postgres")]
             $crate::store::Conn::Postgres($c) => {
                 let $c: &mut diesel::PgConnection = $c;
                 $body
@@ -99,6 +133,7 @@ macro_rules! on_each {
 }
 pub(crate) use on_each;
 
+#[cfg(feature = "sqlite")]
 impl<'a> From<&'a mut SqliteConnection> for Conn<'a> {
     /// Of a transaction of one's own.
     fn from(conn: &'a mut SqliteConnection) -> Self {
@@ -106,6 +141,7 @@ impl<'a> From<&'a mut SqliteConnection> for Conn<'a> {
     }
 }
 
+#[cfg(feature = "postgres")]
 impl<'a> From<&'a mut PgConnection> for Conn<'a> {
     /// Of a transaction of one's own.
     fn from(conn: &'a mut PgConnection) -> Self {
@@ -113,6 +149,7 @@ impl<'a> From<&'a mut PgConnection> for Conn<'a> {
     }
 }
 
+#[cfg(feature = "postgres")]
 impl<'a> From<&'a mut Session> for Conn<'a> {
     fn from(session: &'a mut Session) -> Self {
         Self::Postgres(session.into())
@@ -130,9 +167,11 @@ impl Conn<'_> {
     ///
     /// # Errors
     /// Where it is PostgreSQL's.
+    #[cfg(feature = "sqlite")]
     pub fn sqlite(&mut self) -> Result<&mut SqliteConnection, QueryError> {
         match self {
             Self::Sqlite(conn) => Ok(conn),
+            #[cfg(feature = "postgres")]
             Self::Postgres(_) => Err(other_database()),
         }
     }
@@ -141,9 +180,11 @@ impl Conn<'_> {
     ///
     /// # Errors
     /// Where it is SQLite's.
+    #[cfg(feature = "postgres")]
     pub fn postgres(&mut self) -> Result<&mut PgConnection, QueryError> {
         match self {
             Self::Postgres(conn) => Ok(conn),
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => Err(other_database()),
         }
     }
@@ -159,7 +200,9 @@ impl Conn<'_> {
     {
         self.execute(Fixed("SAVEPOINT part"))?;
         let outcome = guarded(work, self).map_err(|error| match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => error,
+            #[cfg(feature = "postgres")]
             Self::Postgres(conn) => conn.understood(error),
         });
         if outcome.is_err() {
@@ -175,6 +218,7 @@ impl Conn<'_> {
     }
 }
 
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
 fn other_database() -> QueryError {
     QueryError::QueryBuilderError("the connection is of the other database".into())
 }
@@ -208,10 +252,14 @@ impl Store {
     pub async fn open(url: &DatabaseUrl, options: &StoreOptions) -> Result<Self, StoreError> {
         let (url, options) = (url.clone(), options.clone());
         blocking(move || match url {
+            #[cfg(feature = "sqlite")]
             DatabaseUrl::Sqlite { path } => sqlite::Sqlite::open(path, &options).map(Self::Sqlite),
+            #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres { url, schema } => {
                 postgres::Postgres::open(&url, schema, &options, Access::Write).map(Self::Postgres)
             }
+            #[allow(unreachable_patterns)] // Where the build has both.
+            other => Err(other.not_built()),
         })
         .await
     }
@@ -245,13 +293,17 @@ impl Store {
             return Err(StoreError::Missing(url.to_string()));
         }
         blocking(move || match url {
+            #[cfg(feature = "sqlite")]
             DatabaseUrl::Sqlite { path } => {
                 let path = path.unwrap_or_default();
                 sqlite::Sqlite::open_to_read(path, &options).map(Self::Sqlite)
             }
+            #[cfg(feature = "postgres")]
             DatabaseUrl::Postgres { url, schema } => {
                 postgres::Postgres::open(&url, schema, &options, Access::Read).map(Self::Postgres)
             }
+            #[allow(unreachable_patterns)] // Where the build has both.
+            other => Err(other.not_built()),
         })
         .await
     }
@@ -259,8 +311,20 @@ impl Store {
     /// What the database is called.
     pub fn engine(&self) -> &'static str {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => "sqlite",
+            #[cfg(feature = "postgres")]
             Self::Postgres(_) => "postgresql",
+        }
+    }
+
+    /// Whether it gathers writes that wait into one transaction by itself.
+    pub fn gathers(&self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => true,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
         }
     }
 
@@ -278,7 +342,9 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => noted(sqlite, sqlite.write(1, work).await),
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.write(1, postgres::BEGIN, work).await,
         }
     }
@@ -295,7 +361,9 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => noted(sqlite, sqlite.write(count, work).await),
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.write(count, postgres::BEGIN_BRIEFLY, work).await,
         }
     }
@@ -314,8 +382,10 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => noted(sqlite, sqlite.write_in_background(work).await),
             // It locks rows there, and not the database.
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => {
                 postgres
                     .write(1, postgres::BEGIN, |conn: &mut Conn<'_>| {
@@ -337,7 +407,9 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => noted(sqlite, sqlite.read(work).await),
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.read(work).await,
         }
     }
@@ -353,7 +425,9 @@ impl Store {
         E: From<StoreError> + Error + Send + 'static,
     {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => noted(sqlite, sqlite.snapshot(work).await),
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.snapshot(work).await,
         }
     }
@@ -361,7 +435,9 @@ impl Store {
     /// What its writes have met of late.
     pub fn health(&self) -> &Health {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => sqlite.health(),
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.health(),
         }
     }
@@ -383,7 +459,9 @@ impl Store {
     /// How busy it is now.
     pub fn load(&self) -> Load {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => sqlite.load(),
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.load(),
         }
     }
@@ -393,9 +471,11 @@ impl Store {
     ///
     /// # Errors
     /// Where the file is gone, is another or is damaged, or its file system does not tell.
-    pub(crate) fn free_disk(&self) -> Result<Option<u64>, FileFault> {
+    pub fn free_disk(&self) -> Result<Option<u64>, FileFault> {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => sqlite.free_disk(),
+            #[cfg(feature = "postgres")]
             Self::Postgres(_) => Ok(None),
         }
     }
@@ -403,13 +483,16 @@ impl Store {
     /// Finishes the work that was taken, then takes no more. Of a SQLite file that nobody else has open no log is left.
     pub async fn close(&self) {
         match self {
+            #[cfg(feature = "sqlite")]
             Self::Sqlite(sqlite) => sqlite.close().await,
+            #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.close().await,
         }
     }
 }
 
 /// What came of work with SQLite, whose errors may tell that the file is damaged.
+#[cfg(feature = "sqlite")]
 fn noted<T, E: Error + 'static>(sqlite: &sqlite::Sqlite, outcome: Result<T, E>) -> Result<T, E> {
     outcome.inspect_err(|error| sqlite.note(error))
 }

@@ -9,13 +9,12 @@ use diesel::{
     serialize::{self, Output, ToSql},
     sql_types::Text,
 };
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-};
+#[cfg(feature = "postgres")]
+use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
-    Conn, MANY, StoreError, on_each,
+    Conn, StoreError, on_each,
     schema::{order_items, orders as table},
     types::{Id, Timestamp, Uuid, text_enum},
 };
@@ -78,7 +77,7 @@ text_enum! {
 
 /// An order without its items.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked), treat_none_as_default_value = false)]
 pub struct Order {
     /// Its id.
     pub id: Uuid,
@@ -120,7 +119,7 @@ pub struct Order {
 
 /// One line of an order, with name and price as they were.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = order_items, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+#[diesel(table_name = order_items, check_for_backend(crate::store::Checked), treat_none_as_default_value = false)]
 pub struct OrderItem {
     /// The order.
     pub order_id: Uuid,
@@ -151,13 +150,15 @@ pub fn insert(conn: &mut Conn<'_>, order: &Order) -> Result<bool, StoreError> {
 pub fn insert_all(conn: &mut Conn<'_>, orders: &[&Order]) -> Result<Vec<bool>, StoreError> {
     let mut added = Vec::with_capacity(orders.len());
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => {
             for order in orders {
                 added.push(insert(conn, order)?);
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for orders in orders.chunks(MANY) {
+            for orders in orders.chunks(super::MANY) {
                 let new: Vec<Uuid> = diesel::insert_into(table::table)
                     .values(orders.to_vec())
                     .on_conflict_do_nothing()
@@ -174,6 +175,7 @@ pub fn insert_all(conn: &mut Conn<'_>, orders: &[&Order]) -> Result<Vec<bool>, S
 /// Adds items of orders.
 pub fn insert_items(conn: &mut Conn<'_>, items: &[&OrderItem]) -> Result<(), StoreError> {
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for item in items {
                 diesel::insert_into(order_items::table)
@@ -181,8 +183,9 @@ pub fn insert_items(conn: &mut Conn<'_>, items: &[&OrderItem]) -> Result<(), Sto
                     .execute(*c)?;
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for items in items.chunks(MANY) {
+            for items in items.chunks(super::MANY) {
                 diesel::insert_into(order_items::table)
                     .values(items.to_vec())
                     .execute(&mut **c)?;
@@ -214,13 +217,15 @@ pub fn by_messages(
 ) -> Result<Vec<Order>, StoreError> {
     let mut found = Vec::new();
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => {
             for message in messages {
                 found.extend(by_message(conn, source, message)?);
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for messages in messages.chunks(MANY) {
+            for messages in messages.chunks(super::MANY) {
                 let orders = table::table
                     .filter(table::source.eq(source))
                     .filter(table::message_id.eq_any(messages))
@@ -237,14 +242,16 @@ pub fn numbers(conn: &mut Conn<'_>, orders: &[Uuid]) -> Result<HashMap<Uuid, Str
     let columns = (table::id, table::order_number);
     let mut numbers = HashMap::new();
     match conn {
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for order in orders {
                 let found = table::table.find(order).select(columns);
                 numbers.extend(found.get_result::<(Uuid, String)>(*c).optional()?);
             }
         }
+        #[cfg(feature = "postgres")]
         Conn::Postgres(c) => {
-            for orders in orders.chunks(MANY) {
+            for orders in orders.chunks(super::MANY) {
                 let found = table::table
                     .filter(table::id.eq_any(orders))
                     .select(columns);

@@ -22,7 +22,7 @@ text_enum! {
 
 /// Money that was paid for an order.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
 pub struct Payment {
     /// Its id.
     pub id: Uuid,
@@ -44,7 +44,7 @@ pub struct Payment {
 
 /// Money of a payment that was given back.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = refunds, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = refunds, check_for_backend(crate::store::Checked))]
 pub struct Refund {
     /// Its id.
     pub id: Uuid,

@@ -27,7 +27,9 @@ use crate::causes::with_causes;
 
 mod session;
 
-pub(super) use session::{Access, connect};
+pub(super) use session::Access;
+#[cfg(feature = "server")]
+pub(super) use session::connect;
 pub use session::{PgConn, Session};
 
 /// A PostgreSQL server.

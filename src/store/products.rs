@@ -10,7 +10,7 @@ use super::{
 
 /// One thing that a retailer sells.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked), treat_none_as_default_value = false)]
 pub struct Product {
     /// Its id; kept when an import changes the rest.
     pub id: Uuid,

@@ -10,7 +10,7 @@ use super::{
 
 /// A business that takes orders.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = table, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg), treat_none_as_default_value = false)]
+#[diesel(table_name = table, check_for_backend(crate::store::Checked), treat_none_as_default_value = false)]
 pub struct Retailer {
     /// Its id.
     pub id: Uuid,
@@ -35,6 +35,7 @@ pub struct Retailer {
 macro_rules! by_any {
     ($conn:expr, $column:expr, $texts:expr) => {
         match $conn {
+            #[cfg(feature = "sqlite")]
             Conn::Sqlite(c) => {
                 let mut found = Vec::new();
                 for text in $texts {
@@ -47,7 +48,9 @@ macro_rules! by_any {
                 }
                 Ok(found)
             }
+            #[cfg(feature = "postgres")]
             Conn::Postgres(_) if $texts.is_empty() => Ok(Vec::new()),
+            #[cfg(feature = "postgres")]
             Conn::Postgres(c) => Ok(table::table
                 .filter($column.eq_any($texts))
                 .select(Retailer::as_select())

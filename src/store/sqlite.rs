@@ -6,7 +6,8 @@
 //! many requests share one `fsync`, and none is answered before it is on disk.
 
 use diesel::{
-    Connection as _, ConnectionError, QueryableByName, RunQueryDsl as _, SqliteConnection,
+    Connection as _, ConnectionError, QueryResult, QueryableByName, RunQueryDsl as _,
+    SqliteConnection,
     connection::SimpleConnection,
     r2d2::{ConnectionManager, CustomizeConnection, Pool},
     sql_query,
@@ -29,7 +30,7 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Conn, Demand, Health, StoreError, StoreOptions, blocking,
+    Conn, Demand, FileFault, Health, StoreError, StoreOptions, blocking,
     cached::Fixed,
     guarded, in_transaction,
     load::{Load, PoolLoad},
@@ -42,8 +43,6 @@ pub(super) mod file;
 mod job;
 mod reading;
 mod writer;
-
-pub use file::FileFault;
 
 /// How many jobs may wait for the writer; more wait in their own requests.
 const QUEUE: usize = 1024;
@@ -328,7 +327,7 @@ fn use_log(conn: &mut SqliteConnection, options: &StoreOptions) -> Result<(), St
 }
 
 /// The number that tells this file from its copies; 0 where it has none.
-fn known_stamp(conn: &mut SqliteConnection) -> Result<i32, StoreError> {
+fn known_stamp(conn: &mut SqliteConnection) -> QueryResult<i32> {
     #[derive(QueryableByName)]
     struct Stamp {
         #[diesel(sql_type = Integer)]

@@ -34,6 +34,7 @@ pub struct Foreign {
     waited: bool,
 }
 
+#[cfg(feature = "postgres")]
 impl Foreign {
     /// What is left of an error whose words nobody knows, if it has no kind of its own.
     pub(super) fn of(error: &(dyn Error + 'static), waited: bool) -> Option<Self> {
@@ -133,6 +134,7 @@ impl Trouble {
 
 /// Whether nothing was wrong but that others ran at the same time: nothing is done, and the same, done again at once, will
 /// most likely succeed.
+#[cfg(feature = "postgres")]
 pub(super) fn is_collision(error: &(dyn Error + 'static)) -> bool {
     causes(error).any(|cause| match cause.downcast_ref() {
         Some(QueryError::DatabaseError(kind, about)) => {

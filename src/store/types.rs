@@ -1,17 +1,20 @@
 //! SQL types that each database spells its own way, bridged once. Knows no table.
 
 use chrono::{DateTime, Duration, DurationRound as _, SecondsFormat, SubsecRound as _, Utc};
+#[cfg(feature = "postgres")]
+use diesel::pg::{Pg, PgValue};
+#[cfg(feature = "sqlite")]
+use diesel::sqlite::{Sqlite, SqliteValue};
 use diesel::{
     backend::Backend,
     deserialize::{self, FromSql, FromSqlRow},
     expression::AsExpression,
-    pg::{Pg, PgValue},
     query_builder::QueryId,
     serialize::{self, IsNull, Output, ToSql},
-    sql_types::{self, Binary, SqlOrd, SqlType, Text},
-    sqlite::{Sqlite, SqliteValue},
+    sql_types::{Binary, SqlOrd, SqlType},
 };
 use sha2::{Digest as _, Sha256};
+#[cfg(feature = "postgres")]
 use std::io::Write as _;
 
 use crate::json;
@@ -59,22 +62,26 @@ impl std::fmt::Display for Uuid {
         self.0.fmt(f)
     }
 }
+#[cfg(feature = "postgres")]
 impl ToSql<Id, Pg> for Uuid {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        ToSql::<sql_types::Uuid, Pg>::to_sql(&self.0, out)
+        ToSql::<diesel::sql_types::Uuid, Pg>::to_sql(&self.0, out)
     }
 }
+#[cfg(feature = "postgres")]
 impl FromSql<Id, Pg> for Uuid {
     fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
-        <uuid::Uuid as FromSql<sql_types::Uuid, Pg>>::from_sql(raw).map(Self)
+        <uuid::Uuid as FromSql<diesel::sql_types::Uuid, Pg>>::from_sql(raw).map(Self)
     }
 }
+#[cfg(feature = "sqlite")]
 impl ToSql<Id, Sqlite> for Uuid {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(self.0.as_bytes().as_slice());
         Ok(IsNull::No)
     }
 }
+#[cfg(feature = "sqlite")]
 impl FromSql<Id, Sqlite> for Uuid {
     fn from_sql(mut raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
         Ok(Self(uuid::Uuid::from_slice(raw.read_blob())?))
@@ -124,11 +131,13 @@ where
         <[u8] as ToSql<Binary, DB>>::to_sql(&self.0, out)
     }
 }
+#[cfg(feature = "postgres")]
 impl FromSql<Binary, Pg> for Digest {
     fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
         Ok(Self(raw.as_bytes().try_into()?))
     }
 }
+#[cfg(feature = "sqlite")]
 impl FromSql<Binary, Sqlite> for Digest {
     fn from_sql(mut raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
         Ok(Self(raw.read_blob().try_into()?))
@@ -221,22 +230,26 @@ impl std::fmt::Display for Timestamp {
         f.write_str(&self.0.to_rfc3339_opts(SecondsFormat::Micros, true))
     }
 }
+#[cfg(feature = "postgres")]
 impl ToSql<Moment, Pg> for Timestamp {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        ToSql::<sql_types::Timestamptz, Pg>::to_sql(&self.0, out)
+        ToSql::<diesel::sql_types::Timestamptz, Pg>::to_sql(&self.0, out)
     }
 }
+#[cfg(feature = "postgres")]
 impl FromSql<Moment, Pg> for Timestamp {
     fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
-        <DateTime<Utc> as FromSql<sql_types::Timestamptz, Pg>>::from_sql(raw).map(Self)
+        <DateTime<Utc> as FromSql<diesel::sql_types::Timestamptz, Pg>>::from_sql(raw).map(Self)
     }
 }
+#[cfg(feature = "sqlite")]
 impl ToSql<Moment, Sqlite> for Timestamp {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(self.microseconds());
         Ok(IsNull::No)
     }
 }
+#[cfg(feature = "sqlite")]
 impl FromSql<Moment, Sqlite> for Timestamp {
     fn from_sql(mut raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
         let microseconds = raw.read_long();
@@ -278,31 +291,36 @@ impl Json {
         &self.0
     }
 }
+#[cfg(feature = "postgres")]
 impl ToSql<Document, Pg> for Json {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         out.write_all(self.0.as_bytes())?;
         Ok(IsNull::No)
     }
 }
+#[cfg(feature = "postgres")]
 impl FromSql<Document, Pg> for Json {
     fn from_sql(raw: PgValue<'_>) -> deserialize::Result<Self> {
         Ok(Self(std::str::from_utf8(raw.as_bytes())?.to_owned()))
     }
 }
+#[cfg(feature = "sqlite")]
 impl ToSql<Document, Sqlite> for Json {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(self.0.as_str());
         Ok(IsNull::No)
     }
 }
+#[cfg(feature = "sqlite")]
 impl FromSql<Document, Sqlite> for Json {
     fn from_sql(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<Self> {
         text(raw).map(Self)
     }
 }
 
+#[cfg(feature = "sqlite")]
 fn text(raw: SqliteValue<'_, '_, '_>) -> deserialize::Result<String> {
-    <String as FromSql<Text, Sqlite>>::from_sql(raw)
+    <String as FromSql<diesel::sql_types::Text, Sqlite>>::from_sql(raw)
 }
 
 /// An enum kept as text, in every database alike.

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt, path::PathBuf, str::FromStr};
 
+use super::StoreError;
+
 /// A database's address. Shows itself without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
@@ -20,6 +22,14 @@ pub enum DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// The error of a build that has no such database.
+    pub(super) fn not_built(&self) -> StoreError {
+        StoreError::NotBuilt(match self {
+            Self::Sqlite { .. } => "sqlite",
+            Self::Postgres { .. } => "postgres",
+        })
+    }
+
     /// The same, with the tables in a schema of their own.
     ///
     /// # Errors

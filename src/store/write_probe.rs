@@ -1,13 +1,11 @@
 //! A write that means nothing but that it was made, in a table of its own.
 
-use diesel::{
-    QueryableByName, RunQueryDsl as _, connection::SimpleConnection as _, sql_query,
-    sql_types::Bool,
-};
+use diesel::{RunQueryDsl as _, sql_query};
 
 use super::{Conn, StoreError, on_each};
 
 /// Leaves one small row there.
+#[cfg(any(feature = "postgres", feature = "server"))]
 pub fn small(conn: &mut Conn<'_>) -> Result<(), StoreError> {
     replace(conn, "INSERT INTO write_probe (filling) VALUES ('')")
 }
@@ -17,29 +15,31 @@ pub fn small(conn: &mut Conn<'_>) -> Result<(), StoreError> {
 pub fn large(conn: &mut Conn<'_>) -> Result<(), StoreError> {
     match conn {
         // 16 pages, each of which is in the log first.
+        #[cfg(feature = "sqlite")]
         Conn::Sqlite(_) => replace(
             conn,
             "INSERT INTO write_probe (filling) VALUES (hex(zeroblob(32768)))",
         ),
-        Conn::Postgres(_) => {
-            small(conn)?;
-            fill_new_file(conn)
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(c) => {
+            fill_new_file(c)?;
+            small(conn)
         }
     }
 }
 
 /// Has PostgreSQL make a file where its tables are, of 16 pages and as long as the transaction goes on, if the role may.
-fn fill_new_file(conn: &mut Conn<'_>) -> Result<(), StoreError> {
+#[cfg(feature = "postgres")]
+fn fill_new_file(c: &mut diesel::PgConnection) -> Result<(), StoreError> {
+    use diesel::{QueryableByName, connection::SimpleConnection as _, sql_types::Bool};
+
     #[derive(QueryableByName)]
     struct Right {
         #[diesel(sql_type = Bool)]
         may: bool,
     }
-    let Conn::Postgres(c) = conn else {
-        return Ok(());
-    };
     let asked = sql_query("SELECT has_database_privilege(current_database(), 'TEMP') AS may");
-    let right: Right = asked.get_result(&mut **c)?;
+    let right: Right = asked.get_result(c)?;
     if right.may {
         c.batch_execute(
             "SET LOCAL temp_tablespaces = '';

@@ -1,17 +1,14 @@
 //! Reads a request's body: as it is, never more than allowed, never longer than allowed, and as long as there is room.
 
 use actix_web::{
-    HttpMessage as _, HttpRequest,
-    error::PayloadError,
-    http::header::CONTENT_LENGTH,
-    web::{self, Bytes, Data},
+    HttpMessage as _, HttpRequest, error::PayloadError, http::header::CONTENT_LENGTH, web::Bytes,
 };
 use futures_util::{Stream, StreamExt as _};
+use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    State,
-    body_budget::{Place, SMALL},
+    body_budget::{BodyBudget, Place, SMALL},
     problem::{ErrorCode, Problem},
 };
 
@@ -35,9 +32,9 @@ pub async fn read(
     }
     // Not more than was announced is read, whatever comes.
     let most = announced.map_or(limit, |length| usize::try_from(length).unwrap_or(limit));
-    let state = request.app_data::<Data<State>>();
-    // Without the service's state, in a program of somebody else, there is no budget.
-    let mut place = state.map(|state| state.bodies.place());
+    // In a program of somebody else there may be none.
+    let budget = request.app_data::<Arc<BodyBudget>>();
+    let mut place = budget.map(BodyBudget::place);
     let collecting = collect(payload, &mut place, most.min(limit), limit);
     let body = match timeout_at(deadline, collecting).await {
         Ok(body) => body?,
@@ -107,6 +104,7 @@ async fn next(
 ///
 /// # Errors
 /// Those of `look`.
+#[cfg(feature = "server")]
 pub async fn examine<T, F>(size: usize, look: F) -> Result<T, Problem>
 where
     F: FnOnce() -> Result<T, Problem> + Send + 'static,
@@ -115,7 +113,7 @@ where
     if size <= SMALL {
         return look();
     }
-    let looked = web::block(look).await;
+    let looked = actix_web::web::block(look).await;
     looked.unwrap_or_else(|died| Err(Problem::internal(died)))
 }
 

@@ -55,8 +55,8 @@ impl Evidence<'_> {
 
     /// Looks for what is wrong. Where not `thorough`, at what costs little.
     pub fn diagnose(&self, config: &Config, thorough: bool) -> Diagnosis {
-        let url = self.sighting.public_url(config);
-        let others = self.sighting.other_urls(config);
+        let url = self.sighting.public_url(config.into());
+        let others = self.sighting.other_urls(config.into());
         let request = Request::new(&url, self.sighting.headers, self.body, SystemTime::now());
         let settings = &config.providers;
         self.provider
@@ -65,7 +65,7 @@ impl Evidence<'_> {
 
     /// The URL that is believed to be called, as it may be shown.
     pub fn shown_url(&self, config: &Config) -> String {
-        let url = self.sighting.public_url(config);
+        let url = self.sighting.public_url(config.into());
         shown_url(&url, self.provider.signing().shown_parameters)
     }
 
@@ -110,7 +110,7 @@ fn write(
     request_id: &str,
 ) {
     let (sighting, provider) = (&evidence.sighting, evidence.provider);
-    let source = sighting.source(config);
+    let source = sighting.source(config.into());
     let signs_url = provider.signing().signs_url;
     let ignored = match source {
         UrlSource::Direct if signs_url => sighting.forwarding_headers(),

@@ -1,15 +1,18 @@
 //! What is counted and measured, for Prometheus.
 
+mod listeners;
+
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web::Data};
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, Opts, Registry, TextEncoder, core::Collector,
+    Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry, TextEncoder, core::Collector,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use self::listeners::{Looks, Writes};
 use super::{
     State,
     body_budget::BodyBudget,
@@ -24,7 +27,7 @@ use crate::{
     provider::Provider,
     server::Connections,
     statistics::{AlertName, Traffic},
-    store::{Health, Listener, Load, Store, Trouble, types::Timestamp},
+    store::{Health, Load, Store, types::Timestamp},
 };
 
 /// The bounds of what a request may take, in seconds.
@@ -90,7 +93,7 @@ impl Metrics {
         let registry = Registry::new();
         store.health().listen(Arc::new(Writes::new(&registry)?));
         registered(&registry, traffic.lookup_seconds())?;
-        registered(&registry, cache.lookups())?;
+        cache.listen(Arc::new(Looks::new(&registry)?));
         registered(&registry, connections.open_now())?;
         registered(&registry, connections.refused())?;
         registered(&registry, connections.ended())?;
@@ -216,42 +219,6 @@ impl Metrics {
     /// Counts a request that was answered with an error.
     pub fn count_refusal(&self, code: ErrorCode) {
         self.refusals.with_label_values(&[code.name()]).inc();
-    }
-}
-
-/// What the store tells of its writes.
-struct Writes {
-    sizes: Histogram,
-    failures: IntCounterVec,
-}
-
-impl Writes {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
-        let about = "How many writes shared a transaction.";
-        let sizes = HistogramOpts::new("hookonce_writer_batch_size", about);
-        let about =
-            "Writes that could not be made durable, by what was the matter with the database.";
-        let failures = Opts::new("hookonce_write_failures_total", about);
-        let failures = IntCounterVec::new(failures, &["reason"])?;
-        let reasons: Vec<_> = Trouble::ALL.iter().map(|it| it.as_str()).collect();
-        Ok(Self {
-            sizes: registered(
-                registry,
-                Histogram::with_opts(sizes.buckets(SIZES.to_vec()))?,
-            )?,
-            failures: registered(registry, from_zero(failures, &reasons))?,
-        })
-    }
-}
-
-impl Listener for Writes {
-    fn gathered(&self, writes: usize) {
-        self.sizes.observe(writes as f64);
-    }
-
-    fn failed(&self, trouble: Trouble) {
-        self.failures.with_label_values(&[trouble.as_str()]).inc();
     }
 }
 

@@ -11,15 +11,26 @@ use actix_web::{
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::{config::Config, provider::diagnosis::OtherUrl, server::address::is_of as is_trusted};
+use crate::{address::is_of as is_trusted, provider::diagnosis::OtherUrl};
 
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
 /// The URL that the sender called and signed, its path and query verbatim.
-pub fn public_url(request: &HttpRequest, config: &Config) -> String {
-    Sighting::of(request).public_url(config)
+pub fn public_url(request: &HttpRequest, belief: Belief<'_>) -> String {
+    Sighting::of(request).public_url(belief)
+}
+
+/// What is believed of the way that requests come.
+#[derive(Clone, Copy, Debug)]
+pub struct Belief<'a> {
+    /// Where senders are told to send to, up to the path: it is believed before all else.
+    pub base_url: Option<&'a str>,
+    /// Whose forwarding headers are believed.
+    pub proxies: &'a [IpNet],
+    /// Where requests arrive that name no host.
+    pub bind: SocketAddr,
 }
 
 /// What of a request tells which URL its sender called.
@@ -66,9 +77,9 @@ impl<'a> Sighting<'a> {
     }
 
     /// What is believed.
-    pub fn source(&self, config: &Config) -> UrlSource {
-        let trusted = &config.trusted_proxies;
-        match &config.public_base_url {
+    pub fn source(&self, belief: Belief<'_>) -> UrlSource {
+        let trusted = belief.proxies;
+        match belief.base_url {
             Some(_) => UrlSource::Configured,
             None if self.peer.is_some_and(|peer| is_trusted(peer, trusted)) => UrlSource::Forwarded,
             None => UrlSource::Direct,
@@ -76,25 +87,25 @@ impl<'a> Sighting<'a> {
     }
 
     /// The URL that is believed.
-    pub fn public_url(&self, config: &Config) -> String {
+    pub fn public_url(&self, belief: Belief<'_>) -> String {
         let path = self.path();
-        match (&config.public_base_url, self.source(config)) {
-            (Some(base), _) => format!("{}{path}", base.as_str()),
-            (None, UrlSource::Forwarded) => self.forwarded_url(config),
-            (None, _) => self.direct_url(config),
+        match (belief.base_url, self.source(belief)) {
+            (Some(base), _) => format!("{base}{path}"),
+            (None, UrlSource::Forwarded) => self.forwarded_url(belief),
+            (None, _) => self.direct_url(belief),
         }
     }
 
     /// The URLs that are not believed, for whoever wants to know why a signature does not fit.
-    pub fn other_urls(&self, config: &Config) -> Vec<OtherUrl> {
+    pub fn other_urls(&self, belief: Belief<'_>) -> Vec<OtherUrl> {
         let other = |change: &str, url: String, advice: String| OtherUrl {
             change: change.to_owned(),
             url,
             advice,
         };
         let mut others = Vec::new();
-        if let Some(base) = &config.public_base_url
-            && let Ok(url) = url::Url::parse(base.as_str())
+        if let Some(base) = belief.base_url
+            && let Ok(url) = url::Url::parse(base)
             && url.path() != "/"
         {
             let origin = url.origin().ascii_serialization();
@@ -104,7 +115,7 @@ impl<'a> Sighting<'a> {
                 "set PUBLIC_BASE_URL without a path: the one that arrives here is whole".to_owned(),
             ));
         }
-        let source = self.source(config);
+        let source = self.source(belief);
         if source != UrlSource::Forwarded && !self.forwarding_headers().is_empty() {
             let advice = match (source, self.peer) {
                 (UrlSource::Configured, _) => {
@@ -116,13 +127,13 @@ impl<'a> Sighting<'a> {
                 ),
                 (_, None) => "add the proxy to TRUSTED_PROXIES, or set PUBLIC_BASE_URL".to_owned(),
             };
-            let url = self.forwarded_url(config);
+            let url = self.forwarded_url(belief);
             others.push(other("the URL of the forwarding headers", url, advice));
         }
         if source != UrlSource::Direct {
             others.push(other(
                 "the URL of the Host header",
-                self.direct_url(config),
+                self.direct_url(belief),
                 "the sender called another host than the one that was taken: correct PUBLIC_BASE_URL, or what \
                  the proxy forwards"
                     .to_owned(),
@@ -142,12 +153,12 @@ impl<'a> Sighting<'a> {
         self.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
-    fn direct_url(&self, config: &Config) -> String {
-        format!("http://{}{}", self.host(config), self.path())
+    fn direct_url(&self, belief: Belief<'_>) -> String {
+        format!("http://{}{}", self.host(belief), self.path())
     }
 
     /// By `Forwarded` (RFC 7239), else by its forerunners; of several proxies by what the first has written.
-    fn forwarded_url(&self, config: &Config) -> String {
+    fn forwarded_url(&self, belief: Belief<'_>) -> String {
         let standard = |wanted: &str| {
             let lines = self.headers.get_all(FORWARDED);
             let lines = lines.filter_map(|line| line.to_str().ok());
@@ -166,15 +177,15 @@ impl<'a> Sighting<'a> {
         // Its case says nothing (RFC 3986, section 3.1), and what is signed has it in small letters.
         let scheme = scheme.to_ascii_lowercase();
         let host = standard("host").or_else(|| forerunner(X_FORWARDED_HOST));
-        let host = host.map_or_else(|| self.host(config), str::to_owned);
+        let host = host.map_or_else(|| self.host(belief), str::to_owned);
         format!("{scheme}://{host}{}", self.path())
     }
 
-    fn host(&self, config: &Config) -> String {
+    fn host(&self, belief: Belief<'_>) -> String {
         let header = self.headers.get(HOST).and_then(|host| host.to_str().ok());
         let authority = || self.uri.authority().map(|authority| authority.as_str());
         let host = header.or_else(authority).map(str::to_owned);
-        host.unwrap_or_else(|| config.bind.to_string())
+        host.unwrap_or_else(|| belief.bind.to_string())
     }
 }
 
@@ -227,11 +238,18 @@ mod tests {
     use super::*;
     use actix_web::test::TestRequest;
 
-    fn config() -> Config {
-        Config {
-            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-            ..Config::default()
-        }
+    fn trusted() -> [IpNet; 1] {
+        ["10.0.0.0/8".parse().unwrap()]
+    }
+
+    /// The URL of a request, behind that network.
+    fn seen(request: &HttpRequest, base_url: Option<&str>) -> String {
+        let belief = Belief {
+            base_url,
+            proxies: &trusted(),
+            bind: "127.0.0.1:8080".parse().unwrap(),
+        };
+        public_url(request, belief)
     }
 
     fn request(peer: &str, headers: &[(&'static str, &'static str)]) -> HttpRequest {
@@ -251,7 +269,7 @@ mod tests {
             ("X-Forwarded-Proto", "https"),
             ("X-Forwarded-Host", "hooks.example.com"),
         ];
-        let url = |peer| public_url(&request(peer, &headers), &config());
+        let url = |peer| seen(&request(peer, &headers), None);
         assert_eq!(
             url("10.1.2.3"),
             "https://hooks.example.com/webhooks/twilio?x=%27'&y"
@@ -262,7 +280,7 @@ mod tests {
         );
         let forwarded = [("Forwarded", "for=192.0.2.9;proto=https;host=h.example")];
         assert_eq!(
-            public_url(&request("10.1.2.3", &forwarded), &config()),
+            seen(&request("10.1.2.3", &forwarded), None),
             "https://h.example/webhooks/twilio?x=%27'&y"
         );
     }
@@ -279,33 +297,23 @@ mod tests {
                 ("X-Forwarded-Proto", "http"),
             ],
         ] {
-            let url = public_url(&request("10.1.2.3", &headers), &config());
+            let url = seen(&request("10.1.2.3", &headers), None);
             assert!(url.starts_with("https://h.example/"), "{url}");
         }
-        let config = Config {
-            public_base_url: Some("HTTPS://a.example".parse().unwrap()),
-            ..config()
-        };
-        let url = public_url(&request("10.1.2.3", &[]), &config);
-        assert!(url.starts_with("https://a.example/"), "{url}");
     }
 
     #[test]
     fn the_configured_url_wins_over_every_header() {
-        let config = Config {
-            public_base_url: Some("https://a.example/in".parse().unwrap()),
-            ..config()
-        };
         let headers = [("X-Forwarded-Host", "evil.example")];
         assert_eq!(
-            public_url(&request("10.1.2.3", &headers), &config),
+            seen(&request("10.1.2.3", &headers), Some("https://a.example/in")),
             "https://a.example/in/webhooks/twilio?x=%27'&y"
         );
     }
 
     #[test]
     fn the_source_is_the_last_address_that_no_trusted_proxy_vouches_for() {
-        let trusted = config().trusted_proxies;
+        let trusted = trusted();
         let ip = |peer, headers: &[_]| {
             source_ip(&request(peer, headers), &trusted)
                 .unwrap()

@@ -1,5 +1,8 @@
 //! Errors as `application/problem+json` (RFC 9457), and the one table that maps failures to statuses.
 
+#[cfg(feature = "server")]
+mod server;
+
 use actix_web::{
     HttpResponse, ResponseError,
     http::{
@@ -11,10 +14,9 @@ use serde_json::{Value, json};
 use std::{error::Error, fmt, time::Duration};
 
 use crate::{
-    commerce::error::{CommerceError, FieldError},
+    field_error::FieldError,
     idempotency::{InvalidKey, StoredReply, two_phase::TwoPhaseError},
     intake::IntakeError,
-    jobs::cleanup::{Failure, Refused},
     provider::refusal::{Malformed, SignatureError},
     store::StoreError,
 };
@@ -447,39 +449,6 @@ impl From<TwoPhaseError> for Problem {
                      sent again, it may be carried out again",
                 )
             },
-        }
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(error: Refused) -> Self {
-        /// About when a run that is going on ends.
-        const A_WHILE: Duration = Duration::from_secs(5);
-        match error {
-            Refused::Running { .. } | Refused::Done => Self {
-                retry_after: Some(A_WHILE),
-                ..Self::new(ErrorCode::RequestProcessing, error.to_string())
-            },
-            Refused::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<Failure> for Problem {
-    fn from(error: Failure) -> Self {
-        match error {
-            Failure::Stopped | Failure::TakenOver => Self::unavailable(error),
-            Failure::Store(error) => error.into(),
-        }
-    }
-}
-
-impl From<CommerceError> for Problem {
-    fn from(error: CommerceError) -> Self {
-        match error {
-            CommerceError::NotFound(_) => Self::new(ErrorCode::NotFound, error.to_string()),
-            CommerceError::Invalid(errors) => Self::invalid(errors),
-            CommerceError::Store(error) => error.into(),
         }
     }
 }

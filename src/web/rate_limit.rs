@@ -27,10 +27,11 @@ use std::{
 
 use super::{State, origin, problem::Problem};
 use crate::{
+    address::network,
     config::Config,
     provider::{REGISTRY, handshake::Handshake},
     secret::Secret,
-    server::{self, address::network},
+    server,
     store::types::Uuid,
 };
 

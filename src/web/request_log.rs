@@ -27,6 +27,7 @@ use std::{
 
 use super::{
     State,
+    observer::{Observer, ObservesRequest},
     problem::{ErrorCode, Problem},
 };
 use crate::{
@@ -119,21 +120,6 @@ impl RequestNotes {
         self.0.borrow().id.clone()
     }
 
-    /// The request is one of those that are counted as received: a webhook, or one that may carry a key.
-    pub fn received(&self) {
-        self.0.borrow_mut().received = true;
-    }
-
-    /// The pattern that the path matched, for a handler that may take its request along.
-    pub fn route(&self, pattern: Option<String>) {
-        self.0.borrow_mut().route = pattern;
-    }
-
-    /// The key that the request names.
-    pub fn key(&self, key: &IdempotencyKey) {
-        self.0.borrow_mut().key = Some(Token::masked_in(key.as_str()));
-    }
-
     /// Whose token the request has.
     pub fn client(&self, caller: &Caller) {
         let client = (caller.client_id.to_string(), caller.client_name.clone());
@@ -185,9 +171,22 @@ impl RequestNotes {
         facts.orders = orders;
         facts.retailers = retailers.to_vec();
     }
+}
 
-    /// The answer that a key now stands for, and whether it stood for it before.
-    pub fn reply(&self, reply: &StoredReply, replayed: bool) {
+impl ObservesRequest for RequestNotes {
+    fn received(&self) {
+        self.0.borrow_mut().received = true;
+    }
+
+    fn key(&self, key: &IdempotencyKey) {
+        self.0.borrow_mut().key = Some(Token::masked_in(key.as_str()));
+    }
+
+    fn route(&self, pattern: Option<String>) {
+        self.0.borrow_mut().route = pattern;
+    }
+
+    fn reply(&self, reply: &StoredReply, replayed: bool) {
         let mut facts = self.0.borrow_mut();
         facts.error_code = ErrorCode::of_stored(reply);
         facts.outcome = Some(match replayed {
@@ -207,7 +206,9 @@ pub async fn log_request(
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let told = Told::of(&request);
     let (id, notes) = (told.notes.id(), told.notes.clone());
+    let observer: Observer = Rc::new(notes.clone());
     request.extensions_mut().insert(notes.clone());
+    request.extensions_mut().insert(observer);
     let mut answered = next.call(request).await;
     let (status, problem) = match &mut answered {
         Ok(response) => {

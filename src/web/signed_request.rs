@@ -46,6 +46,10 @@ pub struct SignedRequest {
 /// A request that its sender signed.
 pub struct Genuine {
     /// Which of several secrets signed it.
+    #[cfg_attr(
+        not(feature = "server"),
+        expect(dead_code, reason = "the program logs it")
+    )]
     pub signed_by: Option<SignedBy>,
     /// What it tells, or why it cannot be read all the same.
     pub inbound: Result<Inbound, Problem>,

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::{
     State, at, body,
     body_budget::SMALL,
-    diagnosis, get, key, origin,
+    diagnosis, get, key,
+    observer::ObservesRequest as _,
+    origin,
     problem::{ErrorCode, Problem},
     rate_limit::mark_verified,
     reply,
@@ -113,7 +115,7 @@ fn signed(request: &HttpRequest, config: &Config, source: Source, body: Bytes) -
     SignedRequest {
         provider: source.provider,
         route: source.route,
-        url: origin::public_url(request, config),
+        url: origin::public_url(request, config.into()),
         body,
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),

@@ -2,23 +2,32 @@
 //! what is committed is ever put there, and whatever is missing there the database is asked for, so that nothing
 //! depends on it.
 
+#[cfg(feature = "redis")]
 mod breaker;
+#[cfg(feature = "redis")]
 mod entry;
 mod memory;
+#[cfg(not(feature = "redis"))]
+mod no_redis;
+#[cfg(feature = "redis")]
 mod redis;
 
+#[cfg(feature = "redis")]
 pub use self::redis::{InvalidRedisUrl, RedisUrl};
 
-use prometheus::{IntCounterVec, Opts};
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Instant,
 };
 
-use self::{memory::Memory, redis::Redis};
+use self::memory::Memory;
+#[cfg(not(feature = "redis"))]
+use self::no_redis::Redis;
+#[cfg(feature = "redis")]
+use self::redis::Redis;
 use super::{fingerprint::Fingerprint, key::IdempotencyKey, lookups::Lookups, reply::Answered};
 use crate::store::types::Timestamp;
 
@@ -34,7 +43,7 @@ struct Inner {
     forgotten_until: AtomicI64,
     /// What was kept by then is not believed any more: an operator has said that records may have been changed by hand.
     distrusted_until: AtomicI64,
-    lookups: IntCounterVec,
+    listener: OnceLock<Arc<dyn Listener>>,
 }
 
 /// An answer, and when it was known to be that of the database.
@@ -42,6 +51,12 @@ struct Inner {
 struct Kept {
     answered: Answered,
     at: Timestamp,
+}
+
+/// Is told of each look into a cache.
+pub trait Listener: Send + Sync {
+    /// It was this cache, and this came of it.
+    fn looked(&self, cache: &str, result: &str);
 }
 
 /// What a look-up is for.
@@ -74,6 +89,7 @@ impl Cache {
 
     /// With a Redis behind the memory, whose keys begin with `installation`. It is connected to in the runtime that this
     /// is called in, and not waited for.
+    #[cfg(feature = "redis")]
     pub fn with_redis(bytes: u64, url: &RedisUrl, installation: &str) -> Self {
         let memory = (bytes > 0).then(|| Memory::new(bytes));
         Self::over(memory, Some(Redis::new(url, installation)))
@@ -85,7 +101,7 @@ impl Cache {
             redis,
             forgotten_until: AtomicI64::new(i64::MIN),
             distrusted_until: AtomicI64::new(i64::MIN),
-            lookups: lookups(),
+            listener: OnceLock::new(),
         })))
     }
 
@@ -170,11 +186,11 @@ impl Cache {
         memory.map_or(0, Memory::bytes)
     }
 
-    /// How often it was looked into, and what came of it; for Prometheus.
-    pub fn lookups(&self) -> IntCounterVec {
-        self.0
-            .as_deref()
-            .map_or_else(lookups, |inner| inner.lookups.clone())
+    /// Has `listener` told of each look into a cache from now on. The first that asks for it is told.
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
+        if let Some(inner) = self.0.as_deref() {
+            let _ = inner.listener.set(listener);
+        }
     }
 }
 
@@ -204,7 +220,9 @@ impl Inner {
         let standing = |kept: Kept| self.stands(&kept, now).then_some(kept).ok_or("stale");
         let judged = found.and_then(standing);
         let result = judged.as_ref().err().unwrap_or(&"hit");
-        self.lookups.with_label_values(&[cache, result]).inc();
+        if let Some(listener) = self.listener.get() {
+            listener.looked(cache, result);
+        }
         judged.ok()
     }
 
@@ -217,12 +235,6 @@ impl Inner {
             && !is_past(expires_at, &self.forgotten_until)
             && !is_past(kept.at, &self.distrusted_until)
     }
-}
-
-fn lookups() -> IntCounterVec {
-    let about = "Look-ups of answers in the caches in front of the database, by cache and what came of them.";
-    let opts = Opts::new("hookonce_cache_lookups_total", about);
-    IntCounterVec::new(opts, &["cache", "result"]).expect("the options of a counter")
 }
 
 #[cfg(test)]

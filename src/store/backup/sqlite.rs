@@ -17,11 +17,8 @@ use super::{
     unknown_migrations,
 };
 use crate::store::{
-    migrations,
-    sqlite::{
-        FileFault,
-        file::{RESTORED, beside, new_stamp},
-    },
+    FileFault, migrations,
+    sqlite::file::{RESTORED, beside, new_stamp},
 };
 
 /// How many faults are named.

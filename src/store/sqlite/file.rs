@@ -1,8 +1,11 @@
 //! The file of a SQLite database: made for its owner alone, and held against what lies at its path. What is written to a
 //! file that has lost its name is lost with the process, and nobody may be told that it is kept.
 
+use diesel::{
+    Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, SqliteConnection,
+    connection::SimpleConnection as _, sql_query, sql_types::BigInt,
+};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use rusqlite::{Connection, OpenFlags};
 use std::{
     error::Error,
     ffi::OsString,
@@ -16,53 +19,17 @@ use std::{
     },
 };
 
-use crate::{causes::with_causes, store::StoreError};
+use super::known_stamp;
+use crate::{
+    causes::with_causes,
+    store::{FileFault, StoreError, fault::is_damage},
+};
 
 /// What a new database can be done with, and by whom: its owner reads and writes it. SQLite gives its log the same.
 pub(in crate::store) const MODE: u32 = 0o600;
 
 /// What an interrupted restore leaves beside the database, from when on it cannot be undone.
 pub(in crate::store) const RESTORED: &str = ".restored";
-
-/// Why the file is not what it was.
-#[derive(Debug, thiserror::Error)]
-pub enum FileFault {
-    /// It cannot be made, or looked at.
-    #[error("the database file cannot be opened")]
-    Unusable(#[source] io::Error),
-    /// It is gone.
-    #[error("the database file is not there")]
-    Gone(#[source] io::Error),
-    /// Another has taken its place, or its log was taken away.
-    #[error("the database file was replaced: {0}")]
-    Replaced(&'static str),
-    /// Another was written over it.
-    #[error("another file was written over the database, or it was cut short")]
-    Overwritten,
-    /// It holds what no database holds.
-    #[error("the database is damaged")]
-    Damaged,
-    /// A restore has put one file away, and not yet another in its place.
-    #[error("a restore was interrupted: run hookonce restore again")]
-    HalfRestored,
-}
-
-impl FileFault {
-    /// What is the matter and what to do, for whoever asks: names no path.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Unusable(_) => "the database file cannot be opened",
-            Self::Gone(_) | Self::Replaced(_) | Self::Overwritten => {
-                "the database file is not there, or is another one: stop the service, then put the file back as it was or \
-                 run hookonce restore"
-            }
-            Self::Damaged => {
-                "the database is damaged: run hookonce check, then stop the service and restore a backup"
-            }
-            Self::HalfRestored => "a restore was interrupted: run hookonce restore again",
-        }
-    }
-}
 
 /// A file that is about to be opened.
 pub(super) struct Prepared {
@@ -258,6 +225,22 @@ struct Head {
 }
 
 impl Head {
+    /// Reads no schema, which may be cut. The size of a page is the one that was read with the number.
+    fn read(conn: &mut SqliteConnection, is_short: bool) -> QueryResult<Self> {
+        #[derive(QueryableByName)]
+        struct Page {
+            #[diesel(sql_type = BigInt)]
+            page_size: i64,
+        }
+        let stamp = known_stamp(conn)?;
+        let page: Page = sql_query("PRAGMA page_size").get_result(conn)?;
+        Ok(Self {
+            stamp,
+            page: page.page_size,
+            is_short,
+        })
+    }
+
     /// Whether a file of so many bytes lacks some.
     fn is_cut(&self, size: u64) -> bool {
         self.is_short || !size.is_multiple_of(self.page.unsigned_abs())
@@ -267,23 +250,12 @@ impl Head {
 /// SQLite opens and closes the file, so that the locks of this process stay.
 fn read_head(path: &Path) -> Result<Head, Box<dyn Error>> {
     let path = fs::canonicalize(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(uri(&path, "immutable=1")?, flags)?;
-    // Neither reads the schema, which may be cut. The second goes by what the first has read.
-    let head = |is_short| {
-        Ok::<_, rusqlite::Error>(Head {
-            stamp: conn.query_row("PRAGMA user_version", (), |row| row.get(0))?,
-            page: conn.query_row("PRAGMA page_size", (), |row| row.get(0))?,
-            is_short,
-        })
-    };
-    match head(false) {
+    let mut conn = SqliteConnection::establish(&uri(&path, "mode=ro&immutable=1")?)?;
+    match Head::read(&mut conn, false) {
         // To SQLite a file with too few pages is damaged, but not to those who say that they know what they do.
         Err(error) if is_damage(&error.to_string()) => {
-            conn.execute_batch("PRAGMA writable_schema = ON")?;
-            Ok(head(true)?)
+            conn.batch_execute("PRAGMA writable_schema = ON")?;
+            Ok(Head::read(&mut conn, true)?)
         }
         settled => Ok(settled?),
     }
@@ -292,14 +264,6 @@ fn read_head(path: &Path) -> Result<Head, Box<dyn Error>> {
 /// A number for a file that has none, or is a new copy.
 pub(in crate::store) fn new_stamp() -> i32 {
     rand::random_range(1..=i32::MAX)
-}
-
-/// The words of SQLite for a file that it cannot read.
-const DAMAGE: [&str; 2] = ["database disk image is malformed", "file is not a database"];
-
-/// Whether SQLite says so in these words.
-pub(in crate::store) fn is_damage(message: &str) -> bool {
-    DAMAGE.iter().any(|words| message.contains(words))
 }
 
 fn tells_of_damage(error: &(dyn Error + 'static)) -> bool {
@@ -317,12 +281,16 @@ fn tells_of_damage(error: &(dyn Error + 'static)) -> bool {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> SqliteConnection {
+        SqliteConnection::establish(&uri(path, "mode=rwc").unwrap()).unwrap()
+    }
+
     #[test]
     fn a_file_that_has_not_all_its_pages_tells_its_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a#b?c%.db");
-        let conn = Connection::open(&path).unwrap();
-        conn.execute_batch(
+        let mut conn = open(&path);
+        conn.batch_execute(
             "PRAGMA user_version = 7; CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000));",
         )
         .unwrap();
@@ -344,26 +312,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let prepared = Prepared::new(path.clone()).unwrap();
-        let conn = Connection::open(&path).unwrap();
+        let mut conn = open(&path);
         let grow = "INSERT INTO t VALUES (zeroblob(100000))";
-        conn.execute_batch(
+        conn.batch_execute(
             "PRAGMA auto_vacuum = FULL; PRAGMA user_version = 7; CREATE TABLE t (x)",
         )
         .unwrap();
         let file = prepared.opened(7).unwrap();
         let long = || OpenOptions::new().write(true).open(&path).unwrap();
         let size = || fs::metadata(&path).unwrap().len();
-        conn.execute_batch(grow).unwrap();
+        conn.batch_execute(grow).unwrap();
         // While it grows its first page is there before the last.
         let whole = size();
         long().set_len(whole - 4096).unwrap();
         assert!(file.check().is_ok(), "it grew");
         long().set_len(whole).unwrap();
         assert!(file.check().is_ok(), "it grew on");
-        conn.execute_batch("DELETE FROM t").unwrap();
+        conn.batch_execute("DELETE FROM t").unwrap();
         assert!(size() < whole);
         assert!(file.check().is_ok(), "SQLite gave space back");
-        conn.execute_batch(grow).unwrap();
+        conn.batch_execute(grow).unwrap();
         assert!(file.check().is_ok());
         for size in [whole - 1, whole - 1024, whole - 4096, 8192, 4096, 100] {
             long().set_len(size).unwrap();
@@ -381,14 +349,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.db");
         let prepared = Prepared::new(path.clone()).unwrap();
-        let conn = Connection::open(&path).unwrap();
-        conn.execute_batch("PRAGMA user_version = 7; CREATE TABLE t (x)")
+        let mut conn = open(&path);
+        conn.batch_execute("PRAGMA user_version = 7; CREATE TABLE t (x)")
             .unwrap();
         let file = prepared.opened(7).unwrap();
         assert!(file.check().is_ok());
-        conn.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        conn.batch_execute("INSERT INTO t VALUES (1)").unwrap();
         assert!(file.check().is_ok(), "SQLite wrote to it");
-        conn.execute_batch("PRAGMA user_version = 8").unwrap();
+        conn.batch_execute("PRAGMA user_version = 8").unwrap();
         assert!(matches!(file.check(), Err(FileFault::Overwritten)));
         fs::rename(&path, folder.path().join("away")).unwrap();
         assert!(matches!(file.check(), Err(FileFault::Gone(_))));

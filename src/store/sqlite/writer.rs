@@ -14,12 +14,12 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::{
     checkpoints::Log,
-    file::{DatabaseFile, FileFault},
+    file::DatabaseFile,
     job::{Job, Message},
 };
 use crate::{
     causes::with_causes,
-    store::{Demand, Health, StoreError, StoreOptions, Trouble, cached::Fixed},
+    store::{Demand, FileFault, Health, StoreError, StoreOptions, Trouble, cached::Fixed},
 };
 
 /// How long work in the background waits for its turn where requests never cease.

@@ -9,7 +9,7 @@ use crate::store::{
 
 /// How much there was in an hour.
 #[derive(Clone, Debug, PartialEq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = snapshots, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = snapshots, check_for_backend(crate::store::Checked))]
 pub struct Snapshot {
     /// When the hour began.
     pub hour: Timestamp,

@@ -106,7 +106,7 @@ pub struct TrafficHour {
 
 /// As it is stored.
 #[derive(Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = hours, check_for_backend(diesel::sqlite::Sqlite, diesel::pg::Pg))]
+#[diesel(table_name = hours, check_for_backend(crate::store::Checked))]
 struct HourRow {
     id: Uuid,
     hour: Timestamp,

@@ -29,7 +29,9 @@ use crate::{
         types::{Json, Timestamp, Uuid},
     },
     web::{
-        State, body, key, origin,
+        State, body, key,
+        observer::ObservesRequest as _,
+        origin,
         problem::{ErrorCode, Problem},
         reply,
         request_log::RequestNotes,

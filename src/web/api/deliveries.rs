@@ -11,13 +11,13 @@ use super::{
     envelope::{Envelope, Page, with_document},
     orders::OrderResource,
     parameters::{self, Cursor as _, Parameters, Part},
+    received::{self, Received},
     senders::{self, DeliveryProvider},
 };
 use crate::{
     access::Token,
     commerce::outcomes,
     idempotency::{IdempotencyKey, StoredReply},
-    intake::deliveries::{self, Received},
     json::Value,
     store::{
         StoreError,
@@ -26,7 +26,7 @@ use crate::{
         idempotency::RecordStatus,
         types::Json,
     },
-    web::{problem::Problem, reply::EventReportSchema},
+    web::{problem::Problem, report::EventReportSchema},
 };
 
 /// A request under its key, of a provider or of a client.
@@ -317,7 +317,7 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     };
     parameters.finish()?;
     let looking = call.look_up(move |conn, at| {
-        let found = deliveries::list(conn, &filter, at.reach, part.after, part.limit)?;
+        let found = received::list(conn, &filter, at.reach, part.after, part.limit)?;
         let data = found.deliveries.into_iter().map(DeliveryResource::listed);
         Ok(Page {
             success: true,
@@ -347,7 +347,7 @@ fn key(text: &str) -> Result<String, String> {
 pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
     let looking = call.look_up(move |conn, at| {
-        let mut received = deliveries::find(conn, id, at.reach)?;
+        let mut received = received::find(conn, id, at.reach)?;
         let body = received.body.take();
         let body = body.map_or(Ok(Value::Null), |json| json.as_str().parse());
         let body = body.map_err(|error| StoreError::Unreadable(error.into()))?;

@@ -10,6 +10,7 @@ mod money;
 pub mod orders;
 mod parameters;
 pub mod payments;
+mod received;
 pub mod retailers;
 pub mod schema;
 mod senders;

@@ -19,7 +19,7 @@ use crate::{
     provider::form::Form,
     redaction::Redaction,
     store::types::Json,
-    web::{body, key, origin, problem::Problem, request_log::RequestNotes},
+    web::{body, key, observer::observer_of, origin, problem::Problem},
 };
 
 /// The scopes and keys that middleware around this one has claimed for a request.
@@ -40,8 +40,8 @@ impl Settings {
             None if self.required => return Err(Problem::key_required(self.header.as_str()).into()),
             None => return Ok(None),
         };
-        let notes = RequestNotes::of(request.request());
-        notes.received();
+        let observer = observer_of(request.request());
+        observer.received();
         let scope = (self.scope)(request)?;
         if self.is_held(request, &scope, &key) {
             return Ok(None);
@@ -51,8 +51,8 @@ impl Settings {
         let source_ip = origin::source_ip(request.request(), &self.trusted_proxies.load());
         request.extensions_mut().insert(key.clone());
         coding::narrow(request.headers_mut());
-        notes.key(&key);
-        notes.route(request.match_pattern());
+        observer.key(&key);
+        observer.route(request.match_pattern());
         Ok(Some(KeyedRequest {
             scope: scope.into(),
             key,

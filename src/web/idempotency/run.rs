@@ -30,7 +30,10 @@ use crate::{
         KeyedRequest, StoredReply,
         two_phase::{Begun, Running, Settled},
     },
-    web::{problem::Problem, request_log::RequestNotes},
+    web::{
+        observer::{ObservesRequest, observer_of},
+        problem::Problem,
+    },
 };
 
 /// A future that comes to its end though nobody waits for it any more: dropped half-way, it goes on in a task of its own.
@@ -111,20 +114,20 @@ impl Settings {
             Ok(Begun::Ours(running)) => running,
             Ok(Begun::Replay(answered)) => {
                 let (request, _read) = request.into_parts();
-                RequestNotes::of(&request).reply(&answered.reply, true);
+                observer_of(&request).reply(&answered.reply, true);
                 let reply = self.replay(&answered, request.headers());
                 return send(Some(request), reply);
             }
             Err(error) => return Ok(request.error_response(Problem::from(error))),
         };
-        let notes = RequestNotes::of(request.request());
+        let observer = observer_of(request.request());
         let accepted = request.headers().clone();
         let handler = AssertUnwindSafe(self.run(service, request)).catch_unwind();
         let (request, outcome) = match handler.await {
             Ok(ran) => ran,
             Err(panic) => (None, Outcome::Failed(Failure::Died(said(&*panic)))),
         };
-        let answer = self.settle(*running, outcome, &notes, &accepted).await;
+        let answer = self.settle(*running, outcome, &*observer, &accepted).await;
         send(request, answer)
     }
 
@@ -182,16 +185,16 @@ impl Settings {
         &self,
         running: Running,
         outcome: Outcome,
-        notes: &RequestNotes,
+        observer: &dyn ObservesRequest,
         accepted: &HeaderMap,
     ) -> Result<HttpResponse, Problem> {
         match outcome {
             Outcome::Answered(response, reply) => {
-                notes.reply(&reply, false);
+                observer.reply(&reply, false);
                 match running.complete(reply).await? {
                     Settled::Stored => Ok(first(response)),
                     Settled::Overtaken(answered) => {
-                        notes.reply(&answered.reply, true);
+                        observer.reply(&answered.reply, true);
                         self.replay(&answered, accepted)
                     }
                 }

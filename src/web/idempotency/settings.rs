@@ -238,6 +238,7 @@ impl Idempotency {
     }
 
     /// Believes these proxies from now on, in all clones.
+    #[cfg(feature = "server")]
     pub(in crate::web) fn trust(&self, networks: Vec<IpNet>) {
         self.0.trusted_proxies.store(Arc::new(networks));
     }

@@ -22,7 +22,7 @@ use super::{
     api::{admin, bookings, deliveries, orders, payments, retailers, stats},
     health, metrics,
     problem::ErrorCode,
-    reply::ReportSchema,
+    report::ReportSchema,
 };
 
 use crate::provider::{REGISTRY, Signing};

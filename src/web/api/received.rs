@@ -1,9 +1,9 @@
 //! Looks back at what was received: the records of requests, of providers and of clients alike, and what came of them.
 
-use super::body;
 use crate::{
     commerce::{error::CommerceError, ordering::PlacedOrder, orders, reach::Reach},
     idempotency::StoredReply,
+    intake::whole_body,
     provider::REGISTRY,
     store::{
         Conn, StoreError,
@@ -64,7 +64,7 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Received, Com
     let is_answered = found.record.response_status.is_some();
     let reply = is_answered.then(|| StoredReply::from_record(&found.record));
     Ok(Received {
-        body: body::whole(conn, &found)?,
+        body: whole_body::whole(conn, &found)?,
         reply: reply.transpose()?,
         order: order(conn, &found.delivery, reach)?,
         delivery: found.delivery,

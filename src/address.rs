@@ -1,14 +1,17 @@
 //! Whose an address is.
 
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// What one holder of an address has to itself: a single IPv4 address, but at least a whole /64 of IPv6.
+#[cfg(feature = "server")]
 pub fn network(address: IpAddr) -> IpAddr {
     // An IPv4 peer of a socket that takes both shows itself as IPv6, and all of them as one /64.
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        IpAddr::V6(address) => {
+            std::net::Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into()
+        }
     }
 }
 
@@ -19,7 +22,7 @@ pub fn is_of(address: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use super::*;
 
