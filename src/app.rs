@@ -263,7 +263,6 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
         diagnoses: Budget::default(),
         cleanup,
         limits: RateLimits::new(&config),
-        once: web::api::idempotency(&config, store.clone(), &intake),
         intake,
         shops,
         metrics,

@@ -18,6 +18,9 @@ pub const REPLAYED: &str = "Idempotent-Replayed";
 /// The content type of what is neither a provider's document nor an error.
 pub const JSON: &str = "application/json";
 
+/// The status of what was done.
+pub const OK: i16 = 200;
+
 /// The status of what was made.
 pub const CREATED: i16 = 201;
 

@@ -22,15 +22,13 @@ pub enum Part {
 
 /// Puts a part of the routes into an actix application; at all others there is nothing.
 pub fn routes(state: Arc<State>, part: Part) -> impl FnOnce(&mut web::ServiceConfig) {
-    let once = state.once.clone();
     // Whoever tries a route out sends to the address that the pages are from.
     let can_try = part == Part::All;
     move |app| {
         app.app_data(state.bodies.clone());
         app.app_data(web::Data::from(state));
         if part != Part::Operations {
-            app.configure(webhooks::routes)
-                .configure(|app| api::routes(app, &once));
+            app.configure(webhooks::routes).configure(api::routes);
         }
         if part != Part::Public {
             let pages = at("/docs/{path:.*}", "GET, HEAD").route(get().to(docs::serve));

@@ -31,8 +31,6 @@ pub struct State {
     pub shops: Arc<Shops>,
     /// What the bodies of clients' requests are held against.
     pub schemas: Schemas,
-    /// Around what clients change outside the intake.
-    pub once: Idempotency,
     /// Where what has expired is taken away.
     pub cleanup: Cleanup,
     /// What is counted for the statistics.
@@ -55,7 +53,6 @@ impl State {
     /// Takes over from `new` what can change while requests are answered; see [`Config::is_reloaded`].
     pub fn reconfigure(&self, new: &Config) {
         let config = self.config.load().reloaded(new);
-        self.once.trust(config.trusted_proxies.clone());
         self.connections.trust(config.trusted_proxies.clone());
         self.config.store(Arc::new(config));
     }

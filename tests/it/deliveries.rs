@@ -212,7 +212,7 @@ async fn a_clients_request_is_shown_with_its_answer_and_its_order(engine: Engine
             &changed["method"],
             &changed["key"]
         ),
-        (&json!("http"), &json!("PATCH"), &json!("step"))
+        (&json!("orders"), &json!("PATCH"), &json!("step"))
     );
     pos.post_keyed("/api/v1/orders", "wrong", &json!([1]))
         .await

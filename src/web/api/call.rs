@@ -108,6 +108,25 @@ pub struct Created<T> {
     pub order_id: Option<Uuid>,
 }
 
+/// What a PATCH or PUT has changed.
+pub struct Changed<T> {
+    /// All of it, as it is now.
+    pub data: T,
+    /// Whose it is.
+    pub retailer_id: Uuid,
+    /// The order that it is about.
+    pub order_id: Option<Uuid>,
+}
+
+/// What is to be known of a request's key.
+#[derive(Clone, Copy)]
+struct KeyTerms {
+    /// Whether there must be one.
+    is_needed: bool,
+    /// For how long its answer is replayed.
+    ttl: Duration,
+}
+
 /// A request of a client whose token was checked.
 pub struct Call {
     /// The request itself.
@@ -153,12 +172,73 @@ impl Call {
             + Send
             + 'static,
     {
+        let terms = KeyTerms {
+            is_needed: kind.needs_key(),
+            ttl: kind.ttl(&self.state.config.load()),
+        };
+        let work = move |conn: &mut Conn<'_>, wanted, at: &Context| {
+            let created = work(conn, wanted, at).map_err(undone)?;
+            done(&created)
+        };
+        self.perform(payload, kind, terms, work).await
+    }
+
+    /// Does what a PATCH or PUT asks for, once for its key where it has one, and answers 200 with what came of it.
+    ///
+    /// # Errors
+    /// As [`Call::create`].
+    pub async fn change<T, R, W>(
+        self,
+        payload: Payload,
+        kind: Kind,
+        message: &'static str,
+        work: W,
+    ) -> Result<HttpResponse, Problem>
+    where
+        T: RequestBody,
+        R: Serialize,
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Changed<R>, CommerceError>
+            + Clone
+            + Send
+            + 'static,
+    {
+        let terms = KeyTerms {
+            is_needed: false,
+            ttl: self.state.config.load().idempotency_ttl,
+        };
+        let work = move |conn: &mut Conn<'_>, wanted, at: &Context| {
+            let changed = work(conn, wanted, at).map_err(undone)?;
+            Ok(Done {
+                reply: StoredReply {
+                    status: reply::OK,
+                    content_type: Some(reply::JSON.to_owned()),
+                    body: enveloped(message, &changed.data)?.into(),
+                    ..StoredReply::default()
+                },
+                retailer_id: Some(changed.retailer_id),
+                order_id: changed.order_id,
+            })
+        };
+        self.perform(payload, kind, terms, work).await
+    }
+
+    async fn perform<T, W>(
+        self,
+        payload: Payload,
+        kind: Kind,
+        terms: KeyTerms,
+        work: W,
+    ) -> Result<HttpResponse, Problem>
+    where
+        T: RequestBody,
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Done, Undone> + Clone + Send + 'static,
+    {
         let now = Timestamp::now();
         let deadline = self.deadline();
         let notes = RequestNotes::of(&self.request);
         notes.received();
         let body = self.body(payload, deadline).await?;
-        let key = self.key(kind)?;
+        let key = self.key(terms.is_needed)?;
         if !self.is_json() {
             return Err(self.not_json(kind, key, &body, now).await);
         }
@@ -170,15 +250,14 @@ impl Call {
         let wanted: Result<T, _> = read.wanted;
         let context = self.context(now);
         let work = move |conn: &mut Conn<'_>| {
-            let created = wanted
-                .map_err(CommerceError::Invalid)
-                .and_then(|wanted| work(conn, wanted, &context));
-            created.map_err(undone).and_then(|created| done(&created))
+            let wanted = wanted.map_err(CommerceError::Invalid).map_err(undone)?;
+            work(conn, wanted, &context)
         };
-        let ttl = kind.ttl(&self.state.config.load());
         let has_key = keyed.is_some();
-        let performing = self.state.intake.perform(keyed, ttl, now, deadline, work);
-        let answer = performing.await?;
+        let intake = &self.state.intake;
+        let answer = intake
+            .perform(keyed, terms.ttl, now, deadline, work)
+            .await?;
         if has_key {
             notes.reply(&answer.reply, answer.replayed);
         }
@@ -187,34 +266,6 @@ impl Call {
             notes.made(u64::from(is_order), &answer.retailers);
         }
         reply::response(&answer)
-    }
-
-    /// Does what a PATCH or PUT asks for, and answers 200 with what came of it.
-    ///
-    /// # Errors
-    /// Where it cannot be done, or something broke.
-    pub async fn change<T, R, W>(
-        self,
-        payload: Payload,
-        message: &'static str,
-        work: W,
-    ) -> Result<HttpResponse, Problem>
-    where
-        T: RequestBody,
-        R: Serialize + Send + 'static,
-        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<R, CommerceError> + Clone + Send + 'static,
-    {
-        let deadline = self.deadline();
-        let body = self.body(payload, deadline).await?;
-        if !self.is_json() {
-            return Err(no_json());
-        }
-        let wanted: T = self.examine(body).await?.wanted.map_err(Problem::invalid)?;
-        let context = self.context(Timestamp::now());
-        let store = &self.state.store;
-        let writing = store.write(move |conn| work(conn, wanted, &context));
-        let changed = tokio::time::timeout_at(deadline, writing).await;
-        ok(message, &changed.map_err(Problem::unavailable)??)
     }
 
     /// Answers 200 with what the database holds.
@@ -286,13 +337,13 @@ impl Call {
     }
 
     /// The key that a header names; none where keys are ignored, or none is needed and given.
-    fn key(&self, kind: Kind) -> Result<Option<IdempotencyKey>, Problem> {
+    fn key(&self, is_needed: bool) -> Result<Option<IdempotencyKey>, Problem> {
         let config = self.state.config.load();
         if !config.idempotency_enabled {
             return Ok(None);
         }
         match key::from_headers(self.request.headers(), &config.idempotency_header)? {
-            None if kind.needs_key() => Err(Problem::key_required(&config.idempotency_header)),
+            None if is_needed => Err(Problem::key_required(&config.idempotency_header)),
             None => Ok(None),
             Some(key) => {
                 RequestNotes::of(&self.request).key(&key);
@@ -403,23 +454,25 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
 
 /// The answer to what was made.
 fn done<R: Serialize>(created: &Created<R>) -> Result<Done, Undone> {
-    let envelope = Envelope {
-        success: true,
-        message: &created.message,
-        data: &created.data,
-    };
-    let body = serde_json::to_vec(&envelope);
-    let body = body.map_err(|error| StoreError::Unreadable(error.into()))?;
     Ok(Done {
         reply: StoredReply {
             status: reply::CREATED,
             content_type: Some(reply::JSON.to_owned()),
             headers: BTreeMap::from([("Location".to_owned(), created.location.clone())]),
-            body: body.into(),
+            body: enveloped(&created.message, &created.data)?.into(),
         },
         retailer_id: created.retailer_id,
         order_id: created.order_id,
     })
+}
+
+fn enveloped<R: Serialize>(message: &str, data: &R) -> Result<Vec<u8>, StoreError> {
+    let envelope = Envelope {
+        success: true,
+        message,
+        data,
+    };
+    serde_json::to_vec(&envelope).map_err(|error| StoreError::Unreadable(error.into()))
 }
 
 fn undone(error: CommerceError) -> Undone {

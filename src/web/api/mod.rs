@@ -18,38 +18,16 @@ pub mod stats;
 mod texts;
 
 use actix_web::{
-    FromRequest as _, Route,
-    dev::ServiceRequest,
+    Route,
     web::{self, patch, post, put},
 };
 
-use super::{Idempotency, access::require, at, get};
+use super::{access::require, at, get};
 use crate::{
     access::{Caller, Scope},
     config::Config,
-    intake::Intake,
     json::Bounds,
-    store::Store,
 };
-
-/// For the routes that change something outside the transactions of [`crate::intake`]: a key may be sent, and counts
-/// for its client.
-pub fn idempotency(config: &Config, store: Store, intake: &Intake) -> Idempotency {
-    Idempotency::new(store)
-        .enabled(config.idempotency_enabled)
-        .required(false)
-        .header(&config.idempotency_header)
-        .ttl(config.idempotency_ttl)
-        .lease(config.idempotency_lease)
-        .max_body_bytes(largest_body(config))
-        .timeout(config.request_timeout)
-        .trusted_proxies(config.trusted_proxies.clone())
-        .redaction(config.redact_fields.clone())
-        .replay_tally(intake.replays())
-        .lookups(intake.lookups())
-        .cache(intake.cache())
-        .scope(key_scope)
-}
 
 /// The largest body of a request to the API, in bytes. What its schemas allow is some times smaller.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -66,11 +44,6 @@ const BOUNDS: Bounds = Bounds {
     digits: 100,
 };
 
-fn key_scope(request: &ServiceRequest) -> Result<String, actix_web::Error> {
-    let caller = Caller::extract(request.request()).into_inner()?;
-    Ok(caller.key_scope())
-}
-
 /// Whether a caller may read what a request to this path was answered.
 fn may_read(caller: &Caller, path: &str) -> bool {
     let scopes = [
@@ -85,15 +58,13 @@ fn may_read(caller: &Caller, path: &str) -> bool {
 }
 
 /// Puts the routes into an actix application.
-pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
+pub fn routes(app: &mut web::ServiceConfig) {
     use Scope::{
         Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, DeliveriesRead,
         LedgerRead, OrdersRead, OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead,
         RefundsWrite, StatsRead,
     };
     let may = |scope, route: Route| route.wrap(require(scope));
-    // Of two wraps, the later one is asked first: a key belongs to a client that is known.
-    let may_once = |scope, route: Route| may(scope, route.wrap(once.clone()));
     app.service(
         at("/api/v1/orders", "GET, HEAD, POST")
             .route(may(OrdersRead, get().to(orders::list)))
@@ -106,7 +77,7 @@ pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     .service(
         at("/api/v1/orders/{id}", "GET, HEAD, PATCH")
             .route(may(OrdersRead, get().to(orders::show)))
-            .route(may_once(OrdersWrite, patch().to(orders::change))),
+            .route(may(OrdersWrite, patch().to(orders::change))),
     )
     .service(at("/api/v1/payments", "POST").route(may(PaymentsWrite, post().to(payments::pay))))
     .service(
@@ -129,7 +100,7 @@ pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
     .service(
         at("/api/v1/retailers/{id}", "GET, HEAD, PUT")
             .route(may(CatalogueRead, get().to(retailers::show)))
-            .route(may_once(CatalogueWrite, put().to(retailers::change))),
+            .route(may(CatalogueWrite, put().to(retailers::change))),
     )
     .service(
         at("/api/v1/retailers/{id}/balance", "GET, HEAD")
@@ -146,10 +117,7 @@ pub fn routes(app: &mut web::ServiceConfig, once: &Idempotency) {
             "GET, HEAD, PUT",
         )
         .route(may(CatalogueRead, get().to(retailers::show_product)))
-        .route(may_once(
-            CatalogueWrite,
-            put().to(retailers::change_product),
-        )),
+        .route(may(CatalogueWrite, put().to(retailers::change_product))),
     )
     .service(at("/api/v1/stats", "GET, HEAD").route(may(StatsRead, get().to(stats::show))))
     .service(

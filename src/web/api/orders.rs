@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    call::{Call, Created, Kind},
+    call::{Call, Changed, Created, Kind},
     envelope::{Envelope, Page, with_document},
     money::{Money, decimal},
     parameters::{self, Parameters, Part},
@@ -409,11 +409,16 @@ pub async fn change(call: Call, payload: Payload) -> Result<HttpResponse, Proble
     let id = call.id("id")?;
     call.change(
         payload,
+        Kind::Orders,
         "Order changed",
         move |conn, body: ChangeBody, at| {
             let to = body.status.into();
             let placed = orders::change_status(conn, id, to, at.reach, at.now)?;
-            Ok(OrderResource::of(placed)?)
+            Ok(Changed {
+                retailer_id: placed.order.retailer_id,
+                order_id: Some(placed.order.id),
+                data: OrderResource::of(placed)?,
+            })
         },
     )
     .await

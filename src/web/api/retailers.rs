@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    call::{Call, Created, Kind},
+    call::{Call, Changed, Created, Kind},
     envelope::{Envelope, Page},
     money::decimal,
     parameters::{Parameters, Part},
@@ -188,11 +188,16 @@ pub async fn change(call: Call, payload: Payload) -> Result<HttpResponse, Proble
     let id = call.id("id")?;
     call.change(
         payload,
+        Kind::Retailers,
         "Retailer changed",
         move |conn, body: RetailerBody, at| {
             let new = body.try_into()?;
             let retailer = retailers::change(conn, id, &new, at.reach, at.now)?;
-            Ok(RetailerResource::from(retailer))
+            Ok(Changed {
+                retailer_id: retailer.id,
+                order_id: None,
+                data: RetailerResource::from(retailer),
+            })
         },
     )
     .await
@@ -425,11 +430,16 @@ pub async fn change_product(call: Call, payload: Payload) -> Result<HttpResponse
     let (id, product) = (call.id("id")?, call.id("product_id")?);
     call.change(
         payload,
+        Kind::Products,
         "Product changed",
         move |conn, body: ProductBody, at| {
             let new = body.into();
             let product = retailers::change_product(conn, id, product, &new, at.reach, at.now)?;
-            ProductResource::with_currency(conn, product, at.reach)
+            Ok(Changed {
+                retailer_id: product.retailer_id,
+                order_id: None,
+                data: ProductResource::with_currency(conn, product, at.reach)?,
+            })
         },
     )
     .await

@@ -48,7 +48,7 @@ impl Settings {
         }
         let body = self.read_body(request).await?;
         let (fingerprint, body) = self.describe(request, body).await?;
-        let source_ip = origin::source_ip(request.request(), &self.trusted_proxies.load());
+        let source_ip = origin::source_ip(request.request(), &self.trusted_proxies);
         request.extensions_mut().insert(key.clone());
         coding::narrow(request.headers_mut());
         observer.key(&key);

@@ -8,7 +8,6 @@ use actix_web::{
         header::{self, HeaderName},
     },
 };
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use std::{
     sync::{Arc, Once},
@@ -78,8 +77,7 @@ pub(super) struct Settings {
     pub stores: Arc<Tells>,
     pub refuses: Arc<Tells>,
     pub replayed_headers: Vec<HeaderName>,
-    /// Of all clones: they may change while requests are answered.
-    pub trusted_proxies: Arc<ArcSwap<Vec<IpNet>>>,
+    pub trusted_proxies: Vec<IpNet>,
     pub redaction: Redaction,
     pub replays: Option<Arc<ReplayTally>>,
     /// Told once that another one is around this one.
@@ -108,7 +106,7 @@ impl Idempotency {
             stores: Arc::new(super::is_final),
             refuses: Arc::new(|_| false),
             replayed_headers: REPLAYED_HEADERS.to_vec(),
-            trusted_proxies: Arc::default(),
+            trusted_proxies: Vec::new(),
             redaction: Redaction::default(),
             replays: None,
             nested: Arc::new(Once::new()),
@@ -233,14 +231,8 @@ impl Idempotency {
 
     /// The proxies whose `X-Forwarded-For` or `Forwarded` is believed, for the source address in the record. None.
     pub fn trusted_proxies(self, networks: impl IntoIterator<Item = IpNet>) -> Self {
-        let networks = Arc::new(ArcSwap::from_pointee(networks.into_iter().collect()));
+        let networks = networks.into_iter().collect();
         self.with(|settings| settings.trusted_proxies = networks)
-    }
-
-    /// Believes these proxies from now on, in all clones.
-    #[cfg(feature = "server")]
-    pub(in crate::web) fn trust(&self, networks: Vec<IpNet>) {
-        self.0.trusted_proxies.store(Arc::new(networks));
     }
 
     /// The members whose values are masked in the body that the record keeps for the operator, of JSON and of forms. A
