@@ -1,11 +1,10 @@
 //! The body of a delivery as it is kept: what an event says is kept with the event alone, which outlives the record, and
 //! the record has what is left, and where the event's part belongs.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
-use super::job::Job;
 use crate::{
-    json::{self, Value},
+    json::Value,
     provider::{Provider, event::Event},
     redaction::Redaction,
     store::{StoreError, idempotency::PartedBody, types::Json},
@@ -14,8 +13,8 @@ use crate::{
 /// A body without what its events have of it.
 #[derive(Clone)]
 pub(super) struct Parted {
-    rest: Json,
-    places: Json,
+    pub rest: Json,
+    pub places: Json,
 }
 
 impl Parted {
@@ -24,35 +23,6 @@ impl Parted {
             rest: &self.rest,
             places: &self.places,
         }
-    }
-}
-
-impl Job {
-    /// What is left of the body where those of the events are new that `is_new` says so of, by their places. What was
-    /// known before was kept before, and may have been told in other words. None: the body is not kept.
-    pub fn parted(
-        &self,
-        is_new: impl Fn(usize) -> bool,
-    ) -> Result<Option<Arc<Parted>>, StoreError> {
-        let held = self.piece.held.and_then(|held| held.owned);
-        if self.request.is_none() && held.is_none() {
-            return Ok(None);
-        }
-        let (delivery, redaction) = (&self.inbound.delivery, &self.redaction);
-        let events = delivery.events.iter();
-        let payloads: Vec<_> = events
-            .map(|event| payload(redaction, delivery.provider, event))
-            .collect();
-        let parts: Vec<_> = payloads
-            .iter()
-            .enumerate()
-            .map(|(place, payload)| is_new(place).then_some(&**payload))
-            .collect();
-        let (rest, places) = json::cut(&redaction.of(&delivery.body), &parts);
-        Ok(Some(Arc::new(Parted {
-            rest: Json::of(&rest),
-            places: Json::written(&places).map_err(unreadable)?,
-        })))
     }
 }
 

@@ -10,6 +10,7 @@ mod job;
 mod keys;
 mod pieces;
 pub mod request;
+mod settle;
 #[cfg(feature = "server")]
 pub mod whole_body;
 

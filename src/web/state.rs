@@ -4,8 +4,8 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 use super::{
-    Idempotency, api::schema::Schemas, body_budget::BodyBudget, diagnosis, metrics::Metrics,
-    origin::Belief, rate_limit::RateLimits,
+    api::schema::Schemas, body_budget::BodyBudget, diagnosis, metrics::Metrics, origin::Belief,
+    rate_limit::RateLimits,
 };
 use crate::{
     commerce::shop::Shops,

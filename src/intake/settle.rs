@@ -1,0 +1,149 @@
+//! What a delivery comes to once it is known what became of its events.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    Answer, EventReport, IntakeError, Reply,
+    answer::Settled,
+    body::{Parted, payload, unreadable},
+    job::Job,
+};
+use crate::{
+    handler::Outcome,
+    idempotency::StoredReply,
+    json,
+    provider::ReplyForm,
+    store::{
+        StoreError,
+        types::{Json, Uuid},
+    },
+};
+
+impl Job {
+    /// What is answered and stored, where this became of the events, which are told by their places.
+    pub fn settle(&self, mut told: Vec<(usize, EventReport)>) -> Result<Settled, IntakeError> {
+        told.sort_by_key(|(place, _)| *place);
+        let mut events: Vec<_> = told.into_iter().map(|(_, event)| event).collect();
+        tell_repeats(&mut events);
+        let reply = (self.encode)(self.reply(&events));
+        // A report is bounded, and so is what a text can be answered: no delivery is to be refused for its answer.
+        if reply.body.len() > StoredReply::MAX_BYTES {
+            return Err(IntakeError::ReplyTooLarge);
+        }
+        let kept = Json::written(&events);
+        let is_new = |event: &EventReport| {
+            !event.handled.known && event.handled.outcome != Outcome::CONFLICT
+        };
+        let body = match &self.prepared.parted {
+            Some(parted) if events.iter().all(is_new) => Some(parted.clone()),
+            _ => self.parted(|place| events.get(place).is_some_and(is_new))?,
+        };
+        let retailers: BTreeSet<_> = retailers(&events).collect();
+        Ok(Settled {
+            events: kept.map_err(unreadable)?,
+            retailer: self.retailer(&events),
+            order: events.iter().find_map(|event| event.handled.order_id),
+            body,
+            answer: Answer {
+                reply,
+                replayed: !events.is_empty() && events.iter().all(|event| event.handled.known),
+                retailers: retailers.into_iter().collect(),
+                events,
+            },
+        })
+    }
+
+    /// What is left of the body where those of the events are new that `is_new` says so of, by their places. What was
+    /// known before was kept before, and may have been told in other words. None: the body is not kept.
+    pub fn parted(
+        &self,
+        is_new: impl Fn(usize) -> bool,
+    ) -> Result<Option<Arc<Parted>>, StoreError> {
+        let held = self.piece.held.and_then(|held| held.owned);
+        if self.request.is_none() && held.is_none() {
+            return Ok(None);
+        }
+        let (delivery, redaction) = (&self.inbound.delivery, &self.redaction);
+        let events = delivery.events.iter();
+        let payloads: Vec<_> = events
+            .map(|event| payload(redaction, delivery.provider, event))
+            .collect();
+        let parts: Vec<_> = payloads
+            .iter()
+            .enumerate()
+            .map(|(place, payload)| is_new(place).then_some(&**payload))
+            .collect();
+        let (rest, places) = json::cut(&redaction.of(&delivery.body), &parts);
+        Ok(Some(Arc::new(Parted {
+            rest: Json::of(&rest),
+            places: Json::written(&places).map_err(|error| StoreError::Unreadable(error.into()))?,
+        })))
+    }
+
+    /// Whose a delivery is. Nobody's where it names numbers of several, or one that nobody has: who may see the one's
+    /// messages must not see another's.
+    fn retailer(&self, told: &[EventReport]) -> Option<Uuid> {
+        let first = retailers(told).next()?;
+        let events = self.inbound.delivery.events.iter();
+        events
+            .zip(told)
+            .all(|(event, told)| match told.handled.retailer_id {
+                Some(retailer) => retailer == first,
+                None => event.ours.is_none(),
+            })
+            .then_some(first)
+    }
+
+    fn reply(&self, told: &[EventReport]) -> Reply {
+        match self.inbound.delivery.reply_form {
+            ReplyForm::Document(form) => {
+                let text = told.iter().find_map(|event| event.handled.reply.as_deref());
+                Reply::Document {
+                    content_type: form.content_type,
+                    body: (form.write)(text),
+                }
+            }
+            ReplyForm::Empty => Reply::Empty,
+            ReplyForm::Report => report(told),
+        }
+    }
+}
+
+fn retailers(told: &[EventReport]) -> impl Iterator<Item = Uuid> {
+    told.iter().filter_map(|event| event.handled.retailer_id)
+}
+
+/// What is answered of the events: of very many, or very long ones, the first and how many more there are. All of them
+/// are kept with the record.
+fn report(told: &[EventReport]) -> Reply {
+    /// Meta promises that a delivery has no more.
+    const MOST: usize = 1_000;
+    const MOST_BYTES: usize = StoredReply::MAX_BYTES / 2;
+    let mut bytes = 0;
+    let fits = |event: &&EventReport| {
+        bytes += event.size();
+        bytes <= MOST_BYTES
+    };
+    let events: Vec<_> = told.iter().take(MOST).take_while(fits).cloned().collect();
+    Reply::Report {
+        more: told.len() - events.len(),
+        events,
+    }
+}
+
+/// What a delivery tells twice is a duplicate the second time.
+fn tell_repeats(told: &mut [EventReport]) {
+    if told.len() < 2 {
+        return;
+    }
+    let mut seen = HashSet::new();
+    for EventReport { id, handled } in told {
+        if !seen.insert(&*id) && handled.outcome != Outcome::CONFLICT {
+            handled.outcome = Outcome::DUPLICATE;
+            handled.known = true;
+        }
+    }
+}
