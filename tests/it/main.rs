@@ -1,5 +1,7 @@
 //! The tests that talk to the program from outside: real HTTP, a real SQLite file, a real PostgreSQL.
 
+#![cfg(feature = "server")]
+
 mod support;
 
 mod amendments;
