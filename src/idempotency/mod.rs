@@ -2,7 +2,7 @@
 //! frameworks nor providers; the statements are in [`crate::store::idempotency`].
 //!
 //! Work that is in the database alone is done exactly once where its key, its own statements and its answer are one
-//! transaction, whatever is killed when: [`once`].
+//! transaction, whatever is killed when: [`once()`].
 //!
 //! Work that reaches outside cannot be: [`two_phase`], and over it the middleware [`crate::web::Idempotency`].
 

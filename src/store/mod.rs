@@ -1,18 +1,22 @@
 //! One door to the database, whichever it is. Alone knows SQL; knows nothing of HTTP, providers or the business.
 
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod alerts;
 #[cfg(feature = "shop")]
 pub mod amendments;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod backup;
 #[cfg(feature = "shop")]
 pub mod bookings;
 mod cached;
 pub mod cleanup;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod clients;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod deliveries;
 mod error;
 pub mod events;
@@ -21,6 +25,7 @@ mod health;
 pub mod idempotency;
 pub mod installation;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod job_lease;
 #[cfg(feature = "shop")]
 pub mod ledger;
@@ -37,6 +42,7 @@ mod postgres;
 #[cfg(feature = "shop")]
 pub mod products;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod readiness;
 #[cfg(feature = "shop")]
 pub mod retailers;
@@ -44,8 +50,10 @@ mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod statistics;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod totals;
 mod trouble;
 pub mod types;

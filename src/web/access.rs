@@ -132,7 +132,7 @@ fn invalid(message: &str) -> Problem {
     Problem::new(ErrorCode::TokenInvalid, message)
 }
 
-/// The routes were put into an application without [`super::routes`].
+/// The routes were put into an application without [`super::routes()`].
 #[derive(Debug, thiserror::Error)]
 #[error("the application has no state")]
 struct NoState;

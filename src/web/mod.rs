@@ -1,12 +1,16 @@
 //! HTTP: routes, headers, bodies, statuses. Alone knows them; the work is done by [`crate::intake`].
 
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod access;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod api;
 mod body;
+#[doc(hidden)]
 pub mod body_budget;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod diagnosis;
 #[cfg(feature = "server")]
 mod docs;
@@ -15,14 +19,20 @@ mod health;
 pub mod idempotency;
 pub(crate) mod key;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod metrics;
 mod observer;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod openapi;
+#[doc(hidden)]
 pub mod origin;
+#[doc(hidden)]
 pub mod problem;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod rate_limit;
+#[doc(hidden)]
 pub mod reply;
 #[cfg(feature = "server")]
 mod report;
@@ -40,14 +50,19 @@ mod webhooks;
 
 pub use idempotency::{Idempotency, is_final, unread, was_refused};
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub use rate_limit::limit_addresses;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub use request_log::log_request;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub use routes::{Part, routes};
 #[cfg(feature = "server")]
 use routes::{at, get, not_found_here};
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub use security_headers::add_security_headers;
 #[cfg(feature = "server")]
+#[doc(hidden)]
 pub use state::State;
