@@ -191,7 +191,7 @@ pub enum Transacted<T> {
     },
     /// It was done before.
     Replayed(Answered),
-    /// The key stands for another request.
+    /// The key stands for another request: nothing of what was done is to be kept.
     Mismatch,
     /// Somebody is doing it.
     InProgress {
@@ -224,7 +224,7 @@ impl Keyed<'_> {
         let answered = owned.answered(came_to.reply.clone());
         if !complete(conn, owned, came_to)? {
             // Cannot be: the claim is of this transaction. If it were, all of it must go.
-            return Err(StoreError::Closed.into());
+            return Ok(Transacted::Mismatch);
         }
         Ok(Transacted::Done { value, answered })
     }

@@ -36,7 +36,7 @@ impl DatabaseUrl {
     /// For SQLite, which has no schemas.
     pub fn in_schema(self, schema: SchemaName) -> Result<Self, &'static str> {
         match self {
-            Self::Sqlite { .. } => Err("only PostgreSQL has schemas"),
+            Self::Sqlite { .. } => Err("allowed with PostgreSQL alone: SQLite has no schemas"),
             Self::Postgres { url, .. } => Ok(Self::Postgres {
                 url,
                 schema: Some(schema),
