@@ -15,7 +15,6 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    commerce::{handler::ShopHandler, shop::Shops},
     config::Config,
     handler::Handler,
     idempotency::{Cache, Lookups, Terms},
@@ -26,6 +25,7 @@ use crate::{
         watch::{Board, Watch},
     },
     server::{self, Connections, descriptors},
+    shop::{handler::ShopHandler, shops::Shops},
     statistics::{Limits, Traffic},
     store::{Store, StoreError, StoreOptions, installation, readiness::Probe, types::Uuid},
     web::{

@@ -1,4 +1,4 @@
-//! What is done about events: the one place where work of one's own goes. The shop ([`crate::commerce`]) is one handler.
+//! What is done about events: the one place where work of one's own goes. The shop ([`crate::shop`]) is one handler.
 //!
 //! A handler works twice on an event: [`Handler::plan`] before the transaction, where time costs nobody anything, and
 //! [`Handler::apply`] within it, after the event was claimed. What it writes there, the event, and the answer to its

@@ -76,8 +76,6 @@ pub mod clean_up;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod command;
-#[cfg(feature = "shop")]
-pub mod commerce;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod config;
@@ -107,6 +105,8 @@ pub mod secret;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod server;
+#[cfg(feature = "shop")]
+pub mod shop;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod statistics;

@@ -6,12 +6,12 @@ use std::{fs::File, io, path::PathBuf};
 use super::{CommandError, init_log, output::Output};
 use crate::{
     app::{self, Opening},
-    commerce::{
+    config::Config,
+    printable::printable,
+    shop::{
         import,
         money::{Currency, MoneyError},
     },
-    config::Config,
-    printable::printable,
     store::{
         Store, retailers,
         types::{Timestamp, Uuid},

@@ -18,13 +18,13 @@ use super::{
 };
 use crate::{
     app,
-    commerce::retailers::{self, NewRetailer},
     config::Config,
     printable::printable,
     provider::{
         self, ReplyForm,
         setting::{SettingKind, Settings},
     },
+    shop::retailers::{self, NewRetailer},
     store::{
         DatabaseUrl, Store, StoreError, events, orders,
         totals::{self, Totals},

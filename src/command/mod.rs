@@ -25,9 +25,9 @@ use std::{error::Error, fmt, process::ExitCode};
 use crate::{
     app::StartError,
     causes::with_causes,
-    commerce::error::CommerceError,
     config::{Config, ConfigError, Environment, Reading},
     logging::{self, LogFormat},
+    shop::error::ShopError,
     store::{StoreError, backup::BackupError},
 };
 
@@ -116,11 +116,11 @@ impl From<ConfigError> for CommandError {
     }
 }
 
-impl From<CommerceError> for CommandError {
+impl From<ShopError> for CommandError {
     /// Without the pointers into a body that was never sent.
-    fn from(error: CommerceError) -> Self {
+    fn from(error: ShopError) -> Self {
         match error {
-            CommerceError::Invalid(errors) => {
+            ShopError::Invalid(errors) => {
                 let messages: Vec<_> = errors.into_iter().map(|error| error.message).collect();
                 Self::failed(messages.join("; "))
             }

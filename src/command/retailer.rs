@@ -6,12 +6,12 @@ use serde_json::json;
 use super::{CommandError, init_log, output::Output};
 use crate::{
     app::{self, Opening},
-    commerce::{
+    config::Config,
+    identity::PhoneNumber,
+    shop::{
         money::Currency,
         retailers::{self, NewRetailer},
     },
-    config::Config,
-    identity::PhoneNumber,
     store::{
         Store,
         retailers::{self as rows, Retailer},

@@ -32,11 +32,11 @@ use super::{
 };
 use crate::{
     access::{Caller, Token},
-    commerce::outcomes,
     idempotency::{IdempotencyKey, StoredReply},
     intake::{Answer, EventReport},
     logging::{self, Fields},
     provider::Delivery,
+    shop::outcomes,
     statistics::{Received, Verdict},
     store::{
         events,

@@ -8,11 +8,11 @@ use super::{
     rate_limit::RateLimits,
 };
 use crate::{
-    commerce::shop::Shops,
     config::Config,
     intake::Intake,
     jobs::{cleanup::Cleanup, watch::Board},
     server::Connections,
+    shop::shops::Shops,
     statistics::Traffic,
     store::{Store, readiness::Probe},
 };

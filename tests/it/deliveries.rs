@@ -5,8 +5,8 @@ use diesel::{
     sql_query, sql_types::Text,
 };
 use hookonce::{
-    commerce::outcomes,
     provider::REGISTRY,
+    shop::outcomes,
     store::{
         Conn, StoreError,
         deliveries::{self, DeliveryFilter, Position, Sender},

@@ -11,7 +11,7 @@ use super::{
     texts::{Line, TimeOfDay},
 };
 use crate::{
-    commerce::bookings::{self, NewBooking},
+    shop::bookings::{self, NewBooking},
     store::{bookings::Booking, types::Uuid},
     web::problem::Problem,
 };

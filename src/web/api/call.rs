@@ -14,16 +14,16 @@ use tokio::time::Instant;
 use super::{BOUNDS, envelope::Envelope, largest_body, schema::RequestBody};
 use crate::{
     access::{Caller, Scope},
-    commerce::{
-        error::{CommerceError, FieldError},
-        reach::Reach,
-        shop::Shops,
-    },
     config::Config,
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint},
     intake::request::{Done, Undone},
     json::Value,
     media_type,
+    shop::{
+        error::{FieldError, ShopError},
+        reach::Reach,
+        shops::Shops,
+    },
     store::{
         Conn, StoreError,
         types::{Json, Timestamp, Uuid},
@@ -167,7 +167,7 @@ impl Call {
     where
         T: RequestBody,
         R: Serialize,
-        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Created<R>, CommerceError>
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Created<R>, ShopError>
             + Clone
             + Send
             + 'static,
@@ -197,7 +197,7 @@ impl Call {
     where
         T: RequestBody,
         R: Serialize,
-        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Changed<R>, CommerceError>
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Changed<R>, ShopError>
             + Clone
             + Send
             + 'static,
@@ -250,7 +250,7 @@ impl Call {
         let wanted: Result<T, _> = read.wanted;
         let context = self.context(now);
         let work = move |conn: &mut Conn<'_>| {
-            let wanted = wanted.map_err(CommerceError::Invalid).map_err(undone)?;
+            let wanted = wanted.map_err(ShopError::Invalid).map_err(undone)?;
             work(conn, wanted, &context)
         };
         let has_key = keyed.is_some();
@@ -275,7 +275,7 @@ impl Call {
     pub async fn read<R, W>(self, message: &'static str, work: W) -> Result<HttpResponse, Problem>
     where
         R: Serialize + Send + 'static,
-        W: FnOnce(&mut Conn<'_>, &Context) -> Result<R, CommerceError> + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, &Context) -> Result<R, ShopError> + Send + 'static,
     {
         ok(message, &self.look_up(work).await?)
     }
@@ -287,7 +287,7 @@ impl Call {
     pub async fn look_up<R, W>(&self, work: W) -> Result<R, Problem>
     where
         R: Send + 'static,
-        W: FnOnce(&mut Conn<'_>, &Context) -> Result<R, CommerceError> + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, &Context) -> Result<R, ShopError> + Send + 'static,
     {
         let context = self.context(Timestamp::now());
         let reading = self.state.store.read(move |conn| work(conn, &context));
@@ -475,9 +475,9 @@ fn enveloped<R: Serialize>(message: &str, data: &R) -> Result<Vec<u8>, StoreErro
     serde_json::to_vec(&envelope).map_err(|error| StoreError::Unreadable(error.into()))
 }
 
-fn undone(error: CommerceError) -> Undone {
+fn undone(error: ShopError) -> Undone {
     match error {
-        CommerceError::Store(error) => Undone::Failed(error),
+        ShopError::Store(error) => Undone::Failed(error),
         refused => Undone::Refused(Problem::from(refused).to_stored()),
     }
 }

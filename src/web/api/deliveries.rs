@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     access::Token,
-    commerce::outcomes,
     idempotency::{IdempotencyKey, StoredReply},
     json::Value,
+    shop::outcomes,
     store::{
         StoreError,
         deliveries::{Delivery, DeliveryFilter},

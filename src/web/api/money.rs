@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{commerce::money::Currency, store::StoreError};
+use crate::{shop::money::Currency, store::StoreError};
 
 /// An amount of money.
 #[derive(Debug, Serialize, ToSchema)]

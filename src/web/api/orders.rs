@@ -14,13 +14,13 @@ use super::{
     texts::{AmountText, CurrencyCode, Line, Phone, Quantity, Text},
 };
 use crate::{
-    commerce::{
+    idempotency::{self, IdempotencyKey, Standing},
+    json::Value,
+    shop::{
         amount::Amount,
         ordering::{Customer, PlacedOrder},
         orders::{self, Content, NewOrder},
     },
-    idempotency::{self, IdempotencyKey, Standing},
-    json::Value,
     store::{
         StoreError,
         orders::{OrderFilter, OrderItem, OrderSource, OrderStatus},

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    commerce::error::FieldError,
+    shop::error::FieldError,
     store::{
         deliveries::Position,
         types::{Timestamp, Uuid},

@@ -12,7 +12,7 @@ use super::{
     texts::{AmountText, CurrencyCode, Text},
 };
 use crate::{
-    commerce::{
+    shop::{
         amount::Amount,
         payments::{self, NewPayment, NewRefund},
     },

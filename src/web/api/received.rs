@@ -1,10 +1,10 @@
 //! Looks back at what was received: the records of requests, of providers and of clients alike, and what came of them.
 
 use crate::{
-    commerce::{error::CommerceError, ordering::PlacedOrder, orders, reach::Reach},
     idempotency::StoredReply,
     intake::whole_body,
     provider::REGISTRY,
+    shop::{error::ShopError, ordering::PlacedOrder, orders, reach::Reach},
     store::{
         Conn, StoreError,
         deliveries::{self, Delivery, DeliveryFilter, Found, Position},
@@ -54,13 +54,13 @@ pub fn list(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Received, CommerceError> {
+pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Received, ShopError> {
     let is_within_reach = |delivery: &Delivery| match delivery.retailer_id {
         Some(retailer) => reach.covers(retailer),
         None => reach == Reach::All,
     };
     let found = deliveries::find(conn, id)?.filter(|found| is_within_reach(&found.delivery));
-    let found = found.ok_or(CommerceError::NotFound("delivery"))?;
+    let found = found.ok_or(ShopError::NotFound("delivery"))?;
     let is_answered = found.record.response_status.is_some();
     let reply = is_answered.then(|| StoredReply::from_record(&found.record));
     Ok(Received {
@@ -81,7 +81,7 @@ fn order(
     };
     match orders::find(conn, id, reach) {
         Ok(placed) => Ok(Some(placed)),
-        Err(CommerceError::Store(error)) => Err(error),
-        Err(CommerceError::NotFound(_) | CommerceError::Invalid(_)) => Ok(None),
+        Err(ShopError::Store(error)) => Err(error),
+        Err(ShopError::NotFound(_) | ShopError::Invalid(_)) => Ok(None),
     }
 }

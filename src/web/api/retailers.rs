@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     access::Scope,
-    commerce::{
+    shop::{
         amount::money_error,
-        error::CommerceError,
+        error::ShopError,
         reach::Reach,
         retailers::{self, Balance, NewProduct, NewRetailer},
     },
@@ -44,9 +44,9 @@ impl RequestBody for RetailerBody {
 }
 
 impl TryFrom<RetailerBody> for NewRetailer {
-    type Error = CommerceError;
+    type Error = ShopError;
 
-    fn try_from(body: RetailerBody) -> Result<Self, CommerceError> {
+    fn try_from(body: RetailerBody) -> Result<Self, ShopError> {
         let currency = body.currency.0.parse();
         Ok(Self {
             name: body.name.0,
@@ -339,7 +339,7 @@ impl ProductResource {
         conn: &mut Conn<'_>,
         product: Product,
         reach: Reach,
-    ) -> Result<Self, CommerceError> {
+    ) -> Result<Self, ShopError> {
         let retailer = reach.retailer(conn, product.retailer_id)?;
         Ok(Self::of(product, &retailer.currency)?)
     }

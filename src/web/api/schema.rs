@@ -9,8 +9,8 @@ use utoipa::openapi::OpenApi;
 
 use super::instance::{Instance, Patience, View, is_belated};
 use crate::{
-    commerce::error::FieldError,
     json::{Value, escaped},
+    shop::error::FieldError,
     web::problem::MOST_ERRORS,
 };
 

@@ -7,7 +7,7 @@ use utoipa::{
     openapi::{ObjectBuilder, RefOr, Type, schema::Schema},
 };
 
-use crate::{commerce::money::Currency, identity::PhoneNumber};
+use crate::{identity::PhoneNumber, shop::money::Currency};
 
 /// a line of 1 to 200 characters, not blank
 #[derive(Clone, Debug, Deserialize, ToSchema)]

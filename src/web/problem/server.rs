@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{ErrorCode, Problem};
 use crate::{
-    commerce::error::CommerceError,
     jobs::cleanup::{Failure, Refused},
+    shop::error::ShopError,
 };
 
 impl From<Refused> for Problem {
@@ -31,12 +31,12 @@ impl From<Failure> for Problem {
     }
 }
 
-impl From<CommerceError> for Problem {
-    fn from(error: CommerceError) -> Self {
+impl From<ShopError> for Problem {
+    fn from(error: ShopError) -> Self {
         match error {
-            CommerceError::NotFound(_) => Self::new(ErrorCode::NotFound, error.to_string()),
-            CommerceError::Invalid(errors) => Self::invalid(errors),
-            CommerceError::Store(error) => error.into(),
+            ShopError::NotFound(_) => Self::new(ErrorCode::NotFound, error.to_string()),
+            ShopError::Invalid(errors) => Self::invalid(errors),
+            ShopError::Store(error) => error.into(),
         }
     }
 }

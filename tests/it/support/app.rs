@@ -2,9 +2,9 @@
 
 use hookonce::{
     app,
-    commerce::import,
     config::Config,
     provider::{self, setting::Settings},
+    shop::import,
     store::{
         Store,
         retailers::{self, Retailer},

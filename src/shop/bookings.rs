@@ -1,6 +1,6 @@
 //! Bookings: a service of a retailer at a time. No money moves, so none has a ledger entry.
 
-use super::{error::CommerceError, reach::Reach};
+use super::{error::ShopError, reach::Reach};
 use crate::store::{
     Conn,
     bookings::{self as rows, Booking},
@@ -31,7 +31,7 @@ pub fn book(
     new: NewBooking,
     reach: Reach,
     now: Timestamp,
-) -> Result<Booking, CommerceError> {
+) -> Result<Booking, ShopError> {
     let retailer = reach.choose(conn, new.retailer_id)?;
     let booking = Booking {
         id: Uuid::in_order(),
@@ -50,8 +50,8 @@ pub fn book(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Booking, CommerceError> {
+pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Booking, ShopError> {
     rows::find(conn, id)?
         .filter(|booking| reach.covers(booking.retailer_id))
-        .ok_or(CommerceError::NotFound("booking"))
+        .ok_or(ShopError::NotFound("booking"))
 }

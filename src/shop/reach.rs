@@ -1,6 +1,6 @@
 //! Whose business a caller may see and touch.
 
-use super::error::{CommerceError, FieldError};
+use super::error::{FieldError, ShopError};
 use crate::store::{
     Conn,
     retailers::{self, Retailer},
@@ -38,23 +38,19 @@ impl Reach {
     ///
     /// # Errors
     /// Where it is out of reach or there is none.
-    pub fn retailer(self, conn: &mut Conn<'_>, id: Uuid) -> Result<Retailer, CommerceError> {
+    pub fn retailer(self, conn: &mut Conn<'_>, id: Uuid) -> Result<Retailer, ShopError> {
         let found = match self.covers(id) {
             true => retailers::find(conn, id)?,
             false => None,
         };
-        found.ok_or(CommerceError::NotFound("retailer"))
+        found.ok_or(ShopError::NotFound("retailer"))
     }
 
     /// The retailer that a request is about: the one that it names, or the only one within reach.
     ///
     /// # Errors
     /// Where it names none and must, or one that is out of reach or does not exist.
-    pub fn choose(
-        self,
-        conn: &mut Conn<'_>,
-        named: Option<Uuid>,
-    ) -> Result<Retailer, CommerceError> {
+    pub fn choose(self, conn: &mut Conn<'_>, named: Option<Uuid>) -> Result<Retailer, ShopError> {
         match (named, self) {
             (Some(id), _) | (None, Self::Only(id)) => self.retailer(conn, id),
             (None, Self::All) => Err(FieldError::new(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     ordering::{self, CartLine, Customer, Decision, Origin, PlacedOrder, Wish},
     outcomes, reply,
-    shop::Shop,
+    shops::Shop,
 };
 use crate::{
     handler::{Handled, Note, Outcome, Work},

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{
     catalogue::Product,
     money, order_number, reply,
-    shop::Shop,
+    shops::Shop,
     text_order::{self, MAX_QUANTITY, MAX_SUGGESTIONS, Reading},
 };
 use crate::{
@@ -400,7 +400,7 @@ pub(super) fn with_items(conn: &mut Conn<'_>, order: Order) -> Result<PlacedOrde
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commerce::catalogue::Catalogue;
+    use crate::shop::catalogue::Catalogue;
 
     fn shop() -> Shop {
         let product = |sku: &str, name: &str, price_minor| Product {

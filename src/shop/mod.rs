@@ -20,5 +20,5 @@ mod plan;
 pub mod reach;
 pub mod reply;
 pub mod retailers;
-pub mod shop;
+pub mod shops;
 pub mod text_order;

@@ -3,7 +3,7 @@
 
 use super::{
     amount::Amount,
-    error::{CommerceError, FieldError},
+    error::{FieldError, ShopError},
     money::Currency,
     reach::Reach,
 };
@@ -67,11 +67,7 @@ pub struct Balance {
 ///
 /// # Errors
 /// Where its phone or phone number id belongs to another; or the database's own.
-pub fn add(
-    conn: &mut Conn<'_>,
-    new: NewRetailer,
-    now: Timestamp,
-) -> Result<Retailer, CommerceError> {
+pub fn add(conn: &mut Conn<'_>, new: NewRetailer, now: Timestamp) -> Result<Retailer, ShopError> {
     let retailer = Retailer {
         id: Uuid::in_order(),
         name: new.name,
@@ -97,7 +93,7 @@ pub fn change(
     new: &NewRetailer,
     reach: Reach,
     now: Timestamp,
-) -> Result<Retailer, CommerceError> {
+) -> Result<Retailer, ShopError> {
     let retailer = reach.retailer(conn, id)?;
     if retailer.currency != new.currency.code() {
         let message = format!("stays {}", retailer.currency);
@@ -114,7 +110,7 @@ pub fn change(
     reach.retailer(conn, id)
 }
 
-fn number_taken(error: StoreError) -> CommerceError {
+fn number_taken(error: StoreError) -> ShopError {
     match error.is_taken() {
         true => FieldError::new(
             "/phone",
@@ -147,7 +143,7 @@ pub fn list(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn balance(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Balance, CommerceError> {
+pub fn balance(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Balance, ShopError> {
     let retailer = reach.retailer(conn, id)?;
     let sums = ledger::sums(conn, id)?;
     let sum = |kind| -> i128 {
@@ -174,7 +170,7 @@ pub fn add_product(
     new: &NewProduct,
     reach: Reach,
     now: Timestamp,
-) -> Result<Product, CommerceError> {
+) -> Result<Product, ShopError> {
     let retailer = reach.retailer(conn, retailer)?;
     let product = Product {
         id: Uuid::in_order(),
@@ -202,7 +198,7 @@ pub fn change_product(
     new: &NewProduct,
     reach: Reach,
     now: Timestamp,
-) -> Result<Product, CommerceError> {
+) -> Result<Product, ShopError> {
     let retailer = reach.retailer(conn, retailer)?;
     let known = find_product(conn, retailer.id, id, reach)?;
     let product = Product {
@@ -222,7 +218,7 @@ fn aliases(new: &NewProduct) -> Json {
     Json::of(&new.aliases.iter().map(String::as_str).collect())
 }
 
-fn price(new: &NewProduct, retailer: &Retailer) -> Result<i64, CommerceError> {
+fn price(new: &NewProduct, retailer: &Retailer) -> Result<i64, ShopError> {
     let currency = Currency::stored(&retailer.currency)?;
     let told = new.currency.as_deref();
     let price = Amount {
@@ -232,7 +228,7 @@ fn price(new: &NewProduct, retailer: &Retailer) -> Result<i64, CommerceError> {
     Ok(price.minor_units_or_zero("/price", currency)?)
 }
 
-fn sku_taken(error: StoreError) -> CommerceError {
+fn sku_taken(error: StoreError) -> ShopError {
     match error.is_taken() {
         true => FieldError::new("/sku", "taken", "the retailer has a product with it").into(),
         false => error.into(),
@@ -248,10 +244,10 @@ pub fn find_product(
     retailer: Uuid,
     id: Uuid,
     reach: Reach,
-) -> Result<Product, CommerceError> {
+) -> Result<Product, ShopError> {
     products::find(conn, id)?
         .filter(|product| product.retailer_id == retailer && reach.covers(retailer))
-        .ok_or(CommerceError::NotFound("product"))
+        .ok_or(ShopError::NotFound("product"))
 }
 
 /// A retailer's products, the newest first, that come after the product `after`; at most `limit`.
@@ -264,7 +260,7 @@ pub fn list_products(
     reach: Reach,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Vec<Product>, CommerceError> {
+) -> Result<Vec<Product>, ShopError> {
     let retailer = reach.retailer(conn, retailer)?;
     Ok(products::page(conn, retailer.id, after, limit)?)
 }

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use super::{
     amendments,
     amount::Amount,
-    error::{CommerceError, FieldError},
+    error::{FieldError, ShopError},
     ordering::{self, Customer, Draft, Origin, PlacedOrder},
     reach::Reach,
-    shop::{Shop, Shops},
+    shops::{Shop, Shops},
 };
 use crate::store::{
     Conn, StoreError,
@@ -56,7 +56,7 @@ pub fn create(
     new: NewOrder,
     reach: Reach,
     now: Timestamp,
-) -> Result<PlacedOrder, CommerceError> {
+) -> Result<PlacedOrder, ShopError> {
     let retailer = reach.choose(conn, new.retailer_id)?;
     let shop = shops.current(conn, &retailer.id.to_string(), &retailer)?;
     let draft = draft(new.content, new.note, &shop)?;
@@ -71,7 +71,7 @@ pub fn create(
     })
 }
 
-fn draft(content: Content, note: Option<String>, shop: &Shop) -> Result<Draft, CommerceError> {
+fn draft(content: Content, note: Option<String>, shop: &Shop) -> Result<Draft, ShopError> {
     match content {
         Content::Items(items) => {
             let lines = lines(&items, shop)?;
@@ -115,7 +115,7 @@ fn lines(items: &[(String, u32)], shop: &Shop) -> Result<Lines, Vec<FieldError>>
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<PlacedOrder, CommerceError> {
+pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<PlacedOrder, ShopError> {
     let order = find_alone(conn, id, reach)?;
     let items = orders::items(conn, id)?;
     let mut placed = PlacedOrder {
@@ -128,14 +128,10 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<PlacedOrder, 
 }
 
 /// The order with this id, without its items.
-pub(super) fn find_alone(
-    conn: &mut Conn<'_>,
-    id: Uuid,
-    reach: Reach,
-) -> Result<Order, CommerceError> {
+pub(super) fn find_alone(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Order, ShopError> {
     orders::find(conn, id)?
         .filter(|order| reach.covers(order.retailer_id))
-        .ok_or(CommerceError::NotFound("order"))
+        .ok_or(ShopError::NotFound("order"))
 }
 
 /// The orders of a filter within reach, the newest first, that come after the order `after`; at most `limit`.
@@ -182,7 +178,7 @@ pub fn change_status(
     to: OrderStatus,
     reach: Reach,
     now: Timestamp,
-) -> Result<PlacedOrder, CommerceError> {
+) -> Result<PlacedOrder, ShopError> {
     loop {
         let order = find_alone(conn, id, reach)?;
         if order.status == to {

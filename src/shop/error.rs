@@ -6,7 +6,7 @@ pub use crate::field_error::FieldError;
 
 /// Why the business did not do what was asked of it. Whatever it has written by then must be rolled back.
 #[derive(Debug, thiserror::Error)]
-pub enum CommerceError {
+pub enum ShopError {
     /// There is nothing of this kind with the id that was given, or it is another's.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -18,13 +18,13 @@ pub enum CommerceError {
     Store(#[from] StoreError),
 }
 
-impl From<FieldError> for CommerceError {
+impl From<FieldError> for ShopError {
     fn from(error: FieldError) -> Self {
         Self::Invalid(vec![error])
     }
 }
 
-impl From<Vec<FieldError>> for CommerceError {
+impl From<Vec<FieldError>> for ShopError {
     fn from(errors: Vec<FieldError>) -> Self {
         Self::Invalid(errors)
     }

@@ -2,7 +2,7 @@
 
 use super::{
     amount::Amount,
-    error::{CommerceError, FieldError},
+    error::{FieldError, ShopError},
     money::Currency,
     ordering, orders,
     reach::Reach,
@@ -46,7 +46,7 @@ pub fn pay(
     new: NewPayment,
     reach: Reach,
     now: Timestamp,
-) -> Result<Payment, CommerceError> {
+) -> Result<Payment, ShopError> {
     let order = orders::find_alone(conn, new.order_id, reach)?;
     let minor = read(&new.amount, &order.currency)?;
     if !order_rows::add_paid(conn, order.id, minor, now)? {
@@ -90,7 +90,7 @@ pub fn refund(
     new: NewRefund,
     reach: Reach,
     now: Timestamp,
-) -> Result<Refund, CommerceError> {
+) -> Result<Refund, ShopError> {
     let payment = find(conn, new.payment_id, reach)?;
     let minor = read(&new.amount, &payment.currency)?;
     if !rows::add_refunded(conn, payment.id, minor)? {
@@ -132,23 +132,23 @@ pub fn refund(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Payment, CommerceError> {
+pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Payment, ShopError> {
     rows::find(conn, id)?
         .filter(|payment| reach.covers(payment.retailer_id))
-        .ok_or(CommerceError::NotFound("payment"))
+        .ok_or(ShopError::NotFound("payment"))
 }
 
 /// The refund with this id.
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find_refund(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Refund, CommerceError> {
+pub fn find_refund(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Refund, ShopError> {
     rows::find_refund(conn, id)?
         .filter(|refund| reach.covers(refund.retailer_id))
-        .ok_or(CommerceError::NotFound("refund"))
+        .ok_or(ShopError::NotFound("refund"))
 }
 
-fn read(amount: &Amount, currency: &str) -> Result<i64, CommerceError> {
+fn read(amount: &Amount, currency: &str) -> Result<i64, ShopError> {
     Ok(amount.minor_units("/amount", Currency::stored(currency)?)?)
 }
 
@@ -165,7 +165,7 @@ fn more_than(
     what: &str,
     most: i64,
     currency: &str,
-) -> Result<CommerceError, StoreError> {
+) -> Result<ShopError, StoreError> {
     let most = Currency::stored(currency)?.show(most);
     Ok(FieldError::new("/amount", code, format!("is more than the {most} {what}")).into())
 }

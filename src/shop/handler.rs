@@ -11,7 +11,7 @@ use super::{
     numbers::Retailers,
     ordering::{self, PlacedOrder, Placement},
     plan::{Decided, order_source},
-    shop::Shops,
+    shops::Shops,
 };
 use crate::{
     handler::{Handled, Handler, HandlerError, Note, Plan, Task, Work},
