@@ -78,18 +78,21 @@ fn apart(jobs: &[Job]) -> Vec<usize> {
 fn act_on_plain(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Fate>, IntakeError> {
     let holds = keys::hold(conn, jobs)?;
     let items = items(jobs, &holds);
-    let (told, failure) = tell(conn, &items)?;
+    let (told, mut failure) = tell(conn, &items)?;
     let mut of_jobs: Vec<Vec<Told>> = jobs.iter().map(|_| Vec::new()).collect();
     for one in told {
         of_jobs[one.of].push(one);
     }
-    let mut failure = failure;
     let mut fates = Vec::with_capacity(jobs.len());
-    for ((job, hold), told) in jobs.iter().zip(holds).zip(of_jobs) {
+    for (at, ((job, hold), told)) in jobs.iter().zip(holds).zip(of_jobs).enumerate() {
         fates.push(match hold {
             Hold::Apart => None,
             Hold::Settled(outcome) => Some(*outcome),
-            Hold::Held(held) => Some(Ok(conclude(conn, job, held, told, failure.take())?)),
+            Hold::Held(held) => {
+                let own = failure.take_if(|failure| failure.of == at);
+                let own = own.map(|failure| failure.error);
+                Some(Ok(conclude(conn, job, held, told, own)?))
+            }
         });
     }
     Ok(fates)
@@ -108,12 +111,19 @@ fn items<'a>(jobs: &'a [Job], holds: &[Hold]) -> Vec<Item<'a>> {
     items
 }
 
+/// Why an event of a job failed alone.
+struct Failure {
+    /// The place of the job: others that are acted on with it may have no events, and nothing failed of theirs.
+    of: usize,
+    error: IntakeError,
+}
+
 /// Acts on events. Gives with what became of them why one of a delivery's failed alone: a delivery that is by itself has
 /// its events done one by one, each in a savepoint, where one of them fails.
 fn tell(
     conn: &mut Conn<'_>,
     items: &[Item<'_>],
-) -> Result<(Vec<Told>, Option<IntakeError>), IntakeError> {
+) -> Result<(Vec<Told>, Option<Failure>), IntakeError> {
     let is_one_delivery = items.iter().all(|item| item.of == items[0].of);
     if items.len() < 2 || !is_one_delivery {
         return Ok((events::act_on(conn, items)?, None));
@@ -130,7 +140,7 @@ fn tell(
 fn tell_one_by_one(
     conn: &mut Conn<'_>,
     items: &[Item<'_>],
-) -> Result<(Vec<Told>, Option<IntakeError>), IntakeError> {
+) -> Result<(Vec<Told>, Option<Failure>), IntakeError> {
     let mut told = Vec::with_capacity(items.len());
     let mut failure = None;
     for item in items {
@@ -139,7 +149,7 @@ fn tell_one_by_one(
             Err(error) if error.is_about_one_event() => {
                 let id = &item.job.event(item.at).id;
                 log::error!("event {id:?} failed: {}", with_causes(&error));
-                failure = Some(error);
+                failure = Some(Failure { of: item.of, error });
             }
             Err(error) => return Err(error),
         }

@@ -8,7 +8,7 @@ use super::{
     job::{Held, Job},
 };
 use crate::{
-    handler::{Handled, Outcome, Task},
+    handler::{Handled, HandlerError, Outcome, Task},
     store::{
         Conn,
         events::{self, Correction, KnownEvent, NewEvent},
@@ -67,6 +67,11 @@ fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<Told>, IntakeEr
         };
         let tasks: Vec<_> = items.iter().map(Item::task).collect();
         let handled = handler.apply_all(conn, &tasks)?;
+        if handled.len() != tasks.len() {
+            // Or an event would be answered for as done of which nobody knows what became.
+            let wrong = "a handler did not tell of each of its events";
+            return Err(HandlerError::failed(wrong).into());
+        }
         for (item, handled) in items.iter().zip(handled) {
             let is_foreseen = item.correct(conn, &handled)?;
             all.push(item.told(handled, is_foreseen));

@@ -17,6 +17,7 @@ on_both! {
     what_comes_of_deliveries_is_the_same_together_and_alone
     orders_that_share_a_transaction_note_what_came_of_their_messages_before
     one_that_fails_costs_the_others_nothing
+    an_event_that_fails_is_that_of_its_own_delivery_whatever_comes_with_it
 }
 
 /// Those that are sent at once.
@@ -195,6 +196,34 @@ async fn one_that_fails_costs_the_others_nothing(engine: Engine) {
     assert_eq!(app.events(), MANY as i64 - 1);
     app.database.mend("orders");
     assert_eq!(told(&app.send(&orders(0)[7]).await), (200, Some("false")));
+}
+
+async fn an_event_that_fails_is_that_of_its_own_delivery_whatever_comes_with_it(engine: Engine) {
+    let app = App::new(engine).await;
+    app.send(&text(1_000, "1 cola")).await;
+    let then = match engine {
+        Engine::Sqlite => "SELECT RAISE(ABORT, 'not this one') WHERE NEW.message_id LIKE '%fails'",
+        Engine::Postgres => {
+            "IF NEW.message_id LIKE '%fails' THEN RAISE EXCEPTION 'not this one'; END IF"
+        }
+    };
+    app.database.trigger("INSERT ON orders", then);
+    for round in 0..5 {
+        // Deliveries that tell of nothing have nothing that could fail.
+        let nothing = r#"{"object": "whatsapp_business_account", "entry": []}"#;
+        let empty = |n| Call::whatsapp(nothing).key(&format!("empty-{round}-{n}"));
+        let mut calls: Vec<_> = (0..MANY).map(empty).collect();
+        let good = whatsapp_text(&format!("wamid.{round}-good"), "1 cola");
+        let bad = whatsapp_text(&format!("wamid.{round}-fails"), "1 cola");
+        calls.push(Call::whatsapp_messages(json!([good, bad])));
+        let replies = send_all(&app, &calls).await;
+        let (last, others) = replies.split_last().expect("replies");
+        assert_eq!(last.status, 500, "{last:?}");
+        for reply in others {
+            assert_eq!(told(reply), (200, Some("false")));
+        }
+    }
+    assert_eq!(app.orders(), 1 + 5);
 }
 
 /// More than may wait for others at once.
