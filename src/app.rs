@@ -17,7 +17,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     config::Config,
     handler::Handler,
-    idempotency::{Cache, Lookups, Terms},
+    idempotency::{Cache, Lifetimes, LookupTimer},
     intake::{Intake, Settings},
     jobs::{
         self,
@@ -239,7 +239,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
     let connections = Connections::new(limits(&config))?;
     let settings = Settings {
         keys_enabled: config.idempotency_enabled,
-        terms: Terms {
+        lifetimes: Lifetimes {
             ttl: config.idempotency_ttl,
             lease: config.idempotency_lease,
         },
@@ -249,7 +249,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
     let instance = Uuid::random();
     log::info!("this is instance {instance}");
     let traffic = Arc::new(Traffic::new(instance));
-    let lookups = Lookups::counted_by(traffic.clone());
+    let lookups = LookupTimer::counted_by(traffic.clone());
     let cleanup = cleanup(&config, store.clone(), instance, cache.clone());
     let metrics = Metrics::new(&store, &traffic, &cache, &connections)?;
     let shops = Arc::new(Shops::default());

@@ -86,11 +86,11 @@ pub struct Task<'a> {
     pub plan: &'a Plan,
 }
 
-/// What an event is foreseen to come to.
+/// What an event is expected to come to.
 #[derive(Clone, Default)]
 pub struct Plan {
     /// What it comes to, if all is as it was when this was planned.
-    pub foreseen: Handled,
+    pub expected: Handled,
     /// What [`Handler::apply`] is to know of how it was planned.
     pub details: Option<Arc<dyn Any + Send + Sync>>,
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     handler::Handler,
-    idempotency::{Cache, Lookups, Terms},
+    idempotency::{Cache, Lifetimes, LookupTimer},
     intake::{Intake, Settings as IntakeSettings},
     provider::{Provider, route::Route, setting::Settings},
     redaction::Redaction,
@@ -52,7 +52,7 @@ pub struct ReceiverBuilder {
     public_url: Option<String>,
     most_bytes: usize,
     timeout: Duration,
-    terms: Terms,
+    lifetimes: Lifetimes,
     redaction: Redaction,
     batch: usize,
     handlers: Vec<Arc<dyn Handler>>,
@@ -73,7 +73,7 @@ impl Receiver {
             public_url: None,
             most_bytes: 3 * 1024 * 1024,
             timeout: Duration::from_secs(10),
-            terms: Terms {
+            lifetimes: Lifetimes {
                 ttl: DAY,
                 lease: Duration::from_secs(30),
             },
@@ -145,7 +145,7 @@ impl ReceiverBuilder {
     /// [`clean_up`](crate::clean_up::clean_up).
     #[must_use]
     pub fn kept_for(mut self, ttl: Duration) -> Self {
-        self.terms.ttl = ttl;
+        self.lifetimes.ttl = ttl;
         self
     }
 
@@ -167,13 +167,13 @@ impl ReceiverBuilder {
     pub fn build(self, store: &Store) -> Receiver {
         let settings = IntakeSettings {
             keys_enabled: true,
-            terms: self.terms,
+            lifetimes: self.lifetimes,
             redaction: self.redaction,
             batch: self.batch,
         };
         /// Of answers that were given last.
         const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-        let (lookups, cache) = (Lookups::default(), Cache::new(CACHE_BYTES));
+        let (lookups, cache) = (LookupTimer::default(), Cache::new(CACHE_BYTES));
         let intake = Intake::new(
             store.clone(),
             settings,

@@ -15,9 +15,9 @@ pub trait CountsLookups: Send + Sync {
 
 /// Who is told how long look-ups take; nobody by default. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Lookups(Option<Arc<dyn CountsLookups>>);
+pub struct LookupTimer(Option<Arc<dyn CountsLookups>>);
 
-impl Lookups {
+impl LookupTimer {
     /// Tells `counter`.
     pub fn counted_by(counter: Arc<dyn CountsLookups>) -> Self {
         Self(Some(counter))

@@ -19,7 +19,7 @@ pub mod two_phase;
 pub use cache::Cache;
 pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json};
 pub use key::{IdempotencyKey, InvalidKey};
-pub use lookups::{CountsLookups, Lookups};
+pub use lookups::{CountsLookups, LookupTimer};
 pub use once::{Key, Keyed, Once, OnceError, Transacted, once};
 pub use replays::ReplayTally;
 pub use reply::{Answered, StoredReply};
@@ -67,18 +67,18 @@ impl KeyedRequest {
     }
 }
 
-/// How long things stand.
+/// How long an answer and a lease last.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct Lifetimes {
     /// How long an answer is replayed.
     pub ttl: Duration,
     /// How long an owner has an unfinished request to itself.
     pub lease: Duration,
 }
 
-/// A record that is ours to complete.
+/// The right to complete a record, for as long as nobody has taken it over.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Owned {
+pub struct Lease {
     /// The record.
     pub id: Uuid,
     /// Whether somebody has begun with the very same request, and not answered it: what is done of it, nobody was told.
@@ -89,7 +89,7 @@ pub struct Owned {
     is_answered: bool,
 }
 
-impl Owned {
+impl Lease {
     /// What is kept of its answer, once that is committed.
     pub fn answered(self, reply: StoredReply) -> Answered {
         Answered {
@@ -103,8 +103,8 @@ impl Owned {
 /// What came of claiming a key.
 #[derive(Debug, PartialEq)]
 pub enum Claim {
-    /// The request is ours to do.
-    Ours(Owned),
+    /// The caller does the request.
+    Acquired(Lease),
     /// It was done: the answer.
     Replay(Answered),
     /// The key stands for another request.
@@ -116,38 +116,38 @@ pub enum Claim {
     },
 }
 
-/// Claims the key of `request`: new and expired keys are ours, and those of the same request that failed or was abandoned.
-/// What a key stands for does not change before it expires.
+/// Claims the key of `request`. A key is acquired where it is new, has expired, or belongs to the same request, which
+/// failed or was abandoned. Until it expires a key stands for one request.
 ///
 /// # Errors
 /// Where the database refuses.
 pub fn claim(
     conn: &mut Conn<'_>,
     request: &KeyedRequest,
-    terms: Terms,
-    lookups: &Lookups,
+    lifetimes: Lifetimes,
+    lookups: &LookupTimer,
     now: Timestamp,
 ) -> Result<Claim, StoreError> {
     let (scope, key) = (&*request.scope, request.key.as_str());
     // Asked first, for a replay then needs no lock and no disk write.
     let known = lookups.timed(now, || rows::find(conn, scope, key))?;
     if let Some(record) = &known
-        && let Some(claim) = verdict(record, request, now)?
+        && let Some(claim) = existing_claim(record, request, now)?
     {
         return Ok(claim);
     }
     let token = Uuid::random();
     let new = new_record(
         request,
-        terms,
+        lifetimes,
         now,
         RecordStatus::InProgress,
         Some(token),
         None,
     );
     let expires_at = new.expires_at;
-    let ours = |id, resumes| {
-        Claim::Ours(Owned {
+    let acquired = |id, resumes| {
+        Claim::Acquired(Lease {
             id,
             resumes,
             token,
@@ -160,22 +160,22 @@ pub fn claim(
     {
         let is_unanswered = record.status != RecordStatus::Completed;
         let resumes = is_unanswered && record.fingerprint == new.fingerprint;
-        return Ok(ours(record.id, resumes));
+        return Ok(acquired(record.id, resumes));
     }
     // New, or a clean-up has taken it away since our look.
     if rows::claim(conn, &new)? {
-        return Ok(ours(new.id, false));
+        return Ok(acquired(new.id, false));
     }
     // Another claimed it between our look and our claim, and has committed since.
     match rows::find(conn, scope, key)? {
-        Some(standing) => judge(&standing, request, now),
+        Some(record) => compare(&record, request, now),
         None => Ok(Claim::InProgress {
             retry_after: Duration::ZERO,
         }),
     }
 }
 
-/// What claiming the key of `request` would come to, where it is not ours. None: it would be. Changes nothing.
+/// What claiming the key of `request` would come to. None: it is free. Changes nothing.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -185,24 +185,24 @@ pub fn look(
     now: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
     match rows::find(conn, &request.scope, request.key.as_str())? {
-        Some(record) => verdict(&record, request, now),
+        Some(record) => existing_claim(&record, request, now),
         None => Ok(None),
     }
 }
 
-/// What the record of its key says to `request`. None: nothing any more, and the key may be taken over.
+/// What the record of its key says to `request`. None: the key may be taken over.
 ///
 /// # Errors
 /// Where the record cannot be read.
-pub fn verdict(
+pub fn existing_claim(
     record: &Record,
     request: &KeyedRequest,
     now: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
     let is_other = record.fingerprint != request.fingerprint.digest();
     let is_bound = record.expires_at > now && is_other;
-    (stands(record, now) || is_bound)
-        .then(|| judge(record, request, now))
+    (is_active(record, now) || is_bound)
+        .then(|| compare(record, request, now))
         .transpose()
 }
 
@@ -223,7 +223,7 @@ pub struct Conclusion<'a> {
 
 /// What became of the request with a key.
 #[derive(Debug, PartialEq)]
-pub enum Standing {
+pub enum KeyStatus {
     /// Never seen, or forgotten.
     Unknown,
     /// Another is doing it.
@@ -243,35 +243,35 @@ pub enum Standing {
 ///
 /// # Errors
 /// Where the database refuses.
-pub fn standing(
+pub fn key_status(
     conn: &mut Conn<'_>,
     scope: &str,
     key: &IdempotencyKey,
     now: Timestamp,
-) -> Result<Standing, StoreError> {
+) -> Result<KeyStatus, StoreError> {
     let Some(record) = rows::find(conn, scope, key.as_str())? else {
-        return Ok(Standing::Unknown);
+        return Ok(KeyStatus::Unknown);
     };
-    Ok(match (record.status, stands(&record, now)) {
-        (RecordStatus::Completed, true) => Standing::Completed {
+    Ok(match (record.status, is_active(&record, now)) {
+        (RecordStatus::Completed, true) => KeyStatus::Completed {
             path: rows::path(conn, record.id)?,
             reply: StoredReply::from_record(&record)?,
         },
-        (RecordStatus::InProgress, true) => Standing::InProgress,
+        (RecordStatus::InProgress, true) => KeyStatus::InProgress,
         (RecordStatus::InProgress | RecordStatus::Failed, _) if record.expires_at > now => {
-            Standing::Failed
+            KeyStatus::Failed
         }
-        _ => Standing::Unknown,
+        _ => KeyStatus::Unknown,
     })
 }
 
-/// Stores what a request that is ours came to, in place of what it was claimed with. `false`: another has taken it over since, and nothing was stored.
+/// Stores what a request came to. `false`: another has taken it over since, and nothing was stored.
 ///
 /// # Errors
 /// Where the database refuses.
 pub fn complete(
     conn: &mut Conn<'_>,
-    owned: Owned,
+    lease: Lease,
     came_to: Conclusion<'_>,
 ) -> Result<bool, StoreError> {
     let reply = came_to.reply;
@@ -290,9 +290,9 @@ pub fn complete(
         retailer_id: came_to.retailer,
         order_id: came_to.order,
     };
-    match owned.is_answered {
-        true => rows::correct(conn, owned.id, &completion),
-        false => rows::complete(conn, owned.id, owned.token, &completion),
+    match lease.is_answered {
+        true => rows::correct(conn, lease.id, &completion),
+        false => rows::complete(conn, lease.id, lease.token, &completion),
     }
 }
 
@@ -300,21 +300,21 @@ pub fn complete(
 /// known what the request will come to.
 pub fn new_claim<'a>(
     request: &'a KeyedRequest,
-    terms: Terms,
+    lifetimes: Lifetimes,
     came_to: Option<Conclusion<'a>>,
     now: Timestamp,
-) -> (AnsweredRecord<'a>, Owned) {
+) -> (AnsweredRecord<'a>, Lease) {
     let (token, reply) = (Uuid::random(), came_to.map(|came_to| came_to.reply));
     let (status, owner_token) = match came_to {
         Some(_) => (RecordStatus::Completed, None),
         None => (RecordStatus::InProgress, Some(token)),
     };
-    let mut claim = new_record(request, terms, now, status, owner_token, None);
+    let mut claim = new_record(request, lifetimes, now, status, owner_token, None);
     let parted = came_to.and_then(|came_to| came_to.body);
     if let Some(parted) = parted {
         claim.request_body = Some(parted.rest);
     }
-    let owned = Owned {
+    let lease = Lease {
         id: claim.id,
         resumes: false,
         token,
@@ -335,7 +335,7 @@ pub fn new_claim<'a>(
         retailer_id: came_to.and_then(|came_to| came_to.retailer),
         order_id: came_to.and_then(|came_to| came_to.order),
     };
-    (record, owned)
+    (record, lease)
 }
 
 /// Gives the owner of a request that is ours more time, to the end of a lease that begins at `now`. `false`: another has
@@ -345,11 +345,11 @@ pub fn new_claim<'a>(
 /// Where the database refuses.
 pub fn renew(
     conn: &mut Conn<'_>,
-    owned: Owned,
-    lease: Duration,
+    lease: Lease,
+    length: Duration,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    rows::renew(conn, owned.id, owned.token, now.after(lease))
+    rows::renew(conn, lease.id, lease.token, now.after(length))
 }
 
 /// Gives back the key of a request that is ours and failed, with what went wrong: the same request may do it again.
@@ -357,8 +357,8 @@ pub fn renew(
 ///
 /// # Errors
 /// Where the database refuses.
-pub fn release(conn: &mut Conn<'_>, owned: Owned, error: &str) -> Result<bool, StoreError> {
-    rows::release(conn, owned.id, owned.token, error)
+pub fn release(conn: &mut Conn<'_>, lease: Lease, error: &str) -> Result<bool, StoreError> {
+    rows::release(conn, lease.id, lease.token, error)
 }
 
 /// Gives back the key of a request that was refused before anything was done, with why: whatever comes next under the key
@@ -366,8 +366,8 @@ pub fn release(conn: &mut Conn<'_>, owned: Owned, error: &str) -> Result<bool, S
 ///
 /// # Errors
 /// Where the database refuses.
-pub fn disown(conn: &mut Conn<'_>, owned: Owned, error: &str) -> Result<bool, StoreError> {
-    rows::disown(conn, owned.id, owned.token, error)
+pub fn withdraw(conn: &mut Conn<'_>, lease: Lease, error: &str) -> Result<bool, StoreError> {
+    rows::withdraw(conn, lease.id, lease.token, error)
 }
 
 /// Notes for the operator that a request failed. What stands for another request or is an answer is left alone, and the
@@ -378,11 +378,18 @@ pub fn disown(conn: &mut Conn<'_>, owned: Owned, error: &str) -> Result<bool, St
 pub fn record_failure(
     conn: &mut Conn<'_>,
     request: &KeyedRequest,
-    terms: Terms,
+    lifetimes: Lifetimes,
     error: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let new = new_record(request, terms, now, RecordStatus::Failed, None, Some(error));
+    let new = new_record(
+        request,
+        lifetimes,
+        now,
+        RecordStatus::Failed,
+        None,
+        Some(error),
+    );
     if !rows::claim(conn, &new)? {
         rows::take_over(conn, &new)?;
     }
@@ -391,7 +398,7 @@ pub fn record_failure(
 
 fn new_record<'a>(
     request: &'a KeyedRequest,
-    terms: Terms,
+    lifetimes: Lifetimes,
     now: Timestamp,
     status: RecordStatus,
     owner_token: Option<Uuid>,
@@ -409,17 +416,17 @@ fn new_record<'a>(
         request_body: request.body.as_ref(),
         error_message: error,
         owner_token,
-        lease_expires_at: now.after(terms.lease),
+        lease_expires_at: now.after(lifetimes.lease),
         source_ip: request.source_ip.as_deref(),
         created_at: now,
         last_accessed_at: now,
-        expires_at: now.after(terms.ttl),
+        expires_at: now.after(lifetimes.ttl),
     }
 }
 
 /// Whether a record keeps others from its key: an answer until it expires, work for as long as it lives. The same rule as
 /// in [`rows::take_over`].
-fn stands(record: &Record, now: Timestamp) -> bool {
+fn is_active(record: &Record, now: Timestamp) -> bool {
     match record.status {
         RecordStatus::Completed => record.expires_at > now,
         RecordStatus::InProgress => record.lease_expires_at > now,
@@ -427,7 +434,7 @@ fn stands(record: &Record, now: Timestamp) -> bool {
     }
 }
 
-fn judge(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
+fn compare(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
     if record.fingerprint != request.fingerprint.digest() {
         return Ok(Claim::Mismatch);
     }
@@ -485,7 +492,8 @@ mod tests {
             created_at: before,
             expires_at,
         };
-        let stands = |record: &Record, request| verdict(record, request, now).unwrap().is_some();
+        let stands =
+            |record: &Record, request| existing_claim(record, request, now).unwrap().is_some();
         use RecordStatus::{Completed, Failed, InProgress};
         // Status, end of the lease, expiry; whether it keeps the same request from the key, and another.
         for (status, lease, expiry, keeps) in [

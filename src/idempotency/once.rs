@@ -4,8 +4,8 @@
 use std::{borrow::Cow, error::Error, time::Duration};
 
 use super::{
-    Answered, Claim, Conclusion, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
-    StoredReply, Terms, claim, complete,
+    Answered, Claim, Conclusion, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lifetimes,
+    LookupTimer, StoredReply, claim, complete,
 };
 use crate::store::{Conn, StoreError, types::Timestamp};
 
@@ -14,7 +14,7 @@ use crate::store::{Conn, StoreError, types::Timestamp};
 pub struct Key {
     scope: Cow<'static, str>,
     key: IdempotencyKey,
-    terms: Terms,
+    lifetimes: Lifetimes,
 }
 
 impl Key {
@@ -28,7 +28,7 @@ impl Key {
         Ok(Self {
             scope: scope.into(),
             key: key.parse()?,
-            terms: Terms {
+            lifetimes: Lifetimes {
                 ttl: DAY,
                 lease: LEASE,
             },
@@ -38,7 +38,7 @@ impl Key {
     /// Keeps the answer for as long as this.
     #[must_use]
     pub fn kept_for(mut self, ttl: Duration) -> Self {
-        self.terms.ttl = ttl;
+        self.lifetimes.ttl = ttl;
         self
     }
 }
@@ -153,8 +153,8 @@ pub fn once(
     };
     let keyed = Keyed {
         request: &request,
-        terms: key.terms,
-        lookups: &Lookups::default(),
+        lifetimes: key.lifetimes,
+        lookups: &LookupTimer::default(),
         now: Timestamp::now(),
     };
     // In a savepoint, so that whoever goes on with the transaction does not keep the claim of what failed.
@@ -173,9 +173,9 @@ pub struct Keyed<'a> {
     /// The request.
     pub request: &'a KeyedRequest,
     /// How long things stand.
-    pub terms: Terms,
+    pub lifetimes: Lifetimes,
     /// Who is told how long the key was looked up for.
-    pub lookups: &'a Lookups,
+    pub lookups: &'a LookupTimer,
     /// When it came.
     pub now: Timestamp,
 }
@@ -211,8 +211,8 @@ impl Keyed<'_> {
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
         conclude: impl for<'t> FnOnce(&'t T) -> Conclusion<'t>,
     ) -> Result<Transacted<T>, E> {
-        let owned = match claim(conn, self.request, self.terms, self.lookups, self.now)? {
-            Claim::Ours(owned) => owned,
+        let lease = match claim(conn, self.request, self.lifetimes, self.lookups, self.now)? {
+            Claim::Acquired(lease) => lease,
             Claim::Replay(answered) => return Ok(Transacted::Replayed(answered)),
             Claim::Mismatch => return Ok(Transacted::Mismatch),
             Claim::InProgress { retry_after } => {
@@ -221,8 +221,8 @@ impl Keyed<'_> {
         };
         let value = work(conn)?;
         let came_to = conclude(&value);
-        let answered = owned.answered(came_to.reply.clone());
-        if !complete(conn, owned, came_to)? {
+        let answered = lease.answered(came_to.reply.clone());
+        if !complete(conn, lease, came_to)? {
             // Cannot be: the claim is of this transaction. If it were, all of it must go.
             return Ok(Transacted::Mismatch);
         }

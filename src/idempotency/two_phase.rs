@@ -19,18 +19,20 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{Answered, Cache, Claim, Conclusion, KeyedRequest, Lookups, Owned, StoredReply, Terms};
+use super::{
+    Answered, Cache, Claim, Conclusion, KeyedRequest, Lease, Lifetimes, LookupTimer, StoredReply,
+};
 use crate::store::{Conn, Store, StoreError, idempotency as rows, types::Timestamp};
 
 /// Claims keys, keeps them while the work is done, and stores its answers.
 #[derive(Clone)]
 pub struct TwoPhase {
     /// How long an answer is replayed, and how long a dead worker's key is kept from others.
-    pub terms: Terms,
+    pub lifetimes: Lifetimes,
     /// How long the database is waited for.
     pub timeout: Duration,
     /// Who is told how long keys are looked up for.
-    pub lookups: Lookups,
+    pub lookups: LookupTimer,
     /// What is asked before the database.
     pub cache: Cache,
     store: Store,
@@ -40,7 +42,7 @@ pub struct TwoPhase {
 /// What came of asking for a key.
 pub enum Begun {
     /// The work is ours to do.
-    Ours(Box<Running>),
+    Acquired(Box<Running>),
     /// It was done: the answer.
     Replay(Answered),
 }
@@ -49,13 +51,13 @@ pub enum Begun {
 /// free when the lease runs out.
 pub struct Running {
     driver: TwoPhase,
-    owned: Owned,
+    lease: Lease,
     request: KeyedRequest,
     _heartbeat: Heartbeat,
 }
 
 /// What came of the answer.
-pub enum Settled {
+pub enum CompletionResult {
     /// It is stored.
     Stored,
     /// Another had taken the work over and has answered: that answer stands.
@@ -111,11 +113,11 @@ impl WriteError {
 impl TwoPhase {
     /// Over a store. Leases are renewed on the runtime that this is called in, if any, so that work which blocks a
     /// thread of another one does not lose its key.
-    pub fn new(store: Store, terms: Terms, timeout: Duration) -> Self {
+    pub fn new(store: Store, lifetimes: Lifetimes, timeout: Duration) -> Self {
         Self {
-            terms,
+            lifetimes,
             timeout,
-            lookups: Lookups::default(),
+            lookups: LookupTimer::default(),
             cache: Cache::default(),
             store,
             runtime: Handle::try_current().ok(),
@@ -131,9 +133,9 @@ impl TwoPhase {
         if let Some(answered) = self.cache.find(request.wanted(), &self.lookups, now).await {
             return Ok(Begun::Replay(answered));
         }
-        let (terms, lookups) = (self.terms, self.lookups.clone());
+        let (lifetimes, lookups) = (self.lifetimes, self.lookups.clone());
         let mut claiming = self.write(move |conn| {
-            let claim = super::claim(conn, &request, terms, &lookups, Timestamp::now())?;
+            let claim = super::claim(conn, &request, lifetimes, &lookups, Timestamp::now())?;
             Ok((claim, request))
         });
         let deadline = Instant::now() + self.timeout;
@@ -147,9 +149,9 @@ impl TwoPhase {
             }
         };
         match claim {
-            Claim::Ours(owned) => {
+            Claim::Acquired(lease) => {
                 self.cache.forget(&request.scope, &request.key);
-                Ok(Begun::Ours(Box::new(self.clone().run(owned, request))))
+                Ok(Begun::Acquired(Box::new(self.clone().run(lease, request))))
             }
             Claim::Replay(answered) => {
                 self.cache.keep(request.wanted(), &answered, now);
@@ -160,29 +162,29 @@ impl TwoPhase {
         }
     }
 
-    fn run(self, owned: Owned, mut request: KeyedRequest) -> Running {
+    fn run(self, lease: Lease, mut request: KeyedRequest) -> Running {
         // It is in the record; held for as long as the work takes, it would only cost memory.
         request.body = None;
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
-        let heartbeat = runtime.spawn(self.clone().keep_alive(owned));
+        let heartbeat = runtime.spawn(self.clone().keep_alive(lease));
         Running {
             driver: self,
-            owned,
+            lease,
             request,
             _heartbeat: Heartbeat(heartbeat.abort_handle()),
         }
     }
 
     /// Renews the lease again and again, until another has taken the request over after all.
-    async fn keep_alive(self, owned: Owned) {
+    async fn keep_alive(self, lease: Lease) {
         const SHORTEST: Duration = Duration::from_millis(1);
-        let lease = self.terms.lease;
-        let pause = (lease / 3).max(SHORTEST);
+        let length = self.lifetimes.lease;
+        let pause = (length / 3).max(SHORTEST);
         loop {
             sleep(pause).await;
             let renewal = self
                 .store
-                .write(move |conn| super::renew(conn, owned, lease, Timestamp::now()));
+                .write(move |conn| super::renew(conn, lease, length, Timestamp::now()));
             match timeout(pause, renewal).await {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => return,
@@ -196,15 +198,15 @@ impl TwoPhase {
 
     /// Where the clock of whoever has the lease is ahead, the time that remains seems longer than it is.
     fn in_progress(&self, retry_after: Duration) -> TwoPhaseError {
-        let retry_after = retry_after.min(self.terms.lease);
+        let retry_after = retry_after.min(self.lifetimes.lease);
         TwoPhaseError::InProgress { retry_after }
     }
 
     /// Gives a key back that is claimed when nobody waits for it any more.
     fn give_back(self, claiming: JoinHandle<Result<(Claim, KeyedRequest), StoreError>>) {
         tokio::spawn(async move {
-            if let Ok(Ok((Claim::Ours(owned), request))) = claiming.await {
-                let late = self.run(owned, request);
+            if let Ok(Ok((Claim::Acquired(lease), request))) = claiming.await {
+                let late = self.run(lease, request);
                 late.release("the key was claimed too late").await;
             }
         });
@@ -227,7 +229,7 @@ impl Running {
     ///
     /// # Errors
     /// Where it is not stored, or another has taken the request over and has not answered yet.
-    pub async fn complete(self, reply: StoredReply) -> Result<Settled, TwoPhaseError> {
+    pub async fn complete(self, reply: StoredReply) -> Result<CompletionResult, TwoPhaseError> {
         const PAUSE: Duration = Duration::from_millis(200);
         let deadline = Instant::now() + self.driver.timeout;
         let now = Timestamp::now();
@@ -238,19 +240,19 @@ impl Running {
                     sleep(PAUSE).await;
                 }
                 Err(source) => {
-                    let lease = self.driver.terms.lease;
+                    let lease = self.driver.lifetimes.lease;
                     return Err(TwoPhaseError::NotStored { source, lease });
                 }
             }
         };
         match claim {
-            Claim::Ours(owned) => {
-                self.keep(&owned.answered(reply), now);
-                Ok(Settled::Stored)
+            Claim::Acquired(lease) => {
+                self.keep(&lease.answered(reply), now);
+                Ok(CompletionResult::Stored)
             }
             Claim::Replay(answered) => {
                 self.keep(&answered, now);
-                Ok(Settled::Overtaken(answered))
+                Ok(CompletionResult::Overtaken(answered))
             }
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
             Claim::InProgress { retry_after } => Err(self.driver.in_progress(retry_after)),
@@ -268,7 +270,7 @@ impl Running {
         reply: &StoredReply,
         deadline: Instant,
     ) -> Result<Claim, WriteError> {
-        let (owned, request, reply) = (self.owned, self.request.clone(), reply.clone());
+        let (lease, request, reply) = (self.lease, self.request.clone(), reply.clone());
         let mut storing = self.driver.write(move |conn| {
             let came_to = Conclusion {
                 reply: &reply,
@@ -277,11 +279,11 @@ impl Running {
                 events: None,
                 body: None,
             };
-            if super::complete(conn, owned, came_to)? {
-                return Ok(Claim::Ours(owned));
+            if super::complete(conn, lease, came_to)? {
+                return Ok(Claim::Acquired(lease));
             }
             match rows::find(conn, &request.scope, request.key.as_str())? {
-                Some(record) => super::judge(&record, &request, Timestamp::now()),
+                Some(record) => super::compare(&record, &request, Timestamp::now()),
                 None => Ok(Claim::InProgress {
                     retry_after: Duration::ZERO,
                 }),
@@ -297,19 +299,19 @@ impl Running {
     }
 
     /// Gives the key back for any request: nothing was done. Else as [`release`](Self::release).
-    pub async fn disown(self, error: &str) {
-        self.end(error, super::disown).await;
+    pub async fn withdraw(self, error: &str) {
+        self.end(error, super::withdraw).await;
     }
 
     async fn end(
         self,
         error: &str,
-        end: fn(&mut Conn<'_>, Owned, &str) -> Result<bool, StoreError>,
+        end: fn(&mut Conn<'_>, Lease, &str) -> Result<bool, StoreError>,
     ) {
-        let owned = self.owned;
+        let lease = self.lease;
         // PostgreSQL's texts hold no NUL.
         let error = error.replace('\0', "\u{fffd}");
-        let mut releasing = self.driver.write(move |conn| end(conn, owned, &error));
+        let mut releasing = self.driver.write(move |conn| end(conn, lease, &error));
         let deadline = Instant::now() + self.driver.timeout;
         if let Err(error) = by(deadline, &mut releasing).await {
             log::error!("a key could not be given back before its lease runs out: {error}");

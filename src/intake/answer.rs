@@ -96,7 +96,7 @@ impl Serialize for EventReport {
 
 /// What a delivery comes to.
 #[derive(Clone)]
-pub(super) struct Settled {
+pub(super) struct DeliveryResult {
     pub answer: Answer,
     pub retailer: Option<Uuid>,
     pub order: Option<Uuid>,
@@ -104,7 +104,7 @@ pub(super) struct Settled {
     pub body: Option<Arc<Parted>>,
 }
 
-impl Settled {
+impl DeliveryResult {
     pub fn conclusion(&self) -> Conclusion<'_> {
         Conclusion {
             reply: &self.answer.reply,

@@ -1,13 +1,13 @@
-//! The one transaction in which deliveries are acted on, many or one: keys are claimed, then events; the work is done, and
-//! the replies are stored. What is not plain falls out, and is done by itself by the same code.
+//! The one transaction in which deliveries are acted on, many or one: it claims the keys, then the events, has the handlers
+//! do their work, and stores the replies. A job that cannot be batched is left out, and done alone by the same code.
 
 use std::collections::HashSet;
 
 use super::{
     IntakeError,
-    events::{self, Item, Told},
-    job::{Done, Held, Job},
-    keys::{self, Hold},
+    events::{self, EventResult, Item},
+    job::{HeldKey, Job, Processed},
+    keys::{self, KeyResult},
 };
 use crate::{
     causes::with_causes,
@@ -15,48 +15,44 @@ use crate::{
     store::{Conn, StoreError},
 };
 
-/// What became of a job. None: it is not plain, and nothing was done.
-pub(super) type Fate = Option<Result<Done, IntakeError>>;
+/// What became of a job. None: it could not be batched, and nothing was done.
+pub(super) type JobResult = Option<Result<Processed, IntakeError>>;
 
-/// Acts on jobs. Gives the fate of each.
+/// Acts on jobs. Gives the result of each.
 ///
 /// # Errors
 /// Where nothing of any is kept; it says nothing about which of them it is about.
-pub(super) fn act(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Fate>, IntakeError> {
-    let mut fates: Vec<Fate> = jobs.iter().map(|_| None).collect();
-    let plain: Vec<usize> = apart(jobs);
-    let chosen: Vec<Job>;
-    let jobs_now: &[Job] = match plain.len() == jobs.len() {
-        true => jobs,
-        false => {
-            chosen = plain.iter().map(|&at| jobs[at].clone()).collect();
-            &chosen
-        }
-    };
-    for (at, fate) in plain.into_iter().zip(act_on_plain(conn, jobs_now)?) {
-        fates[at] = fate;
+pub(super) fn act(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, IntakeError> {
+    let places = batchable(jobs);
+    if places.len() == jobs.len() {
+        return act_on_batch(conn, jobs);
     }
-    Ok(fates)
+    let batch: Vec<Job> = places.iter().map(|&at| jobs[at].clone()).collect();
+    let mut results: Vec<JobResult> = jobs.iter().map(|_| None).collect();
+    for (at, result) in places.into_iter().zip(act_on_batch(conn, &batch)?) {
+        results[at] = result;
+    }
+    Ok(results)
 }
 
 /// Acts on a job by itself.
 ///
 /// # Errors
 /// As [`act`].
-pub(super) fn act_on_one(conn: &mut Conn<'_>, job: Job) -> Result<Done, IntakeError> {
-    let fate = act_on_plain(conn, &[job])?.pop().flatten();
-    // Cannot be: nothing falls out of one.
-    fate.unwrap_or_else(|| Err(StoreError::Closed.into()))
+pub(super) fn act_on_one(conn: &mut Conn<'_>, job: Job) -> Result<Processed, IntakeError> {
+    let result = act_on_batch(conn, &[job])?.pop().flatten();
+    // Cannot be: one job is never left out.
+    result.unwrap_or_else(|| Err(StoreError::Closed.into()))
 }
 
-/// Those that have nothing in common with one before them: of two with one key or one event, the second is to see what came
-/// of the first.
-fn apart(jobs: &[Job]) -> Vec<usize> {
+/// The places of the jobs that share no key and no event with one before them: of two that do, the second is to see what
+/// came of the first.
+fn batchable(jobs: &[Job]) -> Vec<usize> {
     if jobs.len() == 1 {
         return vec![0];
     }
     let (mut keys, mut ids) = (HashSet::new(), HashSet::new());
-    let is_plain = |job: &Job| {
+    let is_batchable = |job: &Job| {
         let key = job.request.as_ref();
         let key = key.map(|request| (request.scope.clone(), request.key.as_str().to_owned()));
         let provider = job.provider().name();
@@ -65,139 +61,149 @@ fn apart(jobs: &[Job]) -> Vec<usize> {
             .map(|event| (provider, event.id.clone()))
             .collect();
         let is_known = key.as_ref().is_some_and(|key| keys.contains(key));
-        // What falls out counts too: what comes after it is to come after it still.
-        let is_plain = !is_known && ids.is_disjoint(&events);
+        // A job that is left out counts too: one that shares something with it must come after it.
+        let is_batchable = !is_known && ids.is_disjoint(&events);
         keys.extend(key);
         ids.extend(events);
-        is_plain
+        is_batchable
     };
-    let plain: Vec<bool> = jobs.iter().map(is_plain).collect();
-    (0..jobs.len()).filter(|&at| plain[at]).collect()
+    let is_batchable: Vec<bool> = jobs.iter().map(is_batchable).collect();
+    (0..jobs.len()).filter(|&at| is_batchable[at]).collect()
 }
 
-fn act_on_plain(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Fate>, IntakeError> {
-    let holds = keys::hold(conn, jobs)?;
-    let items = items(jobs, &holds);
-    let (told, mut failure) = tell(conn, &items)?;
-    let mut of_jobs: Vec<Vec<Told>> = jobs.iter().map(|_| Vec::new()).collect();
-    for one in told {
-        of_jobs[one.of].push(one);
+fn act_on_batch(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, IntakeError> {
+    let keys = keys::claim_all(conn, jobs)?;
+    let items = items(jobs, &keys);
+    let (all_events, mut failure) = act_on_events(conn, &items)?;
+    let mut by_job: Vec<Vec<EventResult>> = jobs.iter().map(|_| Vec::new()).collect();
+    for event in all_events {
+        by_job[event.job].push(event);
     }
-    let mut fates = Vec::with_capacity(jobs.len());
-    for (at, ((job, hold), told)) in jobs.iter().zip(holds).zip(of_jobs).enumerate() {
-        fates.push(match hold {
-            Hold::Apart => None,
-            Hold::Settled(outcome) => Some(*outcome),
-            Hold::Held(held) => {
-                let own = failure.take_if(|failure| failure.of == at);
-                let own = own.map(|failure| failure.error);
-                Some(Ok(conclude(conn, job, held, told, own)?))
+    let mut results = Vec::with_capacity(jobs.len());
+    for (at, ((job, key), events)) in jobs.iter().zip(keys).zip(by_job).enumerate() {
+        results.push(match key {
+            KeyResult::Deferred => None,
+            KeyResult::Settled(outcome) => Some(*outcome),
+            KeyResult::Held(held) => {
+                let failure = failure.take_if(|failure| failure.job == at);
+                let error = failure.map(|failure| failure.error);
+                Some(Ok(conclude(conn, job, held, events, error)?))
             }
         });
     }
-    Ok(fates)
+    Ok(results)
 }
 
 /// The events of the jobs whose keys are held, in the order in which they are claimed.
-fn items<'a>(jobs: &'a [Job], holds: &[Hold]) -> Vec<Item<'a>> {
+fn items<'a>(jobs: &'a [Job], keys: &[KeyResult]) -> Vec<Item<'a>> {
     let mut items = Vec::with_capacity(jobs.len());
-    for (of, (job, hold)) in jobs.iter().zip(holds).enumerate() {
-        if let Hold::Held(held) = *hold {
-            let places = 0..job.piece.places.len();
-            items.extend(places.map(|at| Item { of, job, held, at }));
+    for (place, (job, key)) in jobs.iter().zip(keys).enumerate() {
+        if let KeyResult::Held(held) = *key {
+            let events = 0..job.piece.places.len();
+            items.extend(events.map(|at| Item {
+                job_place: place,
+                job,
+                held,
+                at,
+            }));
         }
     }
     items.sort_by(|one, other| one.order().cmp(&other.order()));
     items
 }
 
-/// Why an event of a job failed alone.
+/// Why some events of a job failed while the others were done.
 struct Failure {
-    /// The place of the job: others that are acted on with it may have no events, and nothing failed of theirs.
-    of: usize,
+    /// The place of the job. Jobs without events may be acted on with it, and nothing of theirs failed.
+    job: usize,
     error: IntakeError,
 }
 
-/// Acts on events. Gives with what became of them why one of a delivery's failed alone: a delivery that is by itself has
-/// its events done one by one, each in a savepoint, where one of them fails.
-fn tell(
+/// Acts on events. Where one fails and all are of one delivery, they are done one by one, each in a savepoint, and the
+/// failure is given beside the results.
+fn act_on_events(
     conn: &mut Conn<'_>,
     items: &[Item<'_>],
-) -> Result<(Vec<Told>, Option<Failure>), IntakeError> {
-    let is_one_delivery = items.iter().all(|item| item.of == items[0].of);
+) -> Result<(Vec<EventResult>, Option<Failure>), IntakeError> {
+    let is_one_delivery = items
+        .iter()
+        .all(|item| item.job_place == items[0].job_place);
     if items.len() < 2 || !is_one_delivery {
         return Ok((events::act_on(conn, items)?, None));
     }
     match conn.savepoint(|conn| events::act_on(conn, items)) {
         Err(error) if error.is_about_one_event() => {
             log::warn!("events are acted on one by one: {}", with_causes(&error));
-            tell_one_by_one(conn, items)
+            act_one_by_one(conn, items)
         }
-        told => Ok((told?, None)),
+        results => Ok((results?, None)),
     }
 }
 
-fn tell_one_by_one(
+fn act_one_by_one(
     conn: &mut Conn<'_>,
     items: &[Item<'_>],
-) -> Result<(Vec<Told>, Option<Failure>), IntakeError> {
-    let mut told = Vec::with_capacity(items.len());
+) -> Result<(Vec<EventResult>, Option<Failure>), IntakeError> {
+    let mut results = Vec::with_capacity(items.len());
     let mut failure = None;
     for item in items {
         match conn.savepoint(|conn| events::act_on(conn, std::slice::from_ref(item))) {
-            Ok(one) => told.extend(one),
+            Ok(one) => results.extend(one),
             Err(error) if error.is_about_one_event() => {
                 let id = &item.job.event(item.at).id;
                 log::error!("event {id:?} failed: {}", with_causes(&error));
-                failure = Some(Failure { of: item.of, error });
+                failure = Some(Failure {
+                    job: item.job_place,
+                    error,
+                });
             }
             Err(error) => return Err(error),
         }
     }
-    Ok((told, failure))
+    Ok((results, failure))
 }
 
-/// Stores what a job came to, where its record does not say so already.
+/// Stores what a job came to, unless its key was claimed with that very answer.
 fn conclude(
     conn: &mut Conn<'_>,
     job: &Job,
-    held: Held,
-    told: Vec<Told>,
+    held: HeldKey,
+    events: Vec<EventResult>,
     failure: Option<IntakeError>,
-) -> Result<Done, IntakeError> {
-    let is_foreseen = told.iter().all(|told| told.is_foreseen);
-    let told = told.into_iter().map(|told| (told.place, told.report));
+) -> Result<Processed, IntakeError> {
+    let is_expected = events.iter().all(|event| event.is_expected);
+    let reports = events.into_iter().map(|event| (event.place, event.report));
     if job.piece.is_followed {
-        let told = told.collect();
-        return Ok(Done::Piece {
+        let reports = reports.collect();
+        return Ok(Processed::Piece {
             held,
-            told: failure.map_or(Ok(told), Err),
+            events: failure.map_or(Ok(reports), Err),
         });
     }
     if let Some(failure) = failure {
-        if let Some(owned) = held.owned {
-            idempotency::release(conn, owned, &with_causes(&failure))?;
+        if let Some(lease) = held.lease {
+            idempotency::release(conn, lease, &with_causes(&failure))?;
         }
-        return Ok(Done::InPart(failure));
+        return Ok(Processed::InPart(failure));
     }
-    let settled = match job.foreseen().filter(|_| is_foreseen) {
-        Some(foreseen) => foreseen.clone(),
+    let result = match job.expected().filter(|_| is_expected) {
+        Some(expected) => expected.clone(),
         None => {
             let before = events::look_again(conn, job)?;
-            job.settle(before.into_iter().chain(told).collect())?
+            job.result(before.into_iter().chain(reports).collect())?
         }
     };
-    if let Some(owned) = held.owned
-        && !(held.is_foreseen && is_foreseen)
-        && !idempotency::complete(conn, owned, settled.conclusion())?
+    if let Some(lease) = held.lease
+        && !(held.is_expected && is_expected)
+        && !idempotency::complete(conn, lease, result.conclusion())?
     {
         // Cannot be: the claim is of this transaction, or was renewed in it. If it were, all of it must go.
         return Err(IntakeError::KeyMismatch);
     }
-    let owned = held.owned.filter(|_| held.is_kept);
-    Ok(Done::Answered {
-        kept: owned.map(|owned| owned.answered(settled.answer.reply.clone())),
-        answer: Box::new(settled.answer),
+    let lease = held.lease.filter(|_| held.is_kept);
+    Ok(Processed::Answered {
+        kept: lease.map(|lease| lease.answered(result.answer.reply.clone())),
+        answer: Box::new(result.answer),
     })
 }
 
@@ -258,11 +264,11 @@ mod tests {
                 fingerprint,
                 source_ip: None,
             }),
-            terms: crate::idempotency::Terms {
+            lifetimes: crate::idempotency::Lifetimes {
                 ttl: Duration::from_secs(60),
                 lease: Duration::from_secs(60),
             },
-            lookups: crate::idempotency::Lookups::default(),
+            lookups: crate::idempotency::LookupTimer::default(),
             encode: |_| crate::idempotency::StoredReply::default(),
             handlers: Arc::new([]),
             prepared: Arc::default(),
@@ -277,36 +283,35 @@ mod tests {
             job(1, "2", &["c", "a"]),
             job(0, "3", &["b"]),
         ];
-        let held = || Hold::Held(Held::without_key());
-        let holds = [held(), held(), held()];
-        let order = |holds: &[Hold]| -> Vec<(String, &str)> {
-            let items = items(&jobs, holds);
+        let held = || KeyResult::Held(HeldKey::without_key());
+        let order = |keys: &[KeyResult]| -> Vec<(String, &str)> {
+            let items = items(&jobs, keys);
             items
                 .iter()
                 .map(|item| (item.order().0.to_owned(), item.order().1))
                 .collect()
         };
-        let all = order(&holds);
+        let all = order(&[held(), held(), held()]);
         assert_eq!(all.len(), 5);
         assert!(all.is_sorted(), "{all:?}");
-        // Of what its record settles, or what falls out, nothing is claimed.
-        let [first, _, _] = [held(), held(), held()];
-        assert_eq!(order(&[first, Hold::Apart, Hold::Apart]).len(), 2);
+        // Nothing is claimed for a job whose key is not held.
+        let without = || KeyResult::Deferred;
+        assert_eq!(order(&[held(), without(), without()]).len(), 2);
     }
 
     #[test]
-    fn what_has_something_in_common_with_one_before_it_is_not_plain() {
+    fn a_job_that_shares_a_key_or_an_event_with_one_before_it_is_not_batched() {
         let jobs = [
             job(0, "1", &["a", "b"]),
             job(0, "1", &["c"]),
             job(0, "2", &["b"]),
             // The same id at another provider, and the same key in another scope.
             job(1, "1", &["a"]),
-            // In common with one that fell out.
+            // Shared with one that was left out.
             job(0, "3", &["c"]),
             job(0, "4", &["d"]),
         ];
-        assert_eq!(apart(&jobs), [0, 3, 5]);
-        assert_eq!(apart(&jobs[1..2]), [0]);
+        assert_eq!(batchable(&jobs), [0, 3, 5]);
+        assert_eq!(batchable(&jobs[1..2]), [0]);
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     IntakeError,
     answer::EventReport,
-    job::{Held, Job},
+    job::{HeldKey, Job},
 };
 use crate::{
     handler::{Handled, HandlerError, Outcome, Task},
@@ -19,46 +19,50 @@ use crate::{
 /// An event of a job whose key is held.
 #[derive(Clone, Copy)]
 pub(super) struct Item<'a> {
-    /// The place of the job among those that are acted on.
-    pub of: usize,
+    /// The place of its job in the batch.
+    pub job_place: usize,
     pub job: &'a Job,
-    pub held: Held,
-    /// Its place in the piece.
+    pub held: HeldKey,
+    /// The event's place in the piece.
     pub at: usize,
 }
 
-/// What became of an event, with its place in the delivery.
-pub(super) struct Told {
-    /// The place of its job among those that are acted on.
-    pub of: usize,
+/// What became of an event.
+pub(super) struct EventResult {
+    /// The place of its job in the batch.
+    pub job: usize,
+    /// The event's place in the delivery.
     pub place: usize,
     pub report: EventReport,
-    /// Whether it is all as it was foreseen.
-    pub is_foreseen: bool,
+    /// Whether it is what was planned.
+    pub is_expected: bool,
 }
 
-/// Acts on events, which are to be in their [order](Item::order). Touches what they share only once they are claimed. An
-/// error says nothing about which of them it is about.
-pub(super) fn act_on(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<Told>, IntakeError> {
+/// Acts on events that are in their [order](Item::order): claims all, then hands the new ones to their handlers. An error
+/// may be about any of them.
+pub(super) fn act_on(
+    conn: &mut Conn<'_>,
+    items: &[Item<'_>],
+) -> Result<Vec<EventResult>, IntakeError> {
     let rows: Vec<_> = items.iter().map(Item::row).collect();
     let claimed = events::claim_all(conn, &rows)?;
     drop(rows);
     let (new, known): (Vec<_>, Vec<_>) = items.iter().zip(claimed).partition(|(_, is_new)| *is_new);
     let new: Vec<_> = new.into_iter().map(|(item, _)| *item).collect();
     let known: Vec<_> = known.into_iter().map(|(item, _)| *item).collect();
-    let mut told = handle(conn, &new)?;
-    told.extend(recall(conn, &known)?);
-    Ok(told)
+    let mut results = handle(conn, &new)?;
+    results.extend(load_known(conn, &known)?);
+    Ok(results)
 }
 
 /// Has new events handled.
-fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<Told>, IntakeError> {
+fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, IntakeError> {
     let mut all = Vec::with_capacity(items.len());
     let mut of_handlers: HashMap<usize, Vec<Item<'_>>> = HashMap::new();
     for item in items {
         match item.job.prepared.plans[item.at].handler {
             Some(handler) => of_handlers.entry(handler).or_default().push(*item),
-            None => all.push(item.told(item.job.plan(item.at).foreseen.clone(), true)),
+            None => all.push(item.result(item.job.plan(item.at).expected.clone(), true)),
         }
     }
     for (at, items) in of_handlers {
@@ -68,20 +72,20 @@ fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<Told>, IntakeEr
         let tasks: Vec<_> = items.iter().map(Item::task).collect();
         let handled = handler.apply_all(conn, &tasks)?;
         if handled.len() != tasks.len() {
-            // Or an event would be answered for as done of which nobody knows what became.
+            // Else an event would be answered as done though nobody knows what became of it.
             let wrong = "a handler did not tell of each of its events";
             return Err(HandlerError::failed(wrong).into());
         }
         for (item, handled) in items.iter().zip(handled) {
-            let is_foreseen = item.correct(conn, &handled)?;
-            all.push(item.told(handled, is_foreseen));
+            let is_expected = item.correct(conn, &handled)?;
+            all.push(item.result(handled, is_expected));
         }
     }
     Ok(all)
 }
 
-/// Tells what became of events that were known before.
-fn recall(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<Told>, IntakeError> {
+/// What became of events that were known before.
+fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, IntakeError> {
     let mut ids: HashMap<&str, Vec<&str>> = HashMap::new();
     for item in items {
         let ids = ids.entry(item.job.provider().name()).or_default();
@@ -94,35 +98,34 @@ fn recall(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<Told>, IntakeEr
     let mut handled = Vec::with_capacity(items.len());
     for item in items {
         let (provider, event) = (item.job.provider().name(), item.job.event(item.at));
-        // It was forgotten between our claim and this look: worth another try.
+        // A clean-up took it between the claim and this look: worth another try.
         let known = found[provider].get(&event.id);
         let known = known.ok_or(IntakeError::InProgress {
             retry_after: Duration::ZERO,
         })?;
-        handled.push(item.recalled(known));
+        handled.push(item.known(known));
     }
     if let Some(item) = items.first() {
         for handler in &*item.job.handlers {
             handler.recall(conn, &mut handled)?;
         }
     }
-    let told = items.iter().zip(handled);
-    Ok(told
-        .map(|(item, handled)| item.told(handled, false))
+    let results = items.iter().zip(handled);
+    Ok(results
+        .map(|(item, handled)| item.result(handled, false))
         .collect())
 }
 
-/// What became of the events of earlier pieces, as it is now: a later piece may have made something of one that came to
-/// nothing.
+/// What became of the events of earlier pieces. Looked up again, for a later piece may have changed what an ignored one came
+/// to.
 pub(super) fn look_again(
     conn: &mut Conn<'_>,
     job: &Job,
 ) -> Result<Vec<(usize, EventReport)>, IntakeError> {
-    let mut told = Vec::clone(&job.piece.before);
-    let is_open = |told: &&mut (usize, EventReport)| {
-        !told.1.handled.known && told.1.handled.outcome == Outcome::IGNORED
-    };
-    let mut open: Vec<_> = told.iter_mut().filter(is_open).map(|(_, it)| it).collect();
+    let mut reports = Vec::clone(&job.piece.before);
+    let is_open = |handled: &Handled| !handled.known && handled.outcome == Outcome::IGNORED;
+    let all = reports.iter_mut().map(|(_, report)| report);
+    let mut open: Vec<_> = all.filter(|report| is_open(&report.handled)).collect();
     let ids: Vec<_> = open.iter().map(|report| &*report.id).collect();
     let found = events::find_all(conn, job.provider().name(), &ids)?;
     let mut changed = Vec::new();
@@ -144,11 +147,11 @@ pub(super) fn look_again(
     for (report, handled) in open.iter_mut().zip(changed) {
         report.handled = handled;
     }
-    Ok(told)
+    Ok(reports)
 }
 
 impl<'a> Item<'a> {
-    /// Events are claimed in this order, whichever deliveries tell them.
+    /// Every transaction claims events in this order, so that no two wait for each other.
     pub fn order(&self) -> (&'a str, &'static str) {
         (&self.job.event(self.at).id, self.job.provider().name())
     }
@@ -156,34 +159,34 @@ impl<'a> Item<'a> {
     fn task(&self) -> Task<'a> {
         Task {
             work: self.job.work(self.at),
-            delivery_id: self.held.owned.map(|owned| owned.id),
+            delivery_id: self.held.lease.map(|lease| lease.id),
             plan: self.job.plan(self.at),
         }
     }
 
-    /// The row of the event, where it is new and comes to what was foreseen.
+    /// The row of the event, as it is where it comes to what was planned.
     fn row(&self) -> NewEvent<'a> {
         let (job, event) = (self.job, self.job.event(self.at));
-        let foreseen = &job.plan(self.at).foreseen;
+        let expected = &job.plan(self.at).expected;
         NewEvent {
             provider: job.provider().name(),
             event_id: &event.id,
             kind: &event.kind,
             digest: Digest::spelled(&event.digest),
             delivery_fingerprint: job.inbound.fingerprint.digest(),
-            delivery_id: self.held.owned.map(|owned| owned.id),
-            outcome: &foreseen.outcome,
-            retailer_id: foreseen.retailer_id,
-            order_id: foreseen.order_id,
-            reply: foreseen.reply.as_deref(),
+            delivery_id: self.held.lease.map(|lease| lease.id),
+            outcome: &expected.outcome,
+            retailer_id: expected.retailer_id,
+            order_id: expected.order_id,
+            reply: expected.reply.as_deref(),
             payload: &job.prepared.payloads[self.at],
             created_at: job.now,
         }
     }
 
-    /// Writes down what the event came to, where that is not what was foreseen. Tells whether all of it is.
+    /// Writes down what the event came to, where that is not what was planned. Whether it is.
     fn correct(&self, conn: &mut Conn<'_>, handled: &Handled) -> Result<bool, IntakeError> {
-        let foreseen = &self.job.plan(self.at).foreseen;
+        let expected = &self.job.plan(self.at).expected;
         let row = |handled: &Handled| {
             (
                 handled.outcome.clone(),
@@ -192,7 +195,7 @@ impl<'a> Item<'a> {
                 handled.reply.clone(),
             )
         };
-        if row(handled) != row(foreseen) {
+        if row(handled) != row(expected) {
             let correction = Correction {
                 outcome: &handled.outcome,
                 retailer_id: handled.retailer_id,
@@ -202,15 +205,15 @@ impl<'a> Item<'a> {
             let (provider, event) = (self.job.provider().name(), self.job.event(self.at));
             events::correct(conn, provider, &event.id, &correction)?;
         }
-        Ok(handled == foreseen)
+        Ok(handled == expected)
     }
 
-    fn recalled(&self, known: &KnownEvent) -> Handled {
+    fn known(&self, known: &KnownEvent) -> Handled {
         let event = self.job.event(self.at);
         // The number may have been given to a retailer since.
         let retailer = known
             .retailer_id
-            .or(self.job.plan(self.at).foreseen.retailer_id);
+            .or(self.job.plan(self.at).expected.retailer_id);
         if known.digest != Digest::spelled(&event.digest) {
             log::warn!(
                 "{} event {:?} came with another content: nothing was done",
@@ -222,12 +225,12 @@ impl<'a> Item<'a> {
                 ..Handled::new(Outcome::CONFLICT)
             };
         }
-        // The same delivery under another key gets the answer of the first time; another delivery that tells the
-        // event again learns that it is old.
+        // The same delivery under another key gets the first answer; another delivery with this event is told that it
+        // is a duplicate.
         let is_same_delivery = known.delivery_fingerprint == self.job.inbound.fingerprint.digest();
-        // Where its delivery was begun and not answered, this is the first time that somebody is told.
-        let resumed = self.held.owned.filter(|owned| owned.resumes);
-        let is_news = resumed.is_some_and(|owned| known.delivery_id == Some(owned.id));
+        // Nobody was told yet where the delivery was begun and not answered.
+        let resumed = self.held.lease.filter(|lease| lease.resumes);
+        let is_news = resumed.is_some_and(|lease| known.delivery_id == Some(lease.id));
         Handled {
             reply: known.reply.clone(),
             retailer_id: retailer,
@@ -240,13 +243,13 @@ impl<'a> Item<'a> {
         }
     }
 
-    fn told(&self, handled: Handled, is_foreseen: bool) -> Told {
+    fn result(&self, handled: Handled, is_expected: bool) -> EventResult {
         let (place, report) = self.job.report(self.at, handled);
-        Told {
-            of: self.of,
+        EventResult {
+            job: self.job_place,
             place,
             report,
-            is_foreseen,
+            is_expected,
         }
     }
 }

@@ -11,8 +11,8 @@ use tokio::{
 
 use super::{
     IntakeError,
-    batch::{self, Fate},
-    job::{Done, Job},
+    batch::{self, JobResult},
+    job::{Job, Processed},
 };
 use crate::{
     causes::with_causes,
@@ -47,7 +47,7 @@ struct Queue {
 /// A job, and who waits for it.
 struct Waiting {
     job: Job,
-    answer: oneshot::Sender<Result<Done, IntakeError>>,
+    answer: oneshot::Sender<Result<Processed, IntakeError>>,
 }
 
 impl Gatherer {
@@ -73,7 +73,7 @@ impl Gatherer {
     }
 
     /// Acts on a job, with others if there are any.
-    pub async fn run(self: &Arc<Self>, job: Job) -> Result<Done, IntakeError> {
+    pub async fn run(self: &Arc<Self>, job: Job) -> Result<Processed, IntakeError> {
         let Some(runtime) = self.runtime.as_ref().filter(|_| self.limit > 1) else {
             return self.patiently(job).await;
         };
@@ -138,8 +138,8 @@ impl Gatherer {
         let acting = self
             .store
             .write_together(jobs.len(), move |conn| batch::act(conn, &shared));
-        let fates: Vec<Fate> = match acting.await {
-            Ok(fates) => fates,
+        let results: Vec<JobResult> = match acting.await {
+            Ok(results) => results,
             // One that is by itself can only be told.
             Err(error) if jobs.len() == 1 && !is_blocked(&error) => vec![Some(Err(error))],
             // Each would have to find out for itself, one after another.
@@ -156,8 +156,8 @@ impl Gatherer {
                 jobs.iter().map(|_| None).collect()
             }
         };
-        for ((job, answer), fate) in jobs.iter().zip(answers).zip(fates) {
-            match fate {
+        for ((job, answer), result) in jobs.iter().zip(answers).zip(results) {
+            match result {
                 // An error says that nobody waits any more.
                 Some(outcome) => drop(answer.send(outcome)),
                 None => drop(runtime.spawn(self.clone().act_alone(job.clone(), answer))),
@@ -170,7 +170,7 @@ impl Gatherer {
     async fn act_alone(
         self: Arc<Self>,
         job: Job,
-        mut answer: oneshot::Sender<Result<Done, IntakeError>>,
+        mut answer: oneshot::Sender<Result<Processed, IntakeError>>,
     ) {
         let outcome = tokio::select! {
             () = answer.closed() => return,
@@ -180,7 +180,7 @@ impl Gatherer {
         let _ = answer.send(outcome);
     }
 
-    async fn alone(&self, job: Job) -> Result<Done, IntakeError> {
+    async fn alone(&self, job: Job) -> Result<Processed, IntakeError> {
         let permit = self.alone.acquire().await;
         let alone = job.clone();
         let acting = self
@@ -196,7 +196,7 @@ impl Gatherer {
     }
 
     /// Acts on a job, and waits for whatever others hold.
-    async fn patiently(&self, job: Job) -> Result<Done, IntakeError> {
+    async fn patiently(&self, job: Job) -> Result<Processed, IntakeError> {
         let acting = move |conn: &mut Conn<'_>| batch::act_on_one(conn, job);
         self.store.write(acting).await
     }

@@ -7,12 +7,12 @@ use std::{
 
 use super::{
     Answer, EventReport, Inbound, IntakeError, Reply,
-    answer::Settled,
+    answer::DeliveryResult,
     body::{self, Parted},
 };
 use crate::{
     handler::{Handled, Handler, Plan, Work},
-    idempotency::{Answered, KeyedRequest, Lookups, Owned, StoredReply, Terms},
+    idempotency::{Answered, KeyedRequest, Lease, Lifetimes, LookupTimer, StoredReply},
     provider::{Provider, event::Event},
     redaction::Redaction,
     store::types::{Json, Timestamp},
@@ -23,8 +23,8 @@ use crate::{
 pub(super) struct Job {
     pub inbound: Arc<Inbound>,
     pub request: Option<Arc<KeyedRequest>>,
-    pub terms: Terms,
-    pub lookups: Lookups,
+    pub lifetimes: Lifetimes,
+    pub lookups: LookupTimer,
     pub encode: fn(Reply) -> StoredReply,
     pub handlers: Arc<[Arc<dyn Handler>]>,
     pub piece: Piece,
@@ -40,7 +40,7 @@ pub(super) struct Piece {
     /// The places of its events in the delivery, in the order of their ids.
     pub places: Vec<usize>,
     /// The key, where an earlier piece has claimed it.
-    pub held: Option<Held>,
+    pub held: Option<HeldKey>,
     /// What became of the events of the earlier pieces, by their places.
     pub before: Arc<Vec<(usize, EventReport)>>,
     /// Whether others follow, so that there is nothing to answer yet.
@@ -49,13 +49,13 @@ pub(super) struct Piece {
 
 /// A key that is claimed.
 #[derive(Clone, Copy)]
-pub(super) struct Held {
-    /// None: keys do not count.
-    pub owned: Option<Owned>,
-    /// Whether it is the request's own.
+pub(super) struct HeldKey {
+    /// None where keys do not count.
+    pub lease: Option<Lease>,
+    /// Whether it is the request's own key, whose answer the caches may keep.
     pub is_kept: bool,
-    /// Whether it was claimed with the answer that was foreseen.
-    pub is_foreseen: bool,
+    /// Whether it was claimed with the expected answer.
+    pub is_expected: bool,
 }
 
 /// What was done about the events of a piece before the transaction, in their order.
@@ -66,8 +66,8 @@ pub(super) struct Prepared {
     pub plans: Vec<Planned>,
     /// What is left of the body, where all events of the delivery are new.
     pub parted: Option<Arc<Parted>>,
-    /// What a delivery of one event comes to, if it comes to what was planned.
-    pub foreseen: Option<Settled>,
+    /// The result of a delivery of one event, if that comes to what was planned.
+    pub expected: Option<DeliveryResult>,
 }
 
 /// What is to be done about an event.
@@ -78,17 +78,17 @@ pub(super) struct Planned {
 }
 
 /// What the transaction did about a job.
-pub(super) enum Done {
+pub(super) enum Processed {
     /// The delivery was acted on.
     Answered {
         answer: Box<Answer>,
-        /// What the record of the request's key says now, where it has one.
+        /// What the record of the request's own key says now.
         kept: Option<Answered>,
     },
     /// A record had the answer.
     Replayed {
         answered: Answered,
-        /// Whether it is that of the request's key.
+        /// Whether it is that of the request's own key.
         is_kept: bool,
     },
     /// Some of its events could not be acted on. The others are kept and will be known when the delivery comes again; the
@@ -96,8 +96,8 @@ pub(super) enum Done {
     InPart(IntakeError),
     /// A piece that others follow: what became of its events, or why some could not be acted on. The key is still held.
     Piece {
-        held: Held,
-        told: Result<Vec<(usize, EventReport)>, IntakeError>,
+        held: HeldKey,
+        events: Result<Vec<(usize, EventReport)>, IntakeError>,
     },
 }
 
@@ -124,15 +124,15 @@ impl Job {
             plans: plans.collect(),
             payloads,
             parted: None,
-            foreseen: None,
+            expected: None,
         };
         if let ([event], [planned]) = (&*self.inbound.delivery.events, &*prepared.plans) {
-            let told = EventReport {
+            let report = EventReport {
                 id: event.id.clone(),
-                handled: planned.plan.foreseen.clone(),
+                handled: planned.plan.expected.clone(),
             };
-            // What is wrong with it, the transaction will tell.
-            prepared.foreseen = self.settle(vec![(0, told)]).ok();
+            // An error comes again in the transaction, and is told there.
+            prepared.expected = self.result(vec![(0, report)]).ok();
         } else if !self.piece.is_followed {
             prepared.parted = self.parted(|_| true).ok().flatten();
         }
@@ -143,7 +143,7 @@ impl Job {
         let event = self.event(at);
         let handler = self.handlers.iter().position(|it| it.wants(event));
         let work = self.work_with(event, payload);
-        // A panic here would take the connection down. The transaction will meet it again, and can tell of it.
+        // A panic here would take the connection down. It comes again in the transaction, and is told there.
         let plan = handler.and_then(|handler| {
             catch_unwind(AssertUnwindSafe(|| self.handlers[handler].plan(&work))).ok()
         });

@@ -7,70 +7,71 @@ use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use super::{
     IntakeError,
-    job::{Done, Held, Job},
+    job::{HeldKey, Job, Processed},
 };
 use crate::{
-    idempotency::{self, Claim, KeyedRequest, Owned},
+    idempotency::{self, Claim, KeyedRequest, Lease},
     store::{
         Conn, StoreError,
         idempotency::{self as rows, Record},
     },
 };
 
-/// What came of the key of a job.
-pub(super) enum Hold {
-    /// The job is ours to do.
-    Held(Held),
+/// What came of claiming the key of a job.
+pub(super) enum KeyResult {
+    /// The job is to be done.
+    Held(HeldKey),
     /// Its record settles it.
-    Settled(Box<Result<Done, IntakeError>>),
-    /// It is not plain, and nothing was done about it: it is to be done by itself.
-    Apart,
+    Settled(Box<Result<Processed, IntakeError>>),
+    /// Nothing was done: the key can only be claimed for a job that is alone.
+    Deferred,
 }
 
-/// A key that is wanted.
-struct Wanted<'a> {
+/// A key that is to be claimed.
+struct WantedKey<'a> {
+    /// The place of its job.
     at: usize,
     request: Cow<'a, KeyedRequest>,
     /// Whether it is the request's own.
     is_kept: bool,
 }
 
-/// Claims the keys of jobs, no two of which have the same; of what the record of a key settles, nothing is claimed.
-pub(super) fn hold(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<Hold>, IntakeError> {
-    let mut holds: Vec<Hold> = jobs.iter().map(|_| Hold::Apart).collect();
+/// Claims the keys of jobs, no two of which have the same, where no record settles them.
+pub(super) fn claim_all(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<KeyResult>, IntakeError> {
+    let mut results: Vec<KeyResult> = jobs.iter().map(|_| KeyResult::Deferred).collect();
     let mut wanted = Vec::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
         match (&job.piece.held, &job.request) {
-            (Some(held), _) => holds[at] = renewed(conn, job, *held)?,
-            (None, None) => holds[at] = Hold::Held(Held::without_key()),
-            (None, Some(request)) => wanted.push(Wanted {
+            (Some(held), _) => results[at] = renewed(conn, job, *held)?,
+            (None, None) => results[at] = KeyResult::Held(HeldKey::without_key()),
+            (None, Some(request)) => wanted.push(WantedKey {
                 at,
                 request: Cow::Borrowed(request),
                 is_kept: true,
             }),
         }
     }
-    let free = look_up(conn, jobs, wanted, &mut holds)?;
-    claim(conn, jobs, free, &mut holds)?;
-    Ok(holds)
+    let free = look_up(conn, jobs, wanted, &mut results)?;
+    claim_free(conn, jobs, free, &mut results)?;
+    Ok(results)
 }
 
 /// Makes sure that a key which an earlier piece has claimed is still held.
-fn renewed(conn: &mut Conn<'_>, job: &Job, held: Held) -> Result<Hold, StoreError> {
-    let still = match held.owned {
-        Some(owned) => idempotency::renew(conn, owned, job.terms.lease, job.now)?,
+fn renewed(conn: &mut Conn<'_>, job: &Job, held: HeldKey) -> Result<KeyResult, StoreError> {
+    let still = match held.lease {
+        Some(lease) => idempotency::renew(conn, lease, job.lifetimes.lease, job.now)?,
         None => true,
     };
     Ok(match still {
-        true => Hold::Held(held),
+        true => KeyResult::Held(held),
         // Somebody took it for abandoned, and goes on where this one is.
-        false => Hold::refused(IntakeError::InProgress {
+        false => KeyResult::refused(IntakeError::InProgress {
             retry_after: Duration::ZERO,
         }),
     })
 }
 
-/// Settles what the records of the keys settle. Gives what is to be claimed.
+/// Settles jobs by the records of their keys. Gives the keys that have none.
 ///
 /// A header's key is the sender's word: where it stands for another request, that is told. A derived one may be taken by a
 /// header that somebody made up, or by the same id with another content: then the delivery gets a key that its content is
@@ -78,9 +79,9 @@ fn renewed(conn: &mut Conn<'_>, job: &Job, held: Held) -> Result<Hold, StoreErro
 fn look_up<'a>(
     conn: &mut Conn<'_>,
     jobs: &'a [Job],
-    mut wanted: Vec<Wanted<'a>>,
-    holds: &mut [Hold],
-) -> Result<Vec<Wanted<'a>>, IntakeError> {
+    mut wanted: Vec<WantedKey<'a>>,
+    results: &mut [KeyResult],
+) -> Result<Vec<WantedKey<'a>>, IntakeError> {
     let mut free = Vec::with_capacity(wanted.len());
     while !wanted.is_empty() {
         let known = records(conn, jobs, &wanted)?;
@@ -91,13 +92,13 @@ fn look_up<'a>(
                 free.push(one);
                 continue;
             };
-            match idempotency::verdict(record, &one.request, job.now)? {
+            match idempotency::existing_claim(record, &one.request, job.now)? {
                 Some(Claim::Mismatch) if one.is_kept && job.inbound.key.is_none() => {
                     again.push(one.with_content()?);
                 }
-                Some(claim) => holds[one.at] = settled(claim, &one),
+                Some(claim) => results[one.at] = settled(claim, &one),
                 // Abandoned, failed or expired: to be taken over, which is done for one at a time.
-                None if jobs.len() == 1 => holds[one.at] = claim_alone(conn, job, &one)?,
+                None if jobs.len() == 1 => results[one.at] = claim_alone(conn, job, &one)?,
                 None => {}
             }
         }
@@ -110,7 +111,7 @@ fn look_up<'a>(
 fn records(
     conn: &mut Conn<'_>,
     jobs: &[Job],
-    wanted: &[Wanted<'_>],
+    wanted: &[WantedKey<'_>],
 ) -> Result<HashMap<(String, String), Record>, StoreError> {
     let mut keys: HashMap<&str, Vec<&str>> = HashMap::new();
     for one in wanted {
@@ -131,87 +132,93 @@ fn records(
     Ok(known)
 }
 
-/// Claims keys that have no record, with the answer where that is foreseen.
-fn claim(
+/// Claims keys that have no record, with the expected answer where there is one.
+fn claim_free(
     conn: &mut Conn<'_>,
     jobs: &[Job],
-    mut free: Vec<Wanted<'_>>,
-    holds: &mut [Hold],
+    mut free: Vec<WantedKey<'_>>,
+    results: &mut [KeyResult],
 ) -> Result<(), IntakeError> {
     free.sort_by(|one, other| one.order().cmp(&other.order()));
-    let (records, owned): (Vec<_>, Vec<Owned>) = free
+    let (records, lease): (Vec<_>, Vec<Lease>) = free
         .iter()
         .map(|one| {
             let job = &jobs[one.at];
-            let foreseen = job.foreseen().map(|settled| settled.conclusion());
-            idempotency::new_claim(&one.request, job.terms, foreseen, job.now)
+            let expected = job.expected().map(|result| result.conclusion());
+            idempotency::new_claim(&one.request, job.lifetimes, expected, job.now)
         })
         .unzip();
     let claimed = rows::claim_all(conn, &records)?;
     drop(records);
-    for ((one, owned), is_ours) in free.iter().zip(owned).zip(claimed) {
+    for ((one, lease), is_claimed) in free.iter().zip(lease).zip(claimed) {
         let job = &jobs[one.at];
-        holds[one.at] = match is_ours {
-            true => Hold::Held(Held {
-                owned: Some(owned),
+        results[one.at] = match is_claimed {
+            true => KeyResult::Held(HeldKey {
+                lease: Some(lease),
                 is_kept: one.is_kept,
-                is_foreseen: job.foreseen().is_some(),
+                is_expected: job.expected().is_some(),
             }),
-            // Another has claimed it since our look, and has committed.
+            // Another has claimed it since the look, and has committed.
             false if jobs.len() == 1 => claim_alone(conn, job, one)?,
-            false => Hold::Apart,
+            false => KeyResult::Deferred,
         };
     }
     Ok(())
 }
 
 /// Claims a key that has a record, or had one a moment ago.
-fn claim_alone(conn: &mut Conn<'_>, job: &Job, one: &Wanted<'_>) -> Result<Hold, StoreError> {
-    let claim = idempotency::claim(conn, &one.request, job.terms, &job.lookups, job.now)?;
+fn claim_alone(
+    conn: &mut Conn<'_>,
+    job: &Job,
+    one: &WantedKey<'_>,
+) -> Result<KeyResult, StoreError> {
+    let claim = idempotency::claim(conn, &one.request, job.lifetimes, &job.lookups, job.now)?;
     Ok(settled(claim, one))
 }
 
-fn settled(claim: Claim, one: &Wanted<'_>) -> Hold {
+fn settled(claim: Claim, one: &WantedKey<'_>) -> KeyResult {
     match claim {
-        Claim::Ours(owned) => Hold::Held(Held {
-            owned: Some(owned),
+        Claim::Acquired(lease) => KeyResult::Held(HeldKey {
+            lease: Some(lease),
             is_kept: one.is_kept,
-            is_foreseen: false,
+            is_expected: false,
         }),
-        Claim::Replay(answered) => Hold::Settled(Box::new(Ok(Done::Replayed {
+        Claim::Replay(answered) => KeyResult::Settled(Box::new(Ok(Processed::Replayed {
             answered,
             is_kept: one.is_kept,
         }))),
-        Claim::InProgress { retry_after } => Hold::refused(IntakeError::InProgress { retry_after }),
-        Claim::Mismatch => Hold::refused(IntakeError::KeyMismatch),
+        Claim::InProgress { retry_after } => {
+            KeyResult::refused(IntakeError::InProgress { retry_after })
+        }
+        Claim::Mismatch => KeyResult::refused(IntakeError::KeyMismatch),
     }
 }
 
-impl Hold {
+impl KeyResult {
     fn refused(error: IntakeError) -> Self {
         Self::Settled(Box::new(Err(error)))
     }
 }
 
-impl Held {
+impl HeldKey {
     pub fn without_key() -> Self {
         Self {
-            owned: None,
+            lease: None,
             is_kept: false,
-            is_foreseen: true,
+            is_expected: true,
         }
     }
 }
 
 impl Job {
-    /// What it comes to, if it comes to what was planned and nothing follows.
-    pub fn foreseen(&self) -> Option<&super::answer::Settled> {
+    /// The result, if everything comes to what was planned.
+    pub fn expected(&self) -> Option<&super::answer::DeliveryResult> {
         let is_whole = !self.piece.is_followed && self.piece.before.is_empty();
-        self.prepared.foreseen.as_ref().filter(|_| is_whole)
+        self.prepared.expected.as_ref().filter(|_| is_whole)
     }
 }
 
-impl Wanted<'_> {
+impl WantedKey<'_> {
     fn name(&self) -> (String, String) {
         let (scope, key) = self.order();
         (scope.to_owned(), key.to_owned())

@@ -10,7 +10,7 @@ mod job;
 mod keys;
 mod pieces;
 pub mod request;
-mod settle;
+mod result;
 #[cfg(feature = "server")]
 pub mod whole_body;
 
@@ -21,14 +21,14 @@ use tokio::time::Instant;
 
 use self::{
     gather::Gatherer,
-    job::{Done, Job, Piece},
+    job::{Job, Piece, Processed},
 };
 use crate::{
     causes::with_causes,
     handler::{Handler, HandlerError},
     idempotency::{
-        self, Answered, Cache, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lookups,
-        ReplayTally, StoredReply, Terms, cache::Wanted,
+        self, Answered, Cache, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lifetimes,
+        LookupTimer, ReplayTally, StoredReply, cache::Wanted,
     },
     provider::Delivery,
     redaction::Redaction,
@@ -44,7 +44,7 @@ pub struct Settings {
     /// Whether keys count. Events count once either way.
     pub keys_enabled: bool,
     /// How long an answer is replayed, and an unfinished request kept from others.
-    pub terms: Terms,
+    pub lifetimes: Lifetimes,
     /// What is masked in what is stored of a delivery.
     pub redaction: Redaction,
     /// The most deliveries that are acted on in one transaction.
@@ -59,7 +59,7 @@ pub struct Intake {
     encode: fn(Reply) -> StoredReply,
     handlers: Arc<[Arc<dyn Handler>]>,
     replays: Arc<ReplayTally>,
-    lookups: Lookups,
+    lookups: LookupTimer,
     cache: Cache,
     gatherer: Arc<Gatherer>,
 }
@@ -118,7 +118,7 @@ impl Intake {
         settings: Settings,
         handlers: Vec<Arc<dyn Handler>>,
         encode: fn(Reply) -> StoredReply,
-        lookups: Lookups,
+        lookups: LookupTimer,
         cache: Cache,
     ) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl Intake {
     }
 
     /// Who is told how long keys are looked up for.
-    pub fn lookups(&self) -> Lookups {
+    pub fn lookups(&self) -> LookupTimer {
         self.lookups.clone()
     }
 
@@ -166,7 +166,7 @@ impl Intake {
     ) -> Result<Answer, IntakeError> {
         let key = self.key(&inbound)?;
         if let Some(key) = &key
-            && let Some(answer) = self.recall(&inbound, key, now).await
+            && let Some(answer) = self.cached_answer(&inbound, key, now).await
         {
             return Ok(answer);
         }
@@ -183,8 +183,8 @@ impl Intake {
         if let (Err(error), Some(request)) = (&outcome, request)
             && error.is_failure()
         {
-            let terms = self.settings.terms;
-            self.record_failure(request, error, terms, now).await;
+            let lifetimes = self.settings.lifetimes;
+            self.record_failure(request, error, lifetimes, now).await;
         }
         outcome
     }
@@ -202,7 +202,7 @@ impl Intake {
         let base = Job {
             inbound: inbound.clone(),
             request: request.clone(),
-            terms: self.settings.terms,
+            lifetimes: self.settings.lifetimes,
             lookups: self.lookups.clone(),
             encode: self.encode,
             handlers: self.handlers.clone(),
@@ -225,7 +225,7 @@ impl Intake {
                 Err(IntakeError::InProgress { .. }) if Instant::now() + 2 * PAUSE < deadline => {
                     tokio::time::sleep(PAUSE).await;
                 }
-                settled => return settled,
+                outcome => return outcome,
             }
         }
     }
@@ -248,7 +248,7 @@ impl Intake {
     /// The answer that a transaction came to. Keeps it in the caches, where it is that of the request's key.
     fn answer(
         &self,
-        done: Done,
+        done: Processed,
         request: Option<&KeyedRequest>,
         now: Timestamp,
     ) -> Result<Answer, IntakeError> {
@@ -258,24 +258,24 @@ impl Intake {
             }
         };
         match done {
-            Done::Answered { answer, kept } => {
+            Processed::Answered { answer, kept } => {
                 kept.as_ref().map(keep);
                 Ok(*answer)
             }
-            Done::Replayed { answered, is_kept } => {
+            Processed::Replayed { answered, is_kept } => {
                 if is_kept {
                     keep(&answered);
                 }
                 Ok(self.replay(answered, now))
             }
-            Done::InPart(error) => Err(error),
+            Processed::InPart(error) => Err(error),
             // Cannot be: it has no answer, and another follows it.
-            Done::Piece { .. } => Err(StoreError::Closed.into()),
+            Processed::Piece { .. } => Err(StoreError::Closed.into()),
         }
     }
 
     /// The answer that the caches have.
-    async fn recall(
+    async fn cached_answer(
         &self,
         inbound: &Inbound,
         key: &IdempotencyKey,
@@ -331,14 +331,14 @@ impl Intake {
         &self,
         request: Arc<KeyedRequest>,
         error: &IntakeError,
-        terms: Terms,
+        lifetimes: Lifetimes,
         now: Timestamp,
     ) {
         const PATIENCE: Duration = Duration::from_secs(2);
         let message = with_causes(error);
-        let written = self
-            .store
-            .write(move |conn| idempotency::record_failure(conn, &request, terms, &message, now));
+        let written = self.store.write(move |conn| {
+            idempotency::record_failure(conn, &request, lifetimes, &message, now)
+        });
         match tokio::time::timeout(PATIENCE, written).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => log::error!(

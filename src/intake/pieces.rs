@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::{
     Answer, EventReport, Intake, IntakeError, again,
-    job::{Done, Held, Job, Piece},
+    job::{HeldKey, Job, Piece, Processed},
 };
 use crate::{
     causes::with_causes,
-    idempotency::{self, Terms},
+    idempotency::{self, Lifetimes},
     provider::Delivery,
     store::{Conn, StoreError},
 };
@@ -60,9 +60,9 @@ impl Intake {
             let job = Job {
                 request: request.clone().filter(|_| progress.held.is_none()),
                 piece: progress.next(places, is_last),
-                terms: Terms {
-                    lease: base.terms.lease.min(LEASE),
-                    ..base.terms
+                lifetimes: Lifetimes {
+                    lease: base.lifetimes.lease.min(LEASE),
+                    ..base.lifetimes
                 },
                 ..again(&blank, begun)
             };
@@ -71,7 +71,7 @@ impl Intake {
             let done = self.given_back(progress.held, acting.await).await?;
             slowest = slowest.max(started.elapsed());
             match done {
-                Done::Piece { held, told } => progress.add(held, told),
+                Processed::Piece { held, events } => progress.add(held, events),
                 done => return self.answer(done, request.as_deref(), now),
             }
         }
@@ -86,14 +86,14 @@ impl Intake {
     /// sees why.
     async fn given_back<T>(
         &self,
-        held: Option<Held>,
+        held: Option<HeldKey>,
         outcome: Result<T, IntakeError>,
     ) -> Result<T, IntakeError> {
-        if let (Err(error), Some(owned)) = (&outcome, held.and_then(|held| held.owned))
+        if let (Err(error), Some(lease)) = (&outcome, held.and_then(|held| held.lease))
             && (error.is_failure() || matches!(error, IntakeError::Timeout))
         {
             let message = with_causes(error);
-            let releasing = move |conn: &mut Conn<'_>| idempotency::release(conn, owned, &message);
+            let releasing = move |conn: &mut Conn<'_>| idempotency::release(conn, lease, &message);
             self.store.write(releasing).await?;
         }
         outcome
@@ -103,8 +103,8 @@ impl Intake {
 /// How far it has come.
 #[derive(Default)]
 struct Progress {
-    held: Option<Held>,
-    told: Vec<(usize, EventReport)>,
+    held: Option<HeldKey>,
+    events: Vec<(usize, EventReport)>,
     failure: Option<IntakeError>,
 }
 
@@ -116,16 +116,16 @@ impl Progress {
             held: self.held,
             before: match is_followed {
                 true => Arc::default(),
-                false => Arc::new(std::mem::take(&mut self.told)),
+                false => Arc::new(std::mem::take(&mut self.events)),
             },
             is_followed,
         }
     }
 
-    fn add(&mut self, held: Held, told: Result<Vec<(usize, EventReport)>, IntakeError>) {
+    fn add(&mut self, held: HeldKey, events: Result<Vec<(usize, EventReport)>, IntakeError>) {
         self.held = Some(held);
-        match told {
-            Ok(told) => self.told.extend(told),
+        match events {
+            Ok(events) => self.events.extend(events),
             Err(failure) => self.failure = Some(failure),
         }
     }

@@ -5,7 +5,9 @@ use tokio::time::Instant;
 
 use super::{Answer, Intake, IntakeError};
 use crate::{
-    idempotency::{self, Claim, Conclusion, Keyed, KeyedRequest, StoredReply, Terms, Transacted},
+    idempotency::{
+        self, Claim, Conclusion, Keyed, KeyedRequest, Lifetimes, StoredReply, Transacted,
+    },
     store::{
         Conn, StoreError,
         types::{Timestamp, Uuid},
@@ -14,7 +16,7 @@ use crate::{
 
 /// What a client asked for is done.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Done {
+pub struct Response {
     /// What is answered, now and whenever the request comes again.
     pub reply: StoredReply,
     /// Whose business it turned out to be.
@@ -25,7 +27,7 @@ pub struct Done {
 
 /// What a client asked for is not done.
 #[derive(Debug, thiserror::Error)]
-pub enum Undone {
+pub enum Rejection {
     /// It cannot be done: an answer like any other, now and whenever the request comes again.
     #[error("the request was refused")]
     Refused(StoredReply),
@@ -49,11 +51,11 @@ impl Intake {
         work: F,
     ) -> Result<Answer, IntakeError>
     where
-        F: FnOnce(&mut Conn<'_>) -> Result<Done, Undone> + Clone + Send + 'static,
+        F: FnOnce(&mut Conn<'_>) -> Result<Response, Rejection> + Clone + Send + 'static,
     {
-        let terms = Terms {
+        let lifetimes = Lifetimes {
             ttl,
-            ..self.settings.terms
+            ..self.settings.lifetimes
         };
         if let Some(request) = &request
             && let Some(answered) = self.cache.find(request.wanted(), &self.lookups, now).await
@@ -68,13 +70,13 @@ impl Intake {
             };
             let keyed = Keyed {
                 request,
-                terms,
+                lifetimes,
                 lookups: &lookups,
                 now,
             };
-            match keyed.transact(conn, work, Done::conclusion)? {
+            match keyed.transact(conn, work, Response::conclusion)? {
                 Transacted::Done { value, answered } => Ok((value, Some((answered, false)))),
-                Transacted::Replayed(answered) => Ok((Done::default(), Some((answered, true)))),
+                Transacted::Replayed(answered) => Ok((Response::default(), Some((answered, true)))),
                 Transacted::Mismatch => Err(IntakeError::KeyMismatch),
                 Transacted::InProgress { retry_after } => {
                     Err(IntakeError::InProgress { retry_after })
@@ -88,7 +90,7 @@ impl Intake {
         if let (Err(error), Some(request)) = (&outcome, &request)
             && error.is_failure()
         {
-            self.record_failure(Arc::new(request.clone()), error, terms, now)
+            self.record_failure(Arc::new(request.clone()), error, lifetimes, now)
                 .await;
         }
         let (done, kept) = outcome?;
@@ -125,17 +127,17 @@ impl Intake {
 
 /// What `work` comes to. It runs in a savepoint, so that the answer to what was refused can be kept without what it had
 /// written.
-fn answered<F>(conn: &mut Conn<'_>, work: F) -> Result<Done, IntakeError>
+fn answered<F>(conn: &mut Conn<'_>, work: F) -> Result<Response, IntakeError>
 where
-    F: FnOnce(&mut Conn<'_>) -> Result<Done, Undone>,
+    F: FnOnce(&mut Conn<'_>) -> Result<Response, Rejection>,
 {
     let done = match conn.savepoint(work) {
         Ok(done) => done,
-        Err(Undone::Refused(reply)) => Done {
+        Err(Rejection::Refused(reply)) => Response {
             reply,
-            ..Done::default()
+            ..Response::default()
         },
-        Err(Undone::Failed(error)) => return Err(error.into()),
+        Err(Rejection::Failed(error)) => return Err(error.into()),
     };
     match done.reply.body.len() > StoredReply::MAX_BYTES {
         true => Err(IntakeError::ReplyTooLarge),
@@ -143,7 +145,7 @@ where
     }
 }
 
-impl Done {
+impl Response {
     fn conclusion(&self) -> Conclusion<'_> {
         Conclusion {
             retailer: self.retailer_id,

@@ -11,7 +11,7 @@ use crate::{
 /// The whole body of a delivery, put together again. What a clean-up took of it is null.
 pub fn whole(conn: &mut Conn<'_>, found: &DeliveryInFull) -> Result<Option<Json>, StoreError> {
     #[derive(Deserialize)]
-    struct Told {
+    struct EventResult {
         id: String,
     }
     let (Some(rest), Some(places), Some(told)) = (
@@ -22,7 +22,7 @@ pub fn whole(conn: &mut Conn<'_>, found: &DeliveryInFull) -> Result<Option<Json>
         return Ok(found.request_body.clone());
     };
     let places: Vec<Option<Place>> = serde_json::from_str(places.as_str()).map_err(unreadable)?;
-    let told: Vec<Told> = serde_json::from_str(told.as_str()).map_err(unreadable)?;
+    let told: Vec<EventResult> = serde_json::from_str(told.as_str()).map_err(unreadable)?;
     let ids: Vec<_> = told.iter().map(|told| &*told.id).collect();
     let payloads = events::payloads(conn, found.delivery.id, &ids)?;
     let mut body: Value = rest.as_str().parse().map_err(unreadable)?;

@@ -16,7 +16,7 @@ use crate::{
     causes::with_causes,
     idempotency::Cache,
     store::{
-        Conn, Demand, Store, StoreError, alerts, amendments,
+        Conn, Store, StoreError, WriteLoad, alerts, amendments,
         cleanup::{self as rows, Run, Space, Trigger},
         job_lease::{self, Wanted},
         statistics::{self, Snapshot},
@@ -259,7 +259,7 @@ impl Cleanup {
     async fn forget_amendments(&self, run: &Run, until: Timestamp) -> Result<(), Failure> {
         const BATCH: i64 = 100;
         let forget =
-            move |conn: &mut Conn<'_>, _: Demand| amendments::delete_unused(conn, until, BATCH);
+            move |conn: &mut Conn<'_>, _: WriteLoad| amendments::delete_unused(conn, until, BATCH);
         while self.alone(run.id, forget).await? >= BATCH {
             self.pause(Pace::PAUSE).await?;
         }
@@ -316,7 +316,7 @@ impl Cleanup {
         const ALERTS_KEPT: Duration = Duration::from_secs(60 * 60);
         /// So many that requests do not count apart faster than they are added up, however small the batches are.
         const FOLDED: i64 = 1_000;
-        let fold = |conn: &mut Conn<'_>, _: Demand| statistics::fold_counts(conn, FOLDED);
+        let fold = |conn: &mut Conn<'_>, _: WriteLoad| statistics::fold_counts(conn, FOLDED);
         while self.alone(run.id, fold).await? >= FOLDED {
             self.pause(Pace::PAUSE).await?;
         }
@@ -373,7 +373,7 @@ impl Cleanup {
     /// Does `work` in a transaction in which nobody else can take the clean-up over.
     async fn alone<T, W>(&self, holder: Uuid, work: W) -> Result<T, Failure>
     where
-        W: FnOnce(&mut Conn<'_>, Demand) -> Result<T, StoreError> + Clone + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, WriteLoad) -> Result<T, StoreError> + Clone + Send + 'static,
         T: Send + 'static,
     {
         let transaction = self.0.store.write_in_background(move |conn, demand| {
@@ -457,10 +457,10 @@ impl Pace {
         Self { rows, most }
     }
 
-    fn rows(&self, demand: Demand) -> i64 {
+    fn rows(&self, demand: WriteLoad) -> i64 {
         match demand {
-            Demand::Idle => (Self::IDLE * self.rows).min(self.most),
-            Demand::Busy => self.rows,
+            WriteLoad::Idle => (Self::IDLE * self.rows).min(self.most),
+            WriteLoad::Busy => self.rows,
         }
     }
 

@@ -45,7 +45,7 @@ impl Handler for ShopHandler {
             None => Decided::without_shop(work, None),
         };
         Plan {
-            foreseen: decided.handled.clone(),
+            expected: decided.handled.clone(),
             details: Some(Arc::new(decided)),
         }
     }

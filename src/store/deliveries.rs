@@ -145,7 +145,7 @@ pub struct DeliveryInFull {
 
 /// What came of looking for records.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
+pub struct DeliveryPage {
     /// Those that were found, the newest first.
     pub deliveries: Vec<Delivery>,
     /// How far was looked; none: to the end.
@@ -159,15 +159,15 @@ pub fn list(
     filter: &DeliveryFilter,
     after: Option<Position>,
     limit: usize,
-) -> Result<Found, StoreError> {
-    let lanes = lanes(conn, filter)?;
-    let window = WINDOW.div_ceil(lanes.len().max(1));
+) -> Result<DeliveryPage, StoreError> {
+    let scans = scans(conn, filter)?;
+    let window = WINDOW.div_ceil(scans.len().max(1));
     let mut looked = Looked::default();
-    for lane in lanes {
-        looked.add(Search::new(lane, filter, after).look(conn, limit, window)?);
+    for scan in scans {
+        looked.add(Search::new(scan, filter, after).look(conn, limit, window)?);
     }
     looked.cut(limit);
-    Ok(Found {
+    Ok(DeliveryPage {
         deliveries: load(conn, &looked.found)?,
         looked_to: looked.to,
     })
@@ -196,7 +196,7 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<DeliveryInFull>, Sto
         .optional())?)
 }
 
-/// What came of looking through lanes.
+/// What came of looking through scans.
 #[derive(Default)]
 struct Looked {
     found: Vec<Position>,
@@ -205,13 +205,13 @@ struct Looked {
 }
 
 impl Looked {
-    /// Adds what was found in another lane.
+    /// Adds what was found in another scan.
     fn add(&mut self, other: Self) {
         self.found.extend(other.found);
         self.to = self.to.max(other.to);
     }
 
-    /// Leaves what is certain to be the newest of all lanes.
+    /// Leaves what is certain to be the newest of all scans.
     fn cut(&mut self, limit: usize) {
         self.found.retain(|found| Some(*found) >= self.to);
         self.found.sort_unstable_by_key(|found| Reverse(*found));
@@ -225,7 +225,7 @@ impl Looked {
 
 /// Records that an index finds, and sorts if they may be many.
 #[derive(Clone, Debug, PartialEq)]
-enum Lane {
+enum IndexScan {
     /// Under a key: one of each provider and of each client at most.
     Key(String),
     /// What is being done: about as many as there are workers.
@@ -240,22 +240,22 @@ enum Lane {
     All,
 }
 
-/// The lanes that hold all records of a filter. A retailer's own come before others that would do: how far was looked
+/// The scans that hold all records of a filter. A retailer's own come before others that would do: how far was looked
 /// may then be told to whoever may see nothing else.
-fn lanes(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<Lane>, StoreError> {
+fn scans(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<IndexScan>, StoreError> {
     if let Some(key) = &filter.key {
-        return Ok(vec![Lane::Key(key.clone())]);
+        return Ok(vec![IndexScan::Key(key.clone())]);
     }
     Ok(match (filter.status, filter.retailer_id, &filter.sender) {
-        (Some(RecordStatus::InProgress), ..) => vec![Lane::InProgress],
-        (_, Some(retailer), _) => vec![Lane::Retailer(retailer)],
-        (Some(RecordStatus::Failed), ..) => vec![Lane::Failed],
+        (Some(RecordStatus::InProgress), ..) => vec![IndexScan::InProgress],
+        (_, Some(retailer), _) => vec![IndexScan::Retailer(retailer)],
+        (Some(RecordStatus::Failed), ..) => vec![IndexScan::Failed],
         (.., Some(sender)) => {
             let kinds = kinds(conn)?.into_iter();
             let theirs = kinds.filter(|kind| sender.has_kind(kind, &filter.webhook_types));
-            theirs.map(Lane::Kind).collect()
+            theirs.map(IndexScan::Kind).collect()
         }
-        _ => vec![Lane::All],
+        _ => vec![IndexScan::All],
     })
 }
 
@@ -278,9 +278,9 @@ fn kinds(conn: &mut Conn<'_>) -> Result<Vec<String>, StoreError> {
     Ok(rows.into_iter().map(|row| row.kind).collect())
 }
 
-/// A look through one lane, from the newest to the oldest of its times.
+/// A look through one scan, from the newest to the oldest of its times.
 struct Search<'a> {
-    lane: Lane,
+    scan: IndexScan,
     filter: &'a DeliveryFilter,
     after: Option<Position>,
     /// The first and the last time that are asked for.
@@ -289,7 +289,7 @@ struct Search<'a> {
 
 /// What is looked at of a record.
 #[derive(Queryable)]
-struct Glimpse {
+struct RowSummary {
     id: Uuid,
     created_at: Timestamp,
     scope: String,
@@ -315,24 +315,30 @@ macro_rules! between {
     };
 }
 
-/// The records of a search's lane that come after its position. A macro, for Diesel lets no code be generic over the
-/// database. No filter is in it that the lane's index does not fit: with more of them a database may think that it is
+/// The records of a search's scan that come after its position. A macro, for Diesel lets no code be generic over the
+/// database. No filter is in it that the scan's index does not fit: with more of them a database may think that it is
 /// quicker to read the whole table.
-macro_rules! in_lane {
+macro_rules! in_scan {
     ($search:expr) => {{
         let (oldest, newest) = $search.times();
         let mut query = table::table.into_boxed();
-        if let Some(condition) = $search.lane.condition() {
+        if let Some(condition) = $search.scan.condition() {
             query = query.filter(sql::<Bool>(condition));
         }
-        query = match &$search.lane {
-            Lane::Key(key) => query
+        query = match &$search.scan {
+            IndexScan::Key(key) => query
                 .filter(table::idempotency_key.eq(key))
                 .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
-            Lane::InProgress => query.filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
-            Lane::Retailer(id) => query.filter(between!("retailer_id", Id, id, oldest, newest)),
-            Lane::Kind(kind) => query.filter(between!("webhook_type", Text, kind, oldest, newest)),
-            Lane::Failed | Lane::All => query.filter(table::created_at.between(oldest, newest)),
+            IndexScan::InProgress => query.filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
+            IndexScan::Retailer(id) => {
+                query.filter(between!("retailer_id", Id, id, oldest, newest))
+            }
+            IndexScan::Kind(kind) => {
+                query.filter(between!("webhook_type", Text, kind, oldest, newest))
+            }
+            IndexScan::Failed | IndexScan::All => {
+                query.filter(table::created_at.between(oldest, newest))
+            }
         };
         match $search.after {
             Some(Position { created_at, id }) => {
@@ -344,7 +350,7 @@ macro_rules! in_lane {
 }
 
 impl<'a> Search<'a> {
-    fn new(lane: Lane, filter: &'a DeliveryFilter, after: Option<Position>) -> Self {
+    fn new(scan: IndexScan, filter: &'a DeliveryFilter, after: Option<Position>) -> Self {
         // The finest that times are kept.
         let tick = TimeDelta::microseconds(1);
         let (begin, end) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
@@ -354,7 +360,7 @@ impl<'a> Search<'a> {
             before.map_or(end, |before| before - tick).into(),
         );
         Self {
-            lane,
+            scan,
             filter,
             after,
             times,
@@ -368,7 +374,7 @@ impl<'a> Search<'a> {
         (oldest, after.map_or(newest, |after| newest.min(after)))
     }
 
-    /// Looks at records, few at first, until enough are found or the window ends. A short lane is looked through as far
+    /// Looks at records, few at first, until enough are found or the window ends. A short scan is looked through as far
     /// as the next one that is asked for: whether there are others in between must not be told.
     fn look(
         mut self,
@@ -377,7 +383,7 @@ impl<'a> Search<'a> {
         window: usize,
     ) -> Result<Looked, StoreError> {
         let mut looked = Looked::default();
-        let (enough, mut left) = match self.lane.is_short() {
+        let (enough, mut left) = match self.scan.is_short() {
             true => (limit.saturating_add(1), usize::MAX),
             false => (limit, window),
         };
@@ -386,11 +392,14 @@ impl<'a> Search<'a> {
         loop {
             batch = batch.min(left);
             left -= batch;
-            let glimpses = self.next(conn, batch)?;
-            let is_end = glimpses.len() < batch;
-            let found = glimpses.iter().filter(|glimpse| self.wants(glimpse));
-            looked.found.extend(found.map(Glimpse::position));
-            looked.to = glimpses.last().map(Glimpse::position).filter(|_| !is_end);
+            let summaries = self.next(conn, batch)?;
+            let is_end = summaries.len() < batch;
+            let found = summaries.iter().filter(|summary| self.wants(summary));
+            looked.found.extend(found.map(RowSummary::position));
+            looked.to = summaries
+                .last()
+                .map(RowSummary::position)
+                .filter(|_| !is_end);
             if is_end || left == 0 || looked.found.len() >= enough {
                 looked.cut(limit);
                 return Ok(looked);
@@ -400,8 +409,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn next(&self, conn: &mut Conn<'_>, most: usize) -> Result<Vec<Glimpse>, StoreError> {
-        let glimpse = (
+    fn next(&self, conn: &mut Conn<'_>, most: usize) -> Result<Vec<RowSummary>, StoreError> {
+        let summary = (
             table::id,
             table::created_at,
             table::scope,
@@ -409,15 +418,15 @@ impl<'a> Search<'a> {
             table::retailer_id,
             self.has_outcome(),
         );
-        Ok(on_each!(conn, |c| in_lane!(self)
-            .select(glimpse)
-            .order((sql::<Moment>(self.lane.order()), table::id.desc()))
+        Ok(on_each!(conn, |c| in_scan!(self)
+            .select(summary)
+            .order((sql::<Moment>(self.scan.order()), table::id.desc()))
             .limit(i64::try_from(most).unwrap_or(i64::MAX))
             .load(c))?)
     }
 
-    /// Whether a record of the lane is one that is asked for.
-    fn wants(&self, glimpse: &Glimpse) -> bool {
+    /// Whether a record of the scan is one that is asked for.
+    fn wants(&self, summary: &RowSummary) -> bool {
         let DeliveryFilter {
             sender,
             status,
@@ -426,10 +435,10 @@ impl<'a> Search<'a> {
         } = self.filter;
         sender
             .as_ref()
-            .is_none_or(|sender| sender.has_scope(&glimpse.scope))
-            && status.is_none_or(|status| status == glimpse.status)
-            && (retailer_id.is_none() || *retailer_id == glimpse.retailer_id)
-            && glimpse.has_outcome
+            .is_none_or(|sender| sender.has_scope(&summary.scope))
+            && status.is_none_or(|status| status == summary.status)
+            && (retailer_id.is_none() || *retailer_id == summary.retailer_id)
+            && summary.has_outcome
     }
 
     /// Whether the document of a record's events tells of the outcome. Within its texts quotes are escaped, so that no id
@@ -447,7 +456,7 @@ impl<'a> Search<'a> {
     }
 }
 
-impl Glimpse {
+impl RowSummary {
     fn position(&self) -> Position {
         Position {
             created_at: self.created_at,
@@ -456,11 +465,11 @@ impl Glimpse {
     }
 }
 
-/// The time of creation for a lane whose index is not sorted by it. No index has it like this: a database without
+/// The time of creation for a scan whose index is not sorted by it. No index has it like this: a database without
 /// statistics would take the one by that time, and find millions.
 const UNSORTED: &str = "coalesce(created_at, created_at)";
 
-impl Lane {
+impl IndexScan {
     /// What is true of all its records, beside the ids and texts by which it is looked up: in the very words of the partial
     /// indexes, or those would not be known to fit.
     fn condition(&self) -> Option<&'static str> {

@@ -416,7 +416,7 @@ pub fn release(
 
 /// Gives a key back as if its owner had never had it: any request may claim it. The record stays for the operator until it
 /// is cleaned up. `false`: another has taken it over, and nothing was done.
-pub fn disown(
+pub fn withdraw(
     conn: &mut Conn<'_>,
     id: Uuid,
     owner_token: Uuid,

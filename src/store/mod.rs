@@ -108,7 +108,7 @@ type Checked = diesel::pg::Pg;
 
 /// Whether others write too, and would have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
+pub enum WriteLoad {
     /// Nobody has for a while.
     Idle,
     /// Somebody has, or might have.
@@ -385,7 +385,7 @@ impl Store {
     /// As [`Store::write`].
     pub async fn write_in_background<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Clone + Send + 'static,
+        F: FnOnce(&mut Conn<'_>, WriteLoad) -> Result<T, E> + Clone + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {
@@ -397,7 +397,7 @@ impl Store {
             Self::Postgres(postgres) => {
                 postgres
                     .write(1, postgres::BEGIN, |conn: &mut Conn<'_>| {
-                        work(conn, Demand::Idle)
+                        work(conn, WriteLoad::Idle)
                     })
                     .await
             }

@@ -30,7 +30,7 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Conn, Demand, FileFault, Health, StoreError, StoreOptions, blocking,
+    Conn, FileFault, Health, StoreError, StoreOptions, WriteLoad, blocking,
     cached::Fixed,
     guarded, in_transaction,
     load::{Load, PoolLoad},
@@ -162,7 +162,7 @@ impl Sqlite {
 
     pub(super) async fn write_in_background<T, E, F>(&self, work: F) -> Result<T, E>
     where
-        F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Conn<'_>, WriteLoad) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {
@@ -176,7 +176,7 @@ impl Sqlite {
         how: fn(Box<dyn Job>) -> Message,
     ) -> Result<T, E>
     where
-        F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&mut Conn<'_>, WriteLoad) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Error + Send + 'static,
     {

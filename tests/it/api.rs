@@ -4,7 +4,7 @@ use hookonce::{
     app,
     config::Config,
     idempotency::{Cache, KeyedRequest, StoredReply, fingerprint},
-    intake::request::Done,
+    intake::request::Response,
     store::{Conn, types::Timestamp},
 };
 use serde_json::{Value, json};
@@ -1011,7 +1011,7 @@ async fn each_kind_of_answer_is_replayed_for_as_long_as_its_own_setting_says(eng
             let reply = second_work.clone();
             let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
             let work = move |_: &mut Conn<'_>| {
-                Ok(Done {
+                Ok(Response {
                     reply,
                     retailer_id: None,
                     order_id: None,

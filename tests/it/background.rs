@@ -2,7 +2,7 @@
 
 use diesel::{RunQueryDsl as _, SqliteConnection, sql_query, sql_types::BigInt};
 use futures_util::future::join_all;
-use hookonce::store::{Conn, Demand, Store, StoreError, StoreOptions};
+use hookonce::store::{Conn, Store, StoreError, StoreOptions, WriteLoad};
 use std::{
     sync::{
         Arc, Mutex,
@@ -172,18 +172,18 @@ async fn it_is_told_whether_others_write_here_or_elsewhere() {
         let request = store.write(|_| Ok::<_, StoreError>(()));
         request.await.expect("done");
     };
-    assert_eq!(demand().await, Demand::Busy, "nothing is known yet");
+    assert_eq!(demand().await, WriteLoad::Busy, "nothing is known yet");
     sleep(QUIET).await;
-    assert_eq!(demand().await, Demand::Idle);
-    assert_eq!(demand().await, Demand::Idle, "its own are not another's");
+    assert_eq!(demand().await, WriteLoad::Idle);
+    assert_eq!(demand().await, WriteLoad::Idle, "its own are not another's");
     request().await;
-    assert_eq!(demand().await, Demand::Busy, "a request came");
+    assert_eq!(demand().await, WriteLoad::Busy, "a request came");
     sleep(QUIET).await;
-    assert_eq!(demand().await, Demand::Idle);
+    assert_eq!(demand().await, WriteLoad::Idle);
     database.execute("INSERT INTO told VALUES (1)");
-    assert_eq!(demand().await, Demand::Busy, "another process wrote");
+    assert_eq!(demand().await, WriteLoad::Busy, "another process wrote");
     sleep(QUIET).await;
-    assert_eq!(demand().await, Demand::Idle);
+    assert_eq!(demand().await, WriteLoad::Idle);
 }
 
 #[actix_web::test]

@@ -28,7 +28,7 @@ use self::memory::Memory;
 use self::no_redis::Redis;
 #[cfg(feature = "redis")]
 use self::redis::Redis;
-use super::{fingerprint::Fingerprint, key::IdempotencyKey, lookups::Lookups, reply::Answered};
+use super::{fingerprint::Fingerprint, key::IdempotencyKey, lookups::LookupTimer, reply::Answered};
 use crate::store::types::Timestamp;
 
 /// The answers that are kept in front of the database; none by default. Cheap to clone, all clones are one.
@@ -110,7 +110,7 @@ impl Cache {
     pub async fn find(
         &self,
         wanted: Wanted<'_>,
-        lookups: &Lookups,
+        lookups: &LookupTimer,
         now: Timestamp,
     ) -> Option<Answered> {
         let begun = Instant::now();
@@ -131,7 +131,7 @@ impl Cache {
             answered: answered.clone(),
             at: asked_at,
         };
-        if !inner.stands(&kept, asked_at) {
+        if !inner.is_active(&kept, asked_at) {
             return;
         }
         if let Some(redis) = &inner.redis {
@@ -198,12 +198,12 @@ impl Inner {
     async fn find(&self, wanted: Wanted<'_>, now: Timestamp) -> Option<Answered> {
         if let Some(memory) = &self.memory {
             let found = memory.find(wanted).ok_or("miss");
-            if let Some(kept) = self.judge("memory", found, now) {
+            if let Some(kept) = self.compare("memory", found, now) {
                 return Some(kept.answered);
             }
         }
         let found = self.redis.as_ref()?.find(wanted).await;
-        let kept = self.judge("redis", found, now)?;
+        let kept = self.compare("redis", found, now)?;
         if let Some(memory) = &self.memory {
             memory.keep(wanted, kept.clone());
         }
@@ -211,13 +211,13 @@ impl Inner {
     }
 
     /// What was found, if it still stands; counted, either way.
-    fn judge(
+    fn compare(
         &self,
         cache: &str,
         found: Result<Kept, &'static str>,
         now: Timestamp,
     ) -> Option<Kept> {
-        let standing = |kept: Kept| self.stands(&kept, now).then_some(kept).ok_or("stale");
+        let standing = |kept: Kept| self.is_active(&kept, now).then_some(kept).ok_or("stale");
         let judged = found.and_then(standing);
         let result = judged.as_ref().err().unwrap_or(&"hit");
         if let Some(listener) = self.listener.get() {
@@ -226,7 +226,7 @@ impl Inner {
         judged.ok()
     }
 
-    fn stands(&self, kept: &Kept, now: Timestamp) -> bool {
+    fn is_active(&self, kept: &Kept, now: Timestamp) -> bool {
         let expires_at = kept.answered.expires_at;
         let is_past = |time: Timestamp, bound: &AtomicI64| {
             time.microseconds() <= bound.load(Ordering::Relaxed)
@@ -272,7 +272,12 @@ mod tests {
         let wanted = wanted(&key, &fingerprint);
         let noon = Timestamp::beginning().after(Duration::from_secs(12 * 60 * 60));
         let expires_at = noon.after(Duration::from_secs(10));
-        let find = async |now| cache.find(wanted, &Lookups::default(), now).await.is_some();
+        let find = async |now| {
+            cache
+                .find(wanted, &LookupTimer::default(), now)
+                .await
+                .is_some()
+        };
         cache.keep(wanted, &answered(expires_at), noon);
         assert!(find(noon).await);
         assert!(!find(expires_at).await, "it stands until then");
@@ -299,7 +304,7 @@ mod tests {
         let answered = answered(noon.after(Duration::from_secs(10)));
         let find = async || {
             cache
-                .find(wanted, &Lookups::default(), later)
+                .find(wanted, &LookupTimer::default(), later)
                 .await
                 .is_some()
         };

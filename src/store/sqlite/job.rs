@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     causes::with_causes,
-    store::{Conn, Demand, StoreError, Trouble, cached::Fixed, guarded},
+    store::{Conn, StoreError, Trouble, WriteLoad, cached::Fixed, guarded},
 };
 
 /// What the writer is told.
@@ -28,7 +28,7 @@ pub(super) trait Job: Send {
     /// Whether nobody waits for it any more.
     fn is_abandoned(&self) -> bool;
     /// Does the work in a savepoint. An error says that the transaction around it is lost.
-    fn run(&mut self, conn: &mut SqliteConnection, demand: Demand) -> Result<(), StoreError>;
+    fn run(&mut self, conn: &mut SqliteConnection, demand: WriteLoad) -> Result<(), StoreError>;
     /// Why it could not be made durable, where that is not its own fault, and what was said.
     fn trouble(&self) -> Option<(Trouble, String)>;
     /// Tells whoever asked, now that it is known whether the transaction was committed.
@@ -57,7 +57,7 @@ impl<T, E, F> Pending<T, E, F> {
 
 impl<T, E, F> Job for Pending<T, E, F>
 where
-    F: FnOnce(&mut Conn<'_>, Demand) -> Result<T, E> + Send,
+    F: FnOnce(&mut Conn<'_>, WriteLoad) -> Result<T, E> + Send,
     T: Send,
     E: From<StoreError> + Error + Send + 'static,
 {
@@ -69,7 +69,7 @@ where
         self.reply.is_closed()
     }
 
-    fn run(&mut self, conn: &mut SqliteConnection, demand: Demand) -> Result<(), StoreError> {
+    fn run(&mut self, conn: &mut SqliteConnection, demand: WriteLoad) -> Result<(), StoreError> {
         let Some(work) = self.work.take() else {
             return Ok(());
         };

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     causes::with_causes,
-    store::{Demand, FileFault, Health, StoreError, StoreOptions, Trouble, cached::Fixed},
+    store::{FileFault, Health, StoreError, StoreOptions, Trouble, WriteLoad, cached::Fixed},
 };
 
 /// How long work in the background waits for its turn where requests never cease.
@@ -186,7 +186,7 @@ impl Writer {
         let mut outcome = self.begin(true);
         while let Some(mut job) = next.take() {
             if !job.is_abandoned() {
-                outcome = outcome.and_then(|()| job.run(&mut self.conn, Demand::Busy));
+                outcome = outcome.and_then(|()| job.run(&mut self.conn, WriteLoad::Busy));
                 jobs.push(job);
             }
             while next.is_none() && jobs.len() < self.limit && !self.stopping {
@@ -206,7 +206,7 @@ impl Writer {
     /// Runs work in the background in a transaction of its own: no request shares its commit, or waits for two of them.
     fn give_a_turn(&mut self, mut job: Box<dyn Job>) -> Batch {
         let outcome = self.others.demand(&mut self.conn).and_then(|demand| {
-            self.begin(demand == Demand::Busy)?;
+            self.begin(demand == WriteLoad::Busy)?;
             job.run(&mut self.conn, demand)
         });
         let batch = self.commit(vec![job], outcome);
@@ -333,15 +333,15 @@ impl Others {
         }
     }
 
-    fn demand(&mut self, conn: &mut SqliteConnection) -> Result<Demand, StoreError> {
+    fn demand(&mut self, conn: &mut SqliteConnection) -> Result<WriteLoad, StoreError> {
         let found: DataVersion = sql_query("PRAGMA data_version").get_result(conn)?;
         if self.version.replace(found.data_version) != Some(found.data_version) {
             self.last_process = Instant::now();
         }
         let last = self.last_request.max(self.last_process);
         Ok(match last.elapsed() < BUSY {
-            true => Demand::Busy,
-            false => Demand::Idle,
+            true => WriteLoad::Busy,
+            false => WriteLoad::Idle,
         })
     }
 }

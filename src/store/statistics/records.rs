@@ -101,7 +101,7 @@ fn owner(retailer: Uuid) -> Option<Uuid> {
 }
 
 #[derive(QueryableByName)]
-struct Settled {
+struct RecordTotal {
     #[diesel(sql_type = Text)]
     webhook_type: String,
     #[diesel(sql_type = Id)]
@@ -114,7 +114,7 @@ struct Settled {
     replays: i64,
 }
 
-fn settled(conn: &mut Conn<'_>) -> Result<Vec<Settled>, StoreError> {
+fn settled(conn: &mut Conn<'_>) -> Result<Vec<RecordTotal>, StoreError> {
     let query = sql_query(
         "SELECT webhook_type, retailer_id, status, CAST(sum(records) AS BIGINT) AS records,
              CAST(sum(replays) AS BIGINT) AS replays

@@ -16,7 +16,7 @@ use crate::{
     access::{Caller, Scope},
     config::Config,
     idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint},
-    intake::request::{Done, Undone},
+    intake::request::{Rejection, Response},
     json::Value,
     media_type,
     shop::{
@@ -208,7 +208,7 @@ impl Call {
         };
         let work = move |conn: &mut Conn<'_>, wanted, at: &Context| {
             let changed = work(conn, wanted, at).map_err(undone)?;
-            Ok(Done {
+            Ok(Response {
                 reply: StoredReply {
                     status: reply::OK,
                     content_type: Some(reply::JSON.to_owned()),
@@ -231,7 +231,10 @@ impl Call {
     ) -> Result<HttpResponse, Problem>
     where
         T: RequestBody,
-        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Done, Undone> + Clone + Send + 'static,
+        W: FnOnce(&mut Conn<'_>, T, &Context) -> Result<Response, Rejection>
+            + Clone
+            + Send
+            + 'static,
     {
         let now = Timestamp::now();
         let deadline = self.deadline();
@@ -453,8 +456,8 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
 }
 
 /// The answer to what was made.
-fn done<R: Serialize>(created: &Created<R>) -> Result<Done, Undone> {
-    Ok(Done {
+fn done<R: Serialize>(created: &Created<R>) -> Result<Response, Rejection> {
+    Ok(Response {
         reply: StoredReply {
             status: reply::CREATED,
             content_type: Some(reply::JSON.to_owned()),
@@ -475,10 +478,10 @@ fn enveloped<R: Serialize>(message: &str, data: &R) -> Result<Vec<u8>, StoreErro
     serde_json::to_vec(&envelope).map_err(|error| StoreError::Unreadable(error.into()))
 }
 
-fn undone(error: ShopError) -> Undone {
+fn undone(error: ShopError) -> Rejection {
     match error {
-        ShopError::Store(error) => Undone::Failed(error),
-        refused => Undone::Refused(Problem::from(refused).to_stored()),
+        ShopError::Store(error) => Rejection::Failed(error),
+        refused => Rejection::Refused(Problem::from(refused).to_stored()),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     texts::{AmountText, CurrencyCode, Line, Phone, Quantity, Text},
 };
 use crate::{
-    idempotency::{self, IdempotencyKey, Standing},
+    idempotency::{self, IdempotencyKey, KeyStatus},
     json::Value,
     shop::{
         amount::Amount,
@@ -563,18 +563,18 @@ pub async fn key_status(call: Call) -> Result<HttpResponse, Problem> {
     let scope = call.caller.key_scope();
     let wanted = key.clone();
     let looking =
-        call.look_up(move |conn, at| Ok(idempotency::standing(conn, &scope, &wanted, at.now)?));
+        call.look_up(move |conn, at| Ok(idempotency::key_status(conn, &scope, &wanted, at.now)?));
     let mut body = Value::Null;
     let (status, message, result) = match looking.await? {
-        Standing::Unknown => (KeyState::NotFound, "no request has this key", None),
-        Standing::InProgress => (KeyState::InProgress, "still in progress", None),
-        Standing::Failed => (KeyState::Failed, "failed: send it again", None),
-        Standing::Completed { path, .. } if !super::may_read(&call.caller, &path) => (
+        KeyStatus::Unknown => (KeyState::NotFound, "no request has this key", None),
+        KeyStatus::InProgress => (KeyState::InProgress, "still in progress", None),
+        KeyStatus::Failed => (KeyState::Failed, "failed: send it again", None),
+        KeyStatus::Completed { path, .. } if !super::may_read(&call.caller, &path) => (
             KeyState::Completed,
             "done; to read the answer takes another scope",
             None,
         ),
-        Standing::Completed { reply, .. } => {
+        KeyStatus::Completed { reply, .. } => {
             body = Value::parse(&reply.body).unwrap_or(Value::Null);
             let result = ResultResource {
                 status: reply.status,

@@ -7,7 +7,7 @@ use crate::{
     shop::{error::ShopError, ordering::PlacedOrder, orders, reach::Reach},
     store::{
         Conn, StoreError,
-        deliveries::{self, Delivery, DeliveryFilter, Found, Position},
+        deliveries::{self, Delivery, DeliveryFilter, DeliveryPage, Position},
         types::{Json, Uuid},
     },
 };
@@ -35,9 +35,9 @@ pub fn list(
     reach: Reach,
     after: Option<Position>,
     limit: usize,
-) -> Result<Found, StoreError> {
+) -> Result<DeliveryPage, StoreError> {
     let Some(retailer_id) = reach.confine(filter.retailer_id) else {
-        return Ok(Found::default());
+        return Ok(DeliveryPage::default());
     };
     let webhook_types = REGISTRY
         .iter()

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     idempotency::{
         KeyedRequest, StoredReply,
-        two_phase::{Begun, Running, Settled},
+        two_phase::{Begun, CompletionResult, Running},
     },
     web::{
         observer::{ObservesRequest, observer_of},
@@ -111,7 +111,7 @@ impl Settings {
         B: MessageBody + 'static,
     {
         let running = match self.two_phase.begin(keyed).await {
-            Ok(Begun::Ours(running)) => running,
+            Ok(Begun::Acquired(running)) => running,
             Ok(Begun::Replay(answered)) => {
                 let (request, _read) = request.into_parts();
                 observer_of(&request).reply(&answered.reply, true);
@@ -192,8 +192,8 @@ impl Settings {
             Outcome::Answered(response, reply) => {
                 observer.reply(&reply, false);
                 match running.complete(reply).await? {
-                    Settled::Stored => Ok(first(response)),
-                    Settled::Overtaken(answered) => {
+                    CompletionResult::Stored => Ok(first(response)),
+                    CompletionResult::Overtaken(answered) => {
                         observer.reply(&answered.reply, true);
                         self.replay(&answered, accepted)
                     }
@@ -204,7 +204,7 @@ impl Settings {
                 Ok(first(response))
             }
             Outcome::Refused(response) => {
-                running.disown(&reason(&response)).await;
+                running.withdraw(&reason(&response)).await;
                 Ok(first(response))
             }
             Outcome::Failed(failure) => {

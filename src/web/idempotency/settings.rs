@@ -16,7 +16,7 @@ use std::{
 
 use super::Idempotency;
 use crate::{
-    idempotency::{Cache, Lookups, ReplayTally, Terms, two_phase::TwoPhase},
+    idempotency::{Cache, Lifetimes, LookupTimer, ReplayTally, two_phase::TwoPhase},
     redaction::Redaction,
     store::Store,
 };
@@ -90,12 +90,12 @@ impl Idempotency {
 
     /// With its records in `store`, and for all else the defaults that the other methods name.
     pub fn new(store: Store) -> Self {
-        let terms = Terms {
+        let lifetimes = Lifetimes {
             ttl: Duration::from_secs(24 * 60 * 60),
             lease: Duration::from_secs(30),
         };
         Self(Arc::new(Settings {
-            two_phase: TwoPhase::new(store, terms, Duration::from_secs(10)),
+            two_phase: TwoPhase::new(store, lifetimes, Duration::from_secs(10)),
             enabled: true,
             required: true,
             header: HeaderName::from_static("x-idempotency-key"),
@@ -119,7 +119,7 @@ impl Idempotency {
     /// Where it is zero: nothing would be replayed.
     pub fn ttl(self, ttl: Duration) -> Self {
         assert!(!ttl.is_zero(), "a time to live of zero replays nothing");
-        self.with(|settings| settings.two_phase.terms.ttl = ttl)
+        self.with(|settings| settings.two_phase.lifetimes.ttl = ttl)
     }
 
     /// How long the key of a process that died is kept from others. The lease of a handler that runs is renewed three
@@ -133,7 +133,7 @@ impl Idempotency {
             lease >= Self::MIN_LEASE,
             "a lease of {lease:?} is too short to be renewed"
         );
-        self.with(|settings| settings.two_phase.terms.lease = lease)
+        self.with(|settings| settings.two_phase.lifetimes.lease = lease)
     }
 
     /// The header that carries the key. `Idempotency-Key` is accepted beside it. `X-Idempotency-Key`.
@@ -247,7 +247,7 @@ impl Idempotency {
     }
 
     /// Who is told how long keys are looked up for. Nobody.
-    pub fn lookups(self, lookups: Lookups) -> Self {
+    pub fn lookups(self, lookups: LookupTimer) -> Self {
         self.with(|settings| settings.two_phase.lookups = lookups)
     }
 

@@ -3,7 +3,8 @@
 use diesel::{PgConnection, RunQueryDsl as _, sql_query};
 use hookonce::{
     idempotency::{
-        Claim, Conclusion, KeyedRequest, Lookups, StoredReply, Terms, claim, complete, fingerprint,
+        Claim, Conclusion, KeyedRequest, Lifetimes, LookupTimer, StoredReply, claim, complete,
+        fingerprint,
     },
     store::{Conn, Store, StoreError, types::Timestamp},
 };
@@ -43,7 +44,7 @@ fn request() -> KeyedRequest {
 /// Whether it is a replay.
 async fn charge(store: &Store, breaks: Breaks) -> Result<bool, StoreError> {
     let here = move |place| assert!(breaks != place, "the process dies {place:?}");
-    let terms = Terms {
+    let lifetimes = Lifetimes {
         ttl: Duration::from_secs(3600),
         lease: Duration::from_secs(30),
     };
@@ -51,11 +52,11 @@ async fn charge(store: &Store, breaks: Breaks) -> Result<bool, StoreError> {
         let owned = match claim(
             conn,
             &request(),
-            terms,
-            &Lookups::default(),
+            lifetimes,
+            &LookupTimer::default(),
             Timestamp::now(),
         )? {
-            Claim::Ours(owned) => owned,
+            Claim::Acquired(owned) => owned,
             Claim::Replay(_) => return Ok(true),
             other => panic!("{other:?}"),
         };

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Answer, EventReport, IntakeError, Reply,
-    answer::Settled,
+    answer::DeliveryResult,
     body::{Parted, payload, unreadable},
     job::Job,
 };
@@ -23,11 +23,14 @@ use crate::{
 };
 
 impl Job {
-    /// What is answered and stored, where this became of the events, which are told by their places.
-    pub fn settle(&self, mut told: Vec<(usize, EventReport)>) -> Result<Settled, IntakeError> {
-        told.sort_by_key(|(place, _)| *place);
-        let mut events: Vec<_> = told.into_iter().map(|(_, event)| event).collect();
-        tell_repeats(&mut events);
+    /// What is answered and stored, where this became of the events, which are events by their places.
+    pub fn result(
+        &self,
+        mut reports: Vec<(usize, EventReport)>,
+    ) -> Result<DeliveryResult, IntakeError> {
+        reports.sort_by_key(|(place, _)| *place);
+        let mut events: Vec<_> = reports.into_iter().map(|(_, event)| event).collect();
+        mark_repeats(&mut events);
         let reply = (self.encode)(self.reply(&events));
         // A report is bounded, and so is what a text can be answered: no delivery is to be refused for its answer.
         if reply.body.len() > StoredReply::MAX_BYTES {
@@ -42,7 +45,7 @@ impl Job {
             _ => self.parted(|place| events.get(place).is_some_and(is_new))?,
         };
         let retailers: BTreeSet<_> = retailers(&events).collect();
-        Ok(Settled {
+        Ok(DeliveryResult {
             events: kept.map_err(unreadable)?,
             retailer: self.retailer(&events),
             order: events.iter().find_map(|event| event.handled.order_id),
@@ -57,12 +60,12 @@ impl Job {
     }
 
     /// What is left of the body where those of the events are new that `is_new` says so of, by their places. What was
-    /// known before was kept before, and may have been told in other words. None: the body is not kept.
+    /// known before was kept before, and may have been events in other words. None: the body is not kept.
     pub fn parted(
         &self,
         is_new: impl Fn(usize) -> bool,
     ) -> Result<Option<Arc<Parted>>, StoreError> {
-        let held = self.piece.held.and_then(|held| held.owned);
+        let held = self.piece.held.and_then(|held| held.lease);
         if self.request.is_none() && held.is_none() {
             return Ok(None);
         }
@@ -85,40 +88,42 @@ impl Job {
 
     /// Whose a delivery is. Nobody's where it names numbers of several, or one that nobody has: who may see the one's
     /// messages must not see another's.
-    fn retailer(&self, told: &[EventReport]) -> Option<Uuid> {
-        let first = retailers(told).next()?;
+    fn retailer(&self, reports: &[EventReport]) -> Option<Uuid> {
+        let first = retailers(reports).next()?;
         let events = self.inbound.delivery.events.iter();
         events
-            .zip(told)
-            .all(|(event, told)| match told.handled.retailer_id {
+            .zip(reports)
+            .all(|(event, report)| match report.handled.retailer_id {
                 Some(retailer) => retailer == first,
                 None => event.ours.is_none(),
             })
             .then_some(first)
     }
 
-    fn reply(&self, told: &[EventReport]) -> Reply {
+    fn reply(&self, events: &[EventReport]) -> Reply {
         match self.inbound.delivery.reply_form {
             ReplyForm::Document(form) => {
-                let text = told.iter().find_map(|event| event.handled.reply.as_deref());
+                let text = events
+                    .iter()
+                    .find_map(|event| event.handled.reply.as_deref());
                 Reply::Document {
                     content_type: form.content_type,
                     body: (form.write)(text),
                 }
             }
             ReplyForm::Empty => Reply::Empty,
-            ReplyForm::Report => report(told),
+            ReplyForm::Report => report(events),
         }
     }
 }
 
-fn retailers(told: &[EventReport]) -> impl Iterator<Item = Uuid> {
-    told.iter().filter_map(|event| event.handled.retailer_id)
+fn retailers(events: &[EventReport]) -> impl Iterator<Item = Uuid> {
+    events.iter().filter_map(|event| event.handled.retailer_id)
 }
 
 /// What is answered of the events: of very many, or very long ones, the first and how many more there are. All of them
 /// are kept with the record.
-fn report(told: &[EventReport]) -> Reply {
+fn report(all: &[EventReport]) -> Reply {
     /// Meta promises that a delivery has no more.
     const MOST: usize = 1_000;
     const MOST_BYTES: usize = StoredReply::MAX_BYTES / 2;
@@ -127,20 +132,20 @@ fn report(told: &[EventReport]) -> Reply {
         bytes += event.size();
         bytes <= MOST_BYTES
     };
-    let events: Vec<_> = told.iter().take(MOST).take_while(fits).cloned().collect();
+    let events: Vec<_> = all.iter().take(MOST).take_while(fits).cloned().collect();
     Reply::Report {
-        more: told.len() - events.len(),
+        more: all.len() - events.len(),
         events,
     }
 }
 
-/// What a delivery tells twice is a duplicate the second time.
-fn tell_repeats(told: &mut [EventReport]) {
-    if told.len() < 2 {
+/// An event that a delivery has twice is a duplicate the second time.
+fn mark_repeats(events: &mut [EventReport]) {
+    if events.len() < 2 {
         return;
     }
     let mut seen = HashSet::new();
-    for EventReport { id, handled } in told {
+    for EventReport { id, handled } in events {
         if !seen.insert(&*id) && handled.outcome != Outcome::CONFLICT {
             handled.outcome = Outcome::DUPLICATE;
             handled.known = true;
