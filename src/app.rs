@@ -17,7 +17,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     config::Config,
     handler::Handler,
-    idempotency::{Cache, Lifetimes, LookupTimer},
+    idempotency::{Cache, Lifetimes, LookupTimer, transactional::Transactional},
     intake::{Intake, Settings},
     jobs::{
         self,
@@ -180,7 +180,7 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     let state = Arc::new(state(config, store.clone(), cache)?);
     let cleanup = state.cleanup.clone();
     let (stop_jobs, stopped) = watch::channel(());
-    let (replays, traffic) = (state.intake.replays(), state.traffic.clone());
+    let (replays, traffic) = (state.keys.replays.clone(), state.traffic.clone());
     let watching = watching(&state);
     let handed_on = Arc::downgrade(&state);
     let config = state.config.load_full();
@@ -231,6 +231,15 @@ async fn open_cache(config: &Config, store: &Store) -> Result<Cache, StoreError>
     Ok(Cache::with_redis(config.cache_bytes, url, &installation))
 }
 
+fn keys(config: &Config, store: &Store, traffic: &Arc<Traffic>, cache: Cache) -> Transactional {
+    let lifetimes = Lifetimes {
+        ttl: config.idempotency_ttl,
+        lease: config.idempotency_lease,
+    };
+    let lookups = LookupTimer::counted_by(traffic.clone());
+    Transactional::new(store.clone(), lifetimes, lookups, cache)
+}
+
 /// What the handlers share, over a database that is open, with the answers that are kept in front of it.
 ///
 /// # Errors
@@ -239,23 +248,19 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
     let connections = Connections::new(limits(&config))?;
     let settings = Settings {
         keys_enabled: config.idempotency_enabled,
-        lifetimes: Lifetimes {
-            ttl: config.idempotency_ttl,
-            lease: config.idempotency_lease,
-        },
         redaction: config.redact_fields.clone(),
         batch: config.write_batch,
     };
     let instance = Uuid::random();
     log::info!("this is instance {instance}");
     let traffic = Arc::new(Traffic::new(instance));
-    let lookups = LookupTimer::counted_by(traffic.clone());
     let cleanup = cleanup(&config, store.clone(), instance, cache.clone());
     let metrics = Metrics::new(&store, &traffic, &cache, &connections)?;
     let shops = Arc::new(Shops::default());
     let handlers: Vec<Arc<dyn Handler>> = vec![Arc::new(ShopHandler::new(shops.clone()))];
+    let keys = keys(&config, &store, &traffic, cache);
     let encode = web::reply::encode;
-    let intake = Intake::new(store.clone(), settings, handlers, encode, lookups, cache);
+    let intake = Intake::new(&store, settings, handlers, encode, keys.clone());
     let patience = config.request_timeout.min(PROBING);
     Ok(State {
         probe: Probe::new(store.clone(), config.ready_min_disk_bytes, patience),
@@ -264,6 +269,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
         cleanup,
         limits: RateLimits::new(&config),
         intake,
+        keys,
         shops,
         metrics,
         traffic,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     handler::Handler,
-    idempotency::{Cache, Lifetimes, LookupTimer},
+    idempotency::{Cache, Lifetimes, LookupTimer, transactional::Transactional},
     intake::{Intake, Settings as IntakeSettings},
     provider::{Provider, route::Route, setting::Settings},
     redaction::Redaction,
@@ -167,21 +167,14 @@ impl ReceiverBuilder {
     pub fn build(self, store: &Store) -> Receiver {
         let settings = IntakeSettings {
             keys_enabled: true,
-            lifetimes: self.lifetimes,
             redaction: self.redaction,
             batch: self.batch,
         };
         /// Of answers that were given last.
         const CACHE_BYTES: u64 = 16 * 1024 * 1024;
         let (lookups, cache) = (LookupTimer::default(), Cache::new(CACHE_BYTES));
-        let intake = Intake::new(
-            store.clone(),
-            settings,
-            self.handlers,
-            reply::encode,
-            lookups,
-            cache,
-        );
+        let keys = Transactional::new(store.clone(), self.lifetimes, lookups, cache);
+        let intake = Intake::new(store, settings, self.handlers, reply::encode, keys);
         Receiver(Arc::new(Inner {
             path: self.path,
             route: self

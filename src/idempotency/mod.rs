@@ -14,6 +14,9 @@ mod multipart;
 mod once;
 mod replays;
 mod reply;
+mod request_error;
+#[doc(hidden)]
+pub mod transactional;
 pub mod two_phase;
 
 pub use cache::Cache;
@@ -23,6 +26,7 @@ pub use lookups::{CountsLookups, LookupTimer};
 pub use once::{Key, Keyed, Once, OnceError, Transacted, once};
 pub use replays::ReplayTally;
 pub use reply::{Answered, StoredReply};
+pub use request_error::RequestError;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -57,6 +61,25 @@ pub struct KeyedRequest {
 }
 
 impl KeyedRequest {
+    /// Without what is kept for the operator alone.
+    pub fn new(
+        scope: impl Into<Cow<'static, str>>,
+        key: IdempotencyKey,
+        webhook_type: &'static str,
+        fingerprint: Fingerprint,
+    ) -> Self {
+        Self {
+            scope: scope.into(),
+            key,
+            webhook_type,
+            method: String::new(),
+            path: String::new(),
+            fingerprint,
+            body: None,
+            source_ip: None,
+        }
+    }
+
     /// What is looked for in the caches.
     pub fn wanted(&self) -> Wanted<'_> {
         Wanted {
@@ -218,7 +241,7 @@ pub struct Conclusion<'a> {
     /// What became of the events of a delivery: a JSON array.
     pub events: Option<&'a Json>,
     /// What is left of a delivery's body where its events have the rest; none: it is kept as the request has it.
-    pub body: Option<PartedBody<'a>>,
+    pub body: Option<&'a PartedBody>,
 }
 
 /// What became of the request with a key.
@@ -312,7 +335,7 @@ pub fn new_claim<'a>(
     let mut claim = new_record(request, lifetimes, now, status, owner_token, None);
     let parted = came_to.and_then(|came_to| came_to.body);
     if let Some(parted) = parted {
-        claim.request_body = Some(parted.rest);
+        claim.request_body = Some(&parted.rest);
     }
     let lease = Lease {
         id: claim.id,
@@ -330,7 +353,7 @@ pub fn new_claim<'a>(
         response_headers: reply.and_then(StoredReply::headers_to_json),
         response_encoding,
         response_body,
-        body_places: parted.map(|parted| parted.places),
+        body_places: parted.map(|parted| &parted.places),
         events: came_to.and_then(|came_to| came_to.events),
         retailer_id: came_to.and_then(|came_to| came_to.retailer),
         order_id: came_to.and_then(|came_to| came_to.order),
@@ -468,15 +491,9 @@ mod tests {
             now.before(Duration::from_micros(1)),
             now.after(Duration::from_micros(1)),
         );
-        let request = |body: &[u8]| KeyedRequest {
-            scope: "test".into(),
-            key: "k".parse().unwrap(),
-            webhook_type: "test",
-            method: String::new(),
-            path: String::new(),
-            fingerprint: fingerprint("POST", "/", "", "", body),
-            body: None,
-            source_ip: None,
+        let request = |body: &[u8]| {
+            let fingerprint = fingerprint("POST", "/", "", "", body);
+            KeyedRequest::new("test", "k".parse().unwrap(), "test", fingerprint)
         };
         let (same, other) = (request(b"a"), request(b"b"));
         let record = |status, lease_expires_at, expires_at| Record {

@@ -134,16 +134,7 @@ pub fn once(
     fingerprint: Fingerprint,
     work: impl FnOnce(&mut Conn<'_>) -> Result<StoredReply, OnceError>,
 ) -> Result<Once, OnceError> {
-    let request = KeyedRequest {
-        scope: key.scope.clone(),
-        key: key.key.clone(),
-        webhook_type: "own",
-        method: String::new(),
-        path: String::new(),
-        fingerprint,
-        body: None,
-        source_ip: None,
-    };
+    let request = KeyedRequest::new(key.scope.clone(), key.key.clone(), "own", fingerprint);
     let work = |conn: &mut Conn<'_>| {
         let reply = work(conn)?;
         match reply.body.len() > StoredReply::MAX_BYTES {

@@ -88,12 +88,12 @@ impl StoredReply {
             None => Bytes::new(),
         };
         let headers = match &record.response_headers {
-            Some(json) => serde_json::from_str(json.as_str()).map_err(unreadable)?,
+            Some(json) => serde_json::from_str(json.as_str()).map_err(StoreError::unreadable)?,
             None => BTreeMap::new(),
         };
         let status = record.response_status.ok_or("it has no status");
         Ok(Self {
-            status: status.map_err(unreadable)?,
+            status: status.map_err(StoreError::unreadable)?,
             content_type: record.response_content_type.clone(),
             headers,
             body,
@@ -116,16 +116,15 @@ fn encoding(record: &Record) -> BodyEncoding {
 }
 
 fn decode(json: &Json, encoding: BodyEncoding) -> Result<Bytes, StoreError> {
-    let text = || serde_json::from_str::<String>(json.as_str()).map_err(unreadable);
+    let text = || serde_json::from_str::<String>(json.as_str()).map_err(StoreError::unreadable);
     Ok(match encoding {
         BodyEncoding::Json => json.as_str().to_owned().into(),
         BodyEncoding::Text => text()?.into(),
-        BodyEncoding::Base64 => BASE64.decode(text()?).map_err(unreadable)?.into(),
+        BodyEncoding::Base64 => BASE64
+            .decode(text()?)
+            .map_err(StoreError::unreadable)?
+            .into(),
     })
-}
-
-fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::Unreadable(error.into())
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use std::sync::Arc;
 
-use super::body::Parted;
 use crate::{
     handler::{Handled, Note, Outcome},
     idempotency::{Conclusion, StoredReply},
-    store::types::{Json, Uuid},
+    store::{
+        idempotency::PartedBody,
+        types::{Json, Uuid},
+    },
 };
 
 /// What a delivery is answered, before it is put into HTTP.
@@ -74,11 +76,6 @@ impl EventReport {
     pub fn is_new(&self, outcome: Outcome) -> bool {
         !self.handled.known && self.handled.outcome == outcome
     }
-
-    /// How many bytes it takes in an answer, with what stands between two of them.
-    pub(super) fn size(&self) -> usize {
-        serde_json::to_vec(self).map_or(0, |json| json.len() + 1)
-    }
 }
 
 impl Serialize for EventReport {
@@ -101,7 +98,7 @@ pub(super) struct DeliveryResult {
     pub retailer: Option<Uuid>,
     pub order: Option<Uuid>,
     pub events: Json,
-    pub body: Option<Arc<Parted>>,
+    pub body: Option<Arc<PartedBody>>,
 }
 
 impl DeliveryResult {
@@ -111,7 +108,7 @@ impl DeliveryResult {
             retailer: self.retailer,
             order: self.order,
             events: Some(&self.events),
-            body: self.body.as_deref().map(Parted::as_kept),
+            body: self.body.as_deref(),
         }
     }
 }

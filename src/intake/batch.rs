@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::{
-    IntakeError,
+    RequestError,
     events::{self, EventResult, Item},
     job::{HeldKey, Job, Processed},
     keys::{self, KeyResult},
@@ -16,13 +16,13 @@ use crate::{
 };
 
 /// What became of a job. None: it could not be batched, and nothing was done.
-pub(super) type JobResult = Option<Result<Processed, IntakeError>>;
+pub(super) type JobResult = Option<Result<Processed, RequestError>>;
 
 /// Acts on jobs. Gives the result of each.
 ///
 /// # Errors
 /// Where nothing of any is kept; it says nothing about which of them it is about.
-pub(super) fn act(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, IntakeError> {
+pub(super) fn act(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, RequestError> {
     let places = batchable(jobs);
     if places.len() == jobs.len() {
         return act_on_batch(conn, jobs);
@@ -39,7 +39,7 @@ pub(super) fn act(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, I
 ///
 /// # Errors
 /// As [`act`].
-pub(super) fn act_on_one(conn: &mut Conn<'_>, job: Job) -> Result<Processed, IntakeError> {
+pub(super) fn act_on_one(conn: &mut Conn<'_>, job: Job) -> Result<Processed, RequestError> {
     let result = act_on_batch(conn, &[job])?.pop().flatten();
     // Cannot be: one job is never left out.
     result.unwrap_or_else(|| Err(StoreError::Closed.into()))
@@ -71,7 +71,7 @@ fn batchable(jobs: &[Job]) -> Vec<usize> {
     (0..jobs.len()).filter(|&at| is_batchable[at]).collect()
 }
 
-fn act_on_batch(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, IntakeError> {
+fn act_on_batch(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, RequestError> {
     let keys = keys::claim_all(conn, jobs)?;
     let items = items(jobs, &keys);
     let (all_events, mut failure) = act_on_events(conn, &items)?;
@@ -116,7 +116,7 @@ fn items<'a>(jobs: &'a [Job], keys: &[KeyResult]) -> Vec<Item<'a>> {
 struct Failure {
     /// The place of the job. Jobs without events may be acted on with it, and nothing of theirs failed.
     job: usize,
-    error: IntakeError,
+    error: RequestError,
 }
 
 /// Acts on events. Where one fails and all are of one delivery, they are done one by one, each in a savepoint, and the
@@ -124,7 +124,7 @@ struct Failure {
 fn act_on_events(
     conn: &mut Conn<'_>,
     items: &[Item<'_>],
-) -> Result<(Vec<EventResult>, Option<Failure>), IntakeError> {
+) -> Result<(Vec<EventResult>, Option<Failure>), RequestError> {
     let is_one_delivery = items
         .iter()
         .all(|item| item.job_place == items[0].job_place);
@@ -132,7 +132,7 @@ fn act_on_events(
         return Ok((events::act_on(conn, items)?, None));
     }
     match conn.savepoint(|conn| events::act_on(conn, items)) {
-        Err(error) if error.is_about_one_event() => {
+        Err(error) if error.is_about_work() => {
             log::warn!("events are acted on one by one: {}", with_causes(&error));
             act_one_by_one(conn, items)
         }
@@ -143,13 +143,13 @@ fn act_on_events(
 fn act_one_by_one(
     conn: &mut Conn<'_>,
     items: &[Item<'_>],
-) -> Result<(Vec<EventResult>, Option<Failure>), IntakeError> {
+) -> Result<(Vec<EventResult>, Option<Failure>), RequestError> {
     let mut results = Vec::with_capacity(items.len());
     let mut failure = None;
     for item in items {
         match conn.savepoint(|conn| events::act_on(conn, std::slice::from_ref(item))) {
             Ok(one) => results.extend(one),
-            Err(error) if error.is_about_one_event() => {
+            Err(error) if error.is_about_work() => {
                 let id = &item.job.event(item.at).id;
                 log::error!("event {id:?} failed: {}", with_causes(&error));
                 failure = Some(Failure {
@@ -169,8 +169,8 @@ fn conclude(
     job: &Job,
     held: HeldKey,
     events: Vec<EventResult>,
-    failure: Option<IntakeError>,
-) -> Result<Processed, IntakeError> {
+    failure: Option<RequestError>,
+) -> Result<Processed, RequestError> {
     let is_expected = events.iter().all(|event| event.is_expected);
     let reports = events.into_iter().map(|event| (event.place, event.report));
     if job.piece.is_followed {
@@ -198,7 +198,7 @@ fn conclude(
         && !idempotency::complete(conn, lease, result.conclusion())?
     {
         // Cannot be: the claim is of this transaction, or was renewed in it. If it were, all of it must go.
-        return Err(IntakeError::KeyMismatch);
+        return Err(RequestError::KeyMismatch);
     }
     let lease = held.lease.filter(|_| held.is_kept);
     Ok(Processed::Answered {
@@ -211,13 +211,14 @@ fn conclude(
 mod tests {
     use super::*;
     use crate::{
-        idempotency::{KeyedRequest, fingerprint},
-        intake::{Inbound, job::Piece},
+        idempotency::{KeyedRequest, Lifetimes, LookupTimer, StoredReply, fingerprint},
+        intake::{Inbound, Settings, Shared, job::Piece},
         json::Value,
         provider::{
             Delivery, REGISTRY, ReplyForm,
             event::{Content, Event},
         },
+        redaction::Redaction,
         store::types::Timestamp,
     };
     use std::{sync::Arc, time::Duration};
@@ -243,19 +244,24 @@ mod tests {
             body: Value::Null,
             events: events.iter().map(|id| event(id)).collect(),
         };
+        let (scope, key) = (delivery.provider.scope(), key.parse().unwrap());
         Job {
-            request: Some(Arc::new(KeyedRequest {
-                scope: delivery.provider.scope().into(),
-                key: key.parse().unwrap(),
-                webhook_type: "test",
-                method: String::new(),
-                path: String::new(),
-                fingerprint,
-                body: None,
-                source_ip: None,
-            })),
+            shared: Arc::new(Shared {
+                settings: Settings {
+                    keys_enabled: true,
+                    redaction: Redaction::default(),
+                    batch: 1,
+                },
+                handlers: Vec::new(),
+                encode: |_| StoredReply::default(),
+                lookups: LookupTimer::default(),
+            }),
+            request: Some(Arc::new(KeyedRequest::new(scope, key, "test", fingerprint))),
+            lifetimes: Lifetimes {
+                ttl: Duration::from_secs(60),
+                lease: Duration::from_secs(60),
+            },
             piece: Piece::whole(&delivery.events),
-            redaction: crate::redaction::Redaction::default(),
             inbound: Arc::new(Inbound {
                 delivery,
                 key: None,
@@ -264,13 +270,6 @@ mod tests {
                 fingerprint,
                 source_ip: None,
             }),
-            lifetimes: crate::idempotency::Lifetimes {
-                ttl: Duration::from_secs(60),
-                lease: Duration::from_secs(60),
-            },
-            lookups: crate::idempotency::LookupTimer::default(),
-            encode: |_| crate::idempotency::StoredReply::default(),
-            handlers: Arc::new([]),
             prepared: Arc::default(),
             now: Timestamp::now(),
         }
@@ -284,13 +283,8 @@ mod tests {
             job(0, "3", &["b"]),
         ];
         let held = || KeyResult::Held(HeldKey::without_key());
-        let order = |keys: &[KeyResult]| -> Vec<(String, &str)> {
-            let items = items(&jobs, keys);
-            items
-                .iter()
-                .map(|item| (item.order().0.to_owned(), item.order().1))
-                .collect()
-        };
+        let order =
+            |keys: &[KeyResult]| -> Vec<_> { items(&jobs, keys).iter().map(Item::order).collect() };
         let all = order(&[held(), held(), held()]);
         assert_eq!(all.len(), 5);
         assert!(all.is_sorted(), "{all:?}");

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    IntakeError,
+    RequestError,
     answer::EventReport,
     job::{HeldKey, Job},
 };
@@ -43,7 +43,7 @@ pub(super) struct EventResult {
 pub(super) fn act_on(
     conn: &mut Conn<'_>,
     items: &[Item<'_>],
-) -> Result<Vec<EventResult>, IntakeError> {
+) -> Result<Vec<EventResult>, RequestError> {
     let rows: Vec<_> = items.iter().map(Item::row).collect();
     let claimed = events::claim_all(conn, &rows)?;
     drop(rows);
@@ -56,7 +56,7 @@ pub(super) fn act_on(
 }
 
 /// Has new events handled.
-fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, IntakeError> {
+fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, RequestError> {
     let mut all = Vec::with_capacity(items.len());
     let mut of_handlers: HashMap<usize, Vec<Item<'_>>> = HashMap::new();
     for item in items {
@@ -66,7 +66,7 @@ fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, I
         }
     }
     for (at, items) in of_handlers {
-        let Some(handler) = items.first().map(|item| &item.job.handlers[at]) else {
+        let Some(handler) = items.first().map(|item| &item.job.shared.handlers[at]) else {
             continue;
         };
         let tasks: Vec<_> = items.iter().map(Item::task).collect();
@@ -85,7 +85,7 @@ fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, I
 }
 
 /// What became of events that were known before.
-fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, IntakeError> {
+fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, RequestError> {
     let mut ids: HashMap<&str, Vec<&str>> = HashMap::new();
     for item in items {
         let ids = ids.entry(item.job.provider().name()).or_default();
@@ -100,13 +100,13 @@ fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult
         let (provider, event) = (item.job.provider().name(), item.job.event(item.at));
         // A clean-up took it between the claim and this look: worth another try.
         let known = found[provider].get(&event.id);
-        let known = known.ok_or(IntakeError::InProgress {
+        let known = known.ok_or(RequestError::InProgress {
             retry_after: Duration::ZERO,
         })?;
         handled.push(item.known(known));
     }
     if let Some(item) = items.first() {
-        for handler in &*item.job.handlers {
+        for handler in &item.job.shared.handlers {
             handler.recall(conn, &mut handled)?;
         }
     }
@@ -121,27 +121,23 @@ fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult
 pub(super) fn look_again(
     conn: &mut Conn<'_>,
     job: &Job,
-) -> Result<Vec<(usize, EventReport)>, IntakeError> {
+) -> Result<Vec<(usize, EventReport)>, RequestError> {
     let mut reports = Vec::clone(&job.piece.before);
     let is_open = |handled: &Handled| !handled.known && handled.outcome == Outcome::IGNORED;
     let all = reports.iter_mut().map(|(_, report)| report);
     let mut open: Vec<_> = all.filter(|report| is_open(&report.handled)).collect();
     let ids: Vec<_> = open.iter().map(|report| &*report.id).collect();
     let found = events::find_all(conn, job.provider().name(), &ids)?;
-    let mut changed = Vec::new();
-    for report in &open {
-        let known = found.get(&report.id);
-        let known = known.filter(|known| known.outcome != report.handled.outcome);
-        changed.push(known.map_or_else(
-            || report.handled.clone(),
-            |known| Handled {
-                outcome: known.outcome.clone(),
-                order_id: known.order_id,
-                ..report.handled.clone()
-            },
-        ));
+    let mut changed: Vec<Handled> = Vec::with_capacity(open.len());
+    for report in &mut open {
+        let mut handled = std::mem::take(&mut report.handled);
+        if let Some(known) = found.get(&report.id) {
+            handled.outcome = known.outcome.clone();
+            handled.order_id = known.order_id.or(handled.order_id);
+        }
+        changed.push(handled);
     }
-    for handler in &*job.handlers {
+    for handler in &job.shared.handlers {
         handler.recall(conn, &mut changed)?;
     }
     for (report, handled) in open.iter_mut().zip(changed) {
@@ -185,25 +181,11 @@ impl<'a> Item<'a> {
     }
 
     /// Writes down what the event came to, where that is not what was planned. Whether it is.
-    fn correct(&self, conn: &mut Conn<'_>, handled: &Handled) -> Result<bool, IntakeError> {
+    fn correct(&self, conn: &mut Conn<'_>, handled: &Handled) -> Result<bool, RequestError> {
         let expected = &self.job.plan(self.at).expected;
-        let row = |handled: &Handled| {
-            (
-                handled.outcome.clone(),
-                handled.retailer_id,
-                handled.order_id,
-                handled.reply.clone(),
-            )
-        };
-        if row(handled) != row(expected) {
-            let correction = Correction {
-                outcome: &handled.outcome,
-                retailer_id: handled.retailer_id,
-                order_id: handled.order_id,
-                reply: handled.reply.as_deref(),
-            };
+        if columns(handled) != columns(expected) {
             let (provider, event) = (self.job.provider().name(), self.job.event(self.at));
-            events::correct(conn, provider, &event.id, &correction)?;
+            events::correct(conn, provider, &event.id, &columns(handled))?;
         }
         Ok(handled == expected)
     }
@@ -251,5 +233,14 @@ impl<'a> Item<'a> {
             report,
             is_expected,
         }
+    }
+}
+
+fn columns(handled: &Handled) -> Correction<'_> {
+    Correction {
+        outcome: &handled.outcome,
+        retailer_id: handled.retailer_id,
+        order_id: handled.order_id,
+        reply: handled.reply.as_deref(),
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    IntakeError,
+    RequestError,
     batch::{self, JobResult},
     job::{Job, Processed},
 };
@@ -47,7 +47,7 @@ struct Queue {
 /// A job, and who waits for it.
 struct Waiting {
     job: Job,
-    answer: oneshot::Sender<Result<Processed, IntakeError>>,
+    answer: oneshot::Sender<Result<Processed, RequestError>>,
 }
 
 impl Gatherer {
@@ -73,7 +73,7 @@ impl Gatherer {
     }
 
     /// Acts on a job, with others if there are any.
-    pub async fn run(self: &Arc<Self>, job: Job) -> Result<Processed, IntakeError> {
+    pub async fn run(self: &Arc<Self>, job: Job) -> Result<Processed, RequestError> {
         let Some(runtime) = self.runtime.as_ref().filter(|_| self.limit > 1) else {
             return self.patiently(job).await;
         };
@@ -143,7 +143,7 @@ impl Gatherer {
             // One that is by itself can only be told.
             Err(error) if jobs.len() == 1 && !is_blocked(&error) => vec![Some(Err(error))],
             // Each would have to find out for itself, one after another.
-            Err(IntakeError::Store(error)) if error.is_unavailable() && !error.is_blocked() => {
+            Err(RequestError::Store(error)) if error.is_unavailable() && !error.is_blocked() => {
                 let told = jobs.iter().map(|_| Some(Err(error.for_another().into())));
                 told.collect()
             }
@@ -170,7 +170,7 @@ impl Gatherer {
     async fn act_alone(
         self: Arc<Self>,
         job: Job,
-        mut answer: oneshot::Sender<Result<Processed, IntakeError>>,
+        mut answer: oneshot::Sender<Result<Processed, RequestError>>,
     ) {
         let outcome = tokio::select! {
             () = answer.closed() => return,
@@ -180,7 +180,7 @@ impl Gatherer {
         let _ = answer.send(outcome);
     }
 
-    async fn alone(&self, job: Job) -> Result<Processed, IntakeError> {
+    async fn alone(&self, job: Job) -> Result<Processed, RequestError> {
         let permit = self.alone.acquire().await;
         let alone = job.clone();
         let acting = self
@@ -196,7 +196,7 @@ impl Gatherer {
     }
 
     /// Acts on a job, and waits for whatever others hold.
-    async fn patiently(&self, job: Job) -> Result<Processed, IntakeError> {
+    async fn patiently(&self, job: Job) -> Result<Processed, RequestError> {
         let acting = move |conn: &mut Conn<'_>| batch::act_on_one(conn, job);
         self.store.write(acting).await
     }
@@ -206,6 +206,6 @@ impl Gatherer {
     }
 }
 
-fn is_blocked(error: &IntakeError) -> bool {
-    matches!(error, IntakeError::Store(error) if error.is_blocked())
+fn is_blocked(error: &RequestError) -> bool {
+    matches!(error, RequestError::Store(error) if error.is_blocked())
 }

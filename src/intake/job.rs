@@ -1,35 +1,33 @@
 //! A delivery that is to be acted on, with all that can be done about it before a transaction is.
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
+use tokio::time::Instant;
 
-use super::{
-    Answer, EventReport, Inbound, IntakeError, Reply,
-    answer::DeliveryResult,
-    body::{self, Parted},
-};
+use super::{Answer, EventReport, Inbound, RequestError, Shared, answer::DeliveryResult};
 use crate::{
-    handler::{Handled, Handler, Plan, Work},
-    idempotency::{Answered, KeyedRequest, Lease, Lifetimes, LookupTimer, StoredReply},
+    handler::{Handled, Plan, Work},
+    idempotency::{Answered, KeyedRequest, Lease, Lifetimes},
+    json::Value,
     provider::{Provider, event::Event},
     redaction::Redaction,
-    store::types::{Json, Timestamp},
+    store::{
+        idempotency::PartedBody,
+        types::{Json, Timestamp},
+    },
 };
 
 /// A delivery that is to be acted on, or a piece of one that tells of very many events.
 #[derive(Clone)]
 pub(super) struct Job {
+    pub shared: Arc<Shared>,
     pub inbound: Arc<Inbound>,
     pub request: Option<Arc<KeyedRequest>>,
     pub lifetimes: Lifetimes,
-    pub lookups: LookupTimer,
-    pub encode: fn(Reply) -> StoredReply,
-    pub handlers: Arc<[Arc<dyn Handler>]>,
     pub piece: Piece,
-    /// What is masked in what is stored.
-    pub redaction: Redaction,
     pub prepared: Arc<Prepared>,
     pub now: Timestamp,
 }
@@ -65,7 +63,7 @@ pub(super) struct Prepared {
     pub payloads: Vec<Json>,
     pub plans: Vec<Planned>,
     /// What is left of the body, where all events of the delivery are new.
-    pub parted: Option<Arc<Parted>>,
+    pub parted: Option<Arc<PartedBody>>,
     /// The result of a delivery of one event, if that comes to what was planned.
     pub expected: Option<DeliveryResult>,
 }
@@ -93,11 +91,11 @@ pub(super) enum Processed {
     },
     /// Some of its events could not be acted on. The others are kept and will be known when the delivery comes again; the
     /// key is given back for that.
-    InPart(IntakeError),
+    InPart(RequestError),
     /// A piece that others follow: what became of its events, or why some could not be acted on. The key is still held.
     Piece {
         held: HeldKey,
-        events: Result<Vec<(usize, EventReport)>, IntakeError>,
+        events: Result<Vec<(usize, EventReport)>, RequestError>,
     },
 }
 
@@ -115,9 +113,17 @@ impl Piece {
 }
 
 impl Job {
+    /// The same, tried at a later time than it was prepared at.
+    pub fn later(&self, begun: Instant) -> Self {
+        Self {
+            now: self.now.after(begun.elapsed()),
+            ..self.clone()
+        }
+    }
+
     /// Does what can be done before the transaction.
-    pub fn prepare(&mut self) {
-        let payload = |event| Json::of(&body::payload(&self.redaction, self.provider(), event));
+    pub fn prepared(mut self) -> Self {
+        let payload = |event| Json::of(&self.payload(event));
         let payloads: Vec<Json> = self.events().map(payload).collect();
         let plans = (0..payloads.len()).map(|at| self.planned(at, &payloads[at]));
         let mut prepared = Prepared {
@@ -137,19 +143,32 @@ impl Job {
             prepared.parted = self.parted(|_| true).ok().flatten();
         }
         self.prepared = Arc::new(prepared);
+        self
     }
 
     fn planned(&self, at: usize, payload: &Json) -> Planned {
         let event = self.event(at);
-        let handler = self.handlers.iter().position(|it| it.wants(event));
+        let handlers = &self.shared.handlers;
+        let handler = handlers.iter().position(|it| it.wants(event));
         let work = self.work_with(event, payload);
         // A panic here would take the connection down. It comes again in the transaction, and is told there.
         let plan = handler.and_then(|handler| {
-            catch_unwind(AssertUnwindSafe(|| self.handlers[handler].plan(&work))).ok()
+            catch_unwind(AssertUnwindSafe(|| handlers[handler].plan(&work))).ok()
         });
         Planned {
             handler,
             plan: plan.unwrap_or_default(),
+        }
+    }
+
+    /// What is stored of what the provider said of an event.
+    pub fn payload<'a>(&self, event: &'a Event) -> Cow<'a, Value> {
+        let redaction = &self.shared.settings.redaction;
+        let mut around = self.provider().members_around_events().iter();
+        match around.any(|member| redaction.covers(member)) {
+            // A part of what is masked in the body.
+            true => Cow::Owned(Redaction::MASK.into()),
+            false => redaction.of(&event.payload),
         }
     }
 

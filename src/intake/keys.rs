@@ -6,7 +6,7 @@
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
 use super::{
-    IntakeError,
+    RequestError,
     job::{HeldKey, Job, Processed},
 };
 use crate::{
@@ -22,7 +22,7 @@ pub(super) enum KeyResult {
     /// The job is to be done.
     Held(HeldKey),
     /// Its record settles it.
-    Settled(Box<Result<Processed, IntakeError>>),
+    Settled(Box<Result<Processed, RequestError>>),
     /// Nothing was done: the key can only be claimed for a job that is alone.
     Deferred,
 }
@@ -37,7 +37,7 @@ struct WantedKey<'a> {
 }
 
 /// Claims the keys of jobs, no two of which have the same, where no record settles them.
-pub(super) fn claim_all(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<KeyResult>, IntakeError> {
+pub(super) fn claim_all(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<KeyResult>, RequestError> {
     let mut results: Vec<KeyResult> = jobs.iter().map(|_| KeyResult::Deferred).collect();
     let mut wanted = Vec::with_capacity(jobs.len());
     for (at, job) in jobs.iter().enumerate() {
@@ -58,17 +58,14 @@ pub(super) fn claim_all(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<KeyResu
 
 /// Makes sure that a key which an earlier piece has claimed is still held.
 fn renewed(conn: &mut Conn<'_>, job: &Job, held: HeldKey) -> Result<KeyResult, StoreError> {
-    let still = match held.lease {
-        Some(lease) => idempotency::renew(conn, lease, job.lifetimes.lease, job.now)?,
-        None => true,
-    };
-    Ok(match still {
-        true => KeyResult::Held(held),
+    if let Some(lease) = held.lease
+        && !idempotency::renew(conn, lease, job.lifetimes.lease, job.now)?
+    {
         // Somebody took it for abandoned, and goes on where this one is.
-        false => KeyResult::refused(IntakeError::InProgress {
-            retry_after: Duration::ZERO,
-        }),
-    })
+        let retry_after = Duration::ZERO;
+        return Ok(KeyResult::refused(RequestError::InProgress { retry_after }));
+    }
+    Ok(KeyResult::Held(held))
 }
 
 /// Settles jobs by the records of their keys. Gives the keys that have none.
@@ -81,7 +78,7 @@ fn look_up<'a>(
     jobs: &'a [Job],
     mut wanted: Vec<WantedKey<'a>>,
     results: &mut [KeyResult],
-) -> Result<Vec<WantedKey<'a>>, IntakeError> {
+) -> Result<Vec<WantedKey<'a>>, RequestError> {
     let mut free = Vec::with_capacity(wanted.len());
     while !wanted.is_empty() {
         let known = records(conn, jobs, &wanted)?;
@@ -127,7 +124,7 @@ fn records(
     }
     for one in wanted {
         let job = &jobs[one.at];
-        job.lookups.took(begun.elapsed(), job.now);
+        job.shared.lookups.took(begun.elapsed(), job.now);
     }
     Ok(known)
 }
@@ -138,7 +135,7 @@ fn claim_free(
     jobs: &[Job],
     mut free: Vec<WantedKey<'_>>,
     results: &mut [KeyResult],
-) -> Result<(), IntakeError> {
+) -> Result<(), RequestError> {
     free.sort_by(|one, other| one.order().cmp(&other.order()));
     let (records, lease): (Vec<_>, Vec<Lease>) = free
         .iter()
@@ -172,7 +169,13 @@ fn claim_alone(
     job: &Job,
     one: &WantedKey<'_>,
 ) -> Result<KeyResult, StoreError> {
-    let claim = idempotency::claim(conn, &one.request, job.lifetimes, &job.lookups, job.now)?;
+    let claim = idempotency::claim(
+        conn,
+        &one.request,
+        job.lifetimes,
+        &job.shared.lookups,
+        job.now,
+    )?;
     Ok(settled(claim, one))
 }
 
@@ -188,14 +191,14 @@ fn settled(claim: Claim, one: &WantedKey<'_>) -> KeyResult {
             is_kept: one.is_kept,
         }))),
         Claim::InProgress { retry_after } => {
-            KeyResult::refused(IntakeError::InProgress { retry_after })
+            KeyResult::refused(RequestError::InProgress { retry_after })
         }
-        Claim::Mismatch => KeyResult::refused(IntakeError::KeyMismatch),
+        Claim::Mismatch => KeyResult::refused(RequestError::KeyMismatch),
     }
 }
 
 impl KeyResult {
-    fn refused(error: IntakeError) -> Self {
+    fn refused(error: RequestError) -> Self {
         Self::Settled(Box::new(Err(error)))
     }
 }
@@ -229,7 +232,7 @@ impl WantedKey<'_> {
     }
 
     /// The key that the content is part of.
-    fn with_content(self) -> Result<Self, IntakeError> {
+    fn with_content(self) -> Result<Self, RequestError> {
         let request = self.request.into_owned();
         let content = request.fingerprint.to_string();
         Ok(Self {

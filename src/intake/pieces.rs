@@ -9,15 +9,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Answer, EventReport, Intake, IntakeError, again,
+    Answer, EventReport, Intake, RequestError, examine,
     job::{HeldKey, Job, Piece, Processed},
 };
-use crate::{
-    causes::with_causes,
-    idempotency::{self, Lifetimes},
-    provider::Delivery,
-    store::{Conn, StoreError},
-};
+use crate::{idempotency::Lifetimes, provider::Delivery, store::StoreError};
 
 /// The most events of a piece: SQLite takes some hundredths of a second for them, for which all others wait.
 const MOST: usize = 100;
@@ -38,7 +33,7 @@ impl Intake {
         base: &Job,
         begun: Instant,
         deadline: Instant,
-    ) -> Result<Answer, IntakeError> {
+    ) -> Result<Answer, RequestError> {
         let request = &base.request;
         // The record keeps the body, which may be large: the first piece alone needs it.
         let blank = Job {
@@ -53,7 +48,7 @@ impl Intake {
             let started = Instant::now();
             if progress.held.is_some() && started + slowest > deadline {
                 return self
-                    .given_back(progress.held, Err(IntakeError::Timeout))
+                    .given_back(progress.held, Err(RequestError::Timeout))
                     .await;
             }
             let is_last = pieces.peek().is_none();
@@ -64,10 +59,11 @@ impl Intake {
                     lease: base.lifetimes.lease.min(LEASE),
                     ..base.lifetimes
                 },
-                ..again(&blank, begun)
+                ..blank.later(begun)
             };
             let now = job.now;
-            let acting = async { self.gatherer.run(self.prepare(job).await?).await };
+            let preparing = examine(places.len(), || job.prepared());
+            let acting = async { self.gatherer.run(preparing.await?).await };
             let done = self.given_back(progress.held, acting.await).await?;
             slowest = slowest.max(started.elapsed());
             match done {
@@ -87,14 +83,12 @@ impl Intake {
     async fn given_back<T>(
         &self,
         held: Option<HeldKey>,
-        outcome: Result<T, IntakeError>,
-    ) -> Result<T, IntakeError> {
+        outcome: Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
         if let (Err(error), Some(lease)) = (&outcome, held.and_then(|held| held.lease))
-            && (error.is_failure() || matches!(error, IntakeError::Timeout))
+            && (error.is_failure() || matches!(error, RequestError::Timeout))
         {
-            let message = with_causes(error);
-            let releasing = move |conn: &mut Conn<'_>| idempotency::release(conn, lease, &message);
-            self.store.write(releasing).await?;
+            self.keys.release(lease, error).await?;
         }
         outcome
     }
@@ -105,7 +99,7 @@ impl Intake {
 struct Progress {
     held: Option<HeldKey>,
     events: Vec<(usize, EventReport)>,
-    failure: Option<IntakeError>,
+    failure: Option<RequestError>,
 }
 
 impl Progress {
@@ -122,7 +116,7 @@ impl Progress {
         }
     }
 
-    fn add(&mut self, held: HeldKey, events: Result<Vec<(usize, EventReport)>, IntakeError>) {
+    fn add(&mut self, held: HeldKey, events: Result<Vec<(usize, EventReport)>, RequestError>) {
         self.held = Some(held);
         match events {
             Ok(events) => self.events.extend(events),

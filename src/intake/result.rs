@@ -5,12 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Answer, EventReport, IntakeError, Reply,
-    answer::DeliveryResult,
-    body::{Parted, payload, unreadable},
-    job::Job,
-};
+use super::{Answer, EventReport, Reply, RequestError, answer::DeliveryResult, job::Job};
 use crate::{
     handler::Outcome,
     idempotency::StoredReply,
@@ -18,6 +13,7 @@ use crate::{
     provider::ReplyForm,
     store::{
         StoreError,
+        idempotency::PartedBody,
         types::{Json, Uuid},
     },
 };
@@ -27,14 +23,14 @@ impl Job {
     pub fn result(
         &self,
         mut reports: Vec<(usize, EventReport)>,
-    ) -> Result<DeliveryResult, IntakeError> {
+    ) -> Result<DeliveryResult, RequestError> {
         reports.sort_by_key(|(place, _)| *place);
         let mut events: Vec<_> = reports.into_iter().map(|(_, event)| event).collect();
         mark_repeats(&mut events);
-        let reply = (self.encode)(self.reply(&events));
+        let reply = (self.shared.encode)(self.reply(&events));
         // A report is bounded, and so is what a text can be answered: no delivery is to be refused for its answer.
         if reply.body.len() > StoredReply::MAX_BYTES {
-            return Err(IntakeError::ReplyTooLarge);
+            return Err(RequestError::ReplyTooLarge);
         }
         let kept = Json::written(&events);
         let is_new = |event: &EventReport| {
@@ -46,7 +42,7 @@ impl Job {
         };
         let retailers: BTreeSet<_> = retailers(&events).collect();
         Ok(DeliveryResult {
-            events: kept.map_err(unreadable)?,
+            events: kept.map_err(StoreError::unreadable)?,
             retailer: self.retailer(&events),
             order: events.iter().find_map(|event| event.handled.order_id),
             body,
@@ -60,29 +56,26 @@ impl Job {
     }
 
     /// What is left of the body where those of the events are new that `is_new` says so of, by their places. What was
-    /// known before was kept before, and may have been events in other words. None: the body is not kept.
+    /// known before was kept before, and may have been told in other words. None: the body is not kept.
     pub fn parted(
         &self,
         is_new: impl Fn(usize) -> bool,
-    ) -> Result<Option<Arc<Parted>>, StoreError> {
+    ) -> Result<Option<Arc<PartedBody>>, StoreError> {
         let held = self.piece.held.and_then(|held| held.lease);
         if self.request.is_none() && held.is_none() {
             return Ok(None);
         }
-        let (delivery, redaction) = (&self.inbound.delivery, &self.redaction);
-        let events = delivery.events.iter();
-        let payloads: Vec<_> = events
-            .map(|event| payload(redaction, delivery.provider, event))
-            .collect();
+        let delivery = &self.inbound.delivery;
+        let payloads: Vec<_> = delivery.events.iter().map(|it| self.payload(it)).collect();
         let parts: Vec<_> = payloads
             .iter()
             .enumerate()
             .map(|(place, payload)| is_new(place).then_some(&**payload))
             .collect();
-        let (rest, places) = json::cut(&redaction.of(&delivery.body), &parts);
-        Ok(Some(Arc::new(Parted {
+        let (rest, places) = json::cut(&self.shared.settings.redaction.of(&delivery.body), &parts);
+        Ok(Some(Arc::new(PartedBody {
             rest: Json::of(&rest),
-            places: Json::written(&places).map_err(|error| StoreError::Unreadable(error.into()))?,
+            places: Json::written(&places).map_err(StoreError::unreadable)?,
         })))
     }
 
@@ -129,7 +122,8 @@ fn report(all: &[EventReport]) -> Reply {
     const MOST_BYTES: usize = StoredReply::MAX_BYTES / 2;
     let mut bytes = 0;
     let fits = |event: &&EventReport| {
-        bytes += event.size();
+        // With what stands between two of them.
+        bytes += serde_json::to_vec(event).map_or(0, |json| json.len() + 1);
         bytes <= MOST_BYTES
     };
     let events: Vec<_> = all.iter().take(MOST).take_while(fits).cloned().collect();

@@ -76,7 +76,7 @@ impl Shops {
 }
 
 fn load(conn: &mut Conn<'_>, retailer: &Retailer) -> Result<Shop, StoreError> {
-    let currency = retailer.currency.parse().map_err(unreadable)?;
+    let currency = retailer.currency.parse().map_err(StoreError::unreadable)?;
     let rows = products::of_retailer(conn, retailer.id)?;
     let products: Result<Vec<_>, _> = rows.into_iter().map(product).collect();
     Ok(Shop {
@@ -92,11 +92,7 @@ fn product(row: products::Product) -> Result<Product, StoreError> {
         id: row.id.0,
         sku: row.sku,
         name: row.name,
-        aliases: serde_json::from_str(row.aliases.as_str()).map_err(unreadable)?,
+        aliases: serde_json::from_str(row.aliases.as_str()).map_err(StoreError::unreadable)?,
         price_minor: row.price_minor,
     })
-}
-
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Unreadable(error.into())
 }

@@ -74,10 +74,8 @@ impl Latencies {
         }
         let kept: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes)
-            .map_err(|error| StoreError::Unreadable(error.into()))?;
-        self.0
-            .add(&kept)
-            .map_err(|error| StoreError::Unreadable(error.into()))
+            .map_err(StoreError::unreadable)?;
+        self.0.add(&kept).map_err(StoreError::unreadable)
     }
 
     /// What so many of a hundred took at most.

@@ -66,6 +66,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What is stored cannot be read, or what is to be stored not written, as what it is.
+    pub fn unreadable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unreadable(error.into())
+    }
+
     /// Whether the database was away, rather than the query at fault: the same may succeed a little later.
     pub fn is_unavailable(&self) -> bool {
         match self {

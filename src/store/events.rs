@@ -199,7 +199,7 @@ pub fn find_all(
 }
 
 /// What became of an event that this transaction has claimed, where that is not what it was claimed with.
-#[derive(AsChangeset)]
+#[derive(PartialEq, AsChangeset)]
 #[diesel(table_name = table, treat_none_as_null = true)]
 pub struct Correction<'a> {
     /// In a word.

@@ -102,19 +102,19 @@ pub struct AnsweredRecord<'a> {
 }
 
 /// A body without what its events have of it.
-#[derive(Clone, Copy, Debug, AsChangeset)]
+#[derive(Clone, Debug, AsChangeset)]
 #[diesel(table_name = table)]
-pub struct PartedBody<'a> {
+pub struct PartedBody {
     /// What is left.
     #[diesel(column_name = request_body)]
-    pub rest: &'a Json,
+    pub rest: Json,
     /// Where the parts of its events belong: a JSON array.
     #[diesel(column_name = body_places)]
-    pub places: &'a Json,
+    pub places: Json,
 }
 
 /// A record that takes the place of another: all of its columns but id and key, those of the answer emptied.
-#[derive(Debug, AsChangeset)]
+#[derive(Clone, Copy, Debug, AsChangeset)]
 #[diesel(table_name = table, treat_none_as_null = true)]
 struct Replacement<'a> {
     webhook_type: &'a str,
@@ -201,7 +201,7 @@ pub struct Record {
 }
 
 /// What completes a record.
-#[derive(Debug, AsChangeset)]
+#[derive(Clone, Copy, Debug, AsChangeset)]
 #[diesel(table_name = table, treat_none_as_null = true)]
 pub struct Completion<'a> {
     /// Completed.
@@ -220,7 +220,7 @@ pub struct Completion<'a> {
     pub response_body: Option<&'a Json>,
     /// What is left of its body; none: it stays whole.
     #[diesel(embed)]
-    pub body: Option<PartedBody<'a>>,
+    pub body: Option<&'a PartedBody>,
     /// What became of its events: a JSON array. None where it is no delivery of a provider.
     pub events: Option<&'a Json>,
     /// Whose it turned out to be.

@@ -38,7 +38,7 @@ pub async fn ready(state: Data<State>) -> Result<HttpResponse, Problem> {
     }
     let checks = findings.each();
     let mut checks: BTreeMap<_, _> = checks.map(|(name, found)| (name, found.as_str())).into();
-    let (status, redis) = match state.intake.cache().redis() {
+    let (status, redis) = match state.keys.cache.redis() {
         RedisState::Unused => ("ok", "unknown"),
         RedisState::Up => ("ok", "ok"),
         RedisState::Away => ("degraded", "failed"),

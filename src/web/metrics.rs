@@ -410,7 +410,7 @@ pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
         .seen
         .show_load(state.store.load(), state.intake.waiting());
     metrics.seen.show_health(state.store.health());
-    metrics.seen.show_cache(&state.intake.cache());
+    metrics.seen.show_cache(&state.keys.cache);
     metrics.seen.show_bodies(&state.bodies);
     metrics.show_missing_lines(logging::missing());
     if let Some(found) = state.board.read() {

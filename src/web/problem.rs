@@ -15,8 +15,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use crate::{
     field_error::FieldError,
-    idempotency::{InvalidKey, StoredReply, two_phase::TwoPhaseError},
-    intake::IntakeError,
+    idempotency::{InvalidKey, RequestError, StoredReply, two_phase::TwoPhaseError},
     provider::refusal::{Malformed, SignatureError},
     store::StoreError,
 };
@@ -409,24 +408,24 @@ fn field_error(error: &FieldError) -> Value {
     json!({"field": error.field, "code": error.code, "message": error.message})
 }
 
-impl From<IntakeError> for Problem {
-    fn from(error: IntakeError) -> Self {
+impl From<RequestError> for Problem {
+    fn from(error: RequestError) -> Self {
         match error {
-            IntakeError::KeyMismatch => Self::new(
+            RequestError::KeyMismatch => Self::new(
                 ErrorCode::IdempotencyKeyMismatch,
                 "this idempotency key was used for another request",
             ),
-            IntakeError::InProgress { retry_after } => Self {
+            RequestError::InProgress { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(
                     ErrorCode::RequestProcessing,
                     "the first request with this key is still in progress",
                 )
             },
-            IntakeError::Key(error) => error.into(),
-            IntakeError::Timeout => Self::unavailable(error),
-            IntakeError::ReplyTooLarge | IntakeError::Handler(_) => Self::internal(error),
-            IntakeError::Store(error) => error.into(),
+            RequestError::Key(error) => error.into(),
+            RequestError::Timeout => Self::unavailable(error),
+            RequestError::ReplyTooLarge | RequestError::Handler(_) => Self::internal(error),
+            RequestError::Store(error) => error.into(),
         }
     }
 }
@@ -434,9 +433,9 @@ impl From<IntakeError> for Problem {
 impl From<TwoPhaseError> for Problem {
     fn from(error: TwoPhaseError) -> Self {
         match error {
-            TwoPhaseError::KeyMismatch => IntakeError::KeyMismatch.into(),
+            TwoPhaseError::KeyMismatch => RequestError::KeyMismatch.into(),
             TwoPhaseError::InProgress { retry_after } => {
-                IntakeError::InProgress { retry_after }.into()
+                RequestError::InProgress { retry_after }.into()
             }
             TwoPhaseError::NotClaimed(cause) if cause.is_unavailable() => Self::unavailable(cause),
             TwoPhaseError::NotClaimed(cause) => Self::internal(cause),

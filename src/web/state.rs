@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    idempotency::transactional::Transactional,
     intake::Intake,
     jobs::{cleanup::Cleanup, watch::Board},
     server::Connections,
@@ -27,6 +28,8 @@ pub struct State {
     pub probe: Probe,
     /// Where deliveries are acted on.
     pub intake: Intake,
+    /// Where clients' requests are acted on.
+    pub keys: Transactional,
     /// The shops that were used lately.
     pub shops: Arc<Shops>,
     /// What the bodies of clients' requests are held against.

@@ -3,8 +3,8 @@
 use hookonce::{
     app,
     config::Config,
+    idempotency::transactional::Response,
     idempotency::{Cache, KeyedRequest, StoredReply, fingerprint},
-    intake::request::Response,
     store::{Conn, types::Timestamp},
 };
 use serde_json::{Value, json};
@@ -973,9 +973,9 @@ async fn each_kind_of_answer_is_replayed_for_as_long_as_its_own_setting_says(eng
         ("refunds", refund(&paid, "5.00")),
         ("bookings", booking()),
     ];
-    let intake = app::state(config(), service.app.store.clone(), Cache::default())
+    let keys = app::state(config(), service.app.store.clone(), Cache::default())
         .expect("a state")
-        .intake;
+        .keys;
     for (kind, body) in requests {
         let path = format!("/api/v1/{kind}");
         let key = format!("ttl-of-{kind}");
@@ -1017,7 +1017,7 @@ async fn each_kind_of_answer_is_replayed_for_as_long_as_its_own_setting_says(eng
                     order_id: None,
                 })
             };
-            let performing = intake.perform(
+            let performing = keys.perform(
                 Some(request.clone()),
                 ttls[kind],
                 Timestamp::from(now),

@@ -15,8 +15,10 @@ use super::{BOUNDS, envelope::Envelope, largest_body, schema::RequestBody};
 use crate::{
     access::{Caller, Scope},
     config::Config,
-    idempotency::{Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint},
-    intake::request::{Rejection, Response},
+    idempotency::{
+        Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint,
+        transactional::{Rejection, Response},
+    },
     json::Value,
     media_type,
     shop::{
@@ -257,8 +259,9 @@ impl Call {
             work(conn, wanted, &context)
         };
         let has_key = keyed.is_some();
-        let intake = &self.state.intake;
-        let answer = intake
+        let answer = self
+            .state
+            .keys
             .perform(keyed, terms.ttl, now, deadline, work)
             .await?;
         if has_key {
@@ -266,9 +269,9 @@ impl Call {
         }
         if !answer.replayed {
             let is_order = kind == Kind::Orders && answer.reply.status == reply::CREATED;
-            notes.made(u64::from(is_order), &answer.retailers);
+            notes.made(u64::from(is_order), answer.retailer_id.as_slice());
         }
-        reply::response(&answer)
+        reply::stored(&answer.reply, answer.replayed)
     }
 
     /// Answers 200 with what the database holds.
@@ -405,7 +408,7 @@ impl Call {
     ) -> Problem {
         if let Some(key) = key {
             let keyed = self.keyed(kind, key, self.fingerprint()(body));
-            if let Err(error) = self.state.intake.check_key(keyed, now).await {
+            if let Err(error) = self.state.keys.check_key(keyed, now).await {
                 return error.into();
             }
         }
@@ -475,7 +478,7 @@ fn enveloped<R: Serialize>(message: &str, data: &R) -> Result<Vec<u8>, StoreErro
         message,
         data,
     };
-    serde_json::to_vec(&envelope).map_err(|error| StoreError::Unreadable(error.into()))
+    serde_json::to_vec(&envelope).map_err(StoreError::unreadable)
 }
 
 fn undone(error: ShopError) -> Rejection {

@@ -256,7 +256,7 @@ fn events(delivery: &Delivery) -> Result<Vec<EventReportSchema>, StoreError> {
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, StoreError> {
-    serde_json::from_str(json.as_str()).map_err(|error| StoreError::Unreadable(error.into()))
+    serde_json::from_str(json.as_str()).map_err(StoreError::unreadable)
 }
 
 /// Which deliveries.
@@ -350,7 +350,7 @@ pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
         let mut received = received::find(conn, id, at.reach)?;
         let body = received.body.take();
         let body = body.map_or(Ok(Value::Null), |json| json.as_str().parse());
-        let body = body.map_err(|error| StoreError::Unreadable(error.into()))?;
+        let body = body.map_err(StoreError::unreadable)?;
         Ok((FullResource::of(received)?, body))
     });
     let (data, body) = looking.await?;

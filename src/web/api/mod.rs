@@ -16,6 +16,7 @@ pub mod schema;
 mod senders;
 pub mod stats;
 mod texts;
+mod whole_body;
 
 use actix_web::{
     Route,

@@ -1,8 +1,8 @@
 //! Looks back at what was received: the records of requests, of providers and of clients alike, and what came of them.
 
+use super::whole_body;
 use crate::{
     idempotency::StoredReply,
-    intake::whole_body,
     provider::REGISTRY,
     shop::{error::ShopError, ordering::PlacedOrder, orders, reach::Reach},
     store::{

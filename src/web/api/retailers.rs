@@ -326,7 +326,7 @@ impl ProductResource {
             retailer_id: product.retailer_id.0,
             sku: product.sku,
             name: product.name,
-            aliases: aliases.map_err(|error| StoreError::Unreadable(error.into()))?,
+            aliases: aliases.map_err(StoreError::unreadable)?,
             price: decimal(product.price_minor, currency)?,
             currency: currency.to_owned(),
             created_at: product.created_at.to_string(),

@@ -29,16 +29,8 @@ enum Breaks {
 }
 
 fn request() -> KeyedRequest {
-    KeyedRequest {
-        scope: "own".into(),
-        key: "K".parse().expect("a key"),
-        webhook_type: "own",
-        method: "POST".to_owned(),
-        path: "/charges".to_owned(),
-        fingerprint: fingerprint("POST", "/charges", "", "", b"500"),
-        body: None,
-        source_ip: None,
-    }
+    let asked = fingerprint("POST", "/charges", "", "", b"500");
+    KeyedRequest::new("own", "K".parse().expect("a key"), "own", asked)
 }
 
 /// Whether it is a replay.

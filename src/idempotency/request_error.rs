@@ -1,0 +1,51 @@
+//! Why a request was not acted on.
+
+use std::{error::Error, time::Duration};
+
+use super::InvalidKey;
+use crate::store::StoreError;
+
+/// Why a request was not acted on.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The key stands for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyMismatch,
+    /// The key's first request is still being done.
+    #[error("the first request with this key is still in progress")]
+    InProgress {
+        /// When it is worth coming again.
+        retry_after: Duration,
+    },
+    /// No key could be derived from the delivery.
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
+    /// The reply is larger than what is kept.
+    #[error("the reply is too large to be stored")]
+    ReplyTooLarge,
+    /// It took longer than it may. What has begun is still finished, and the next request gets its answer.
+    #[error("the database did not finish in time")]
+    Timeout,
+    /// A handler did not do it.
+    #[error("an event could not be acted on")]
+    Handler(#[source] Box<dyn Error + Send + Sync>),
+    /// The database did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl RequestError {
+    /// Whether the work itself failed, rather than the database being away or the request being refused.
+    pub fn is_failure(&self) -> bool {
+        self.is_about_work() || matches!(self, Self::ReplyTooLarge)
+    }
+
+    /// Whether it may be about one of several events, and the others can be acted on without it.
+    pub fn is_about_work(&self) -> bool {
+        match self {
+            Self::Store(error) => !error.is_unavailable(),
+            Self::Handler(_) => true,
+            _ => false,
+        }
+    }
+}

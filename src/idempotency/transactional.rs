@@ -1,0 +1,257 @@
+//! Does what a request with a key asks for exactly once: one transaction claims the key, does the work and stores the reply.
+//! Asks the caches first, and notes for the operator what failed.
+
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{
+    Answered, Cache, Claim, Conclusion, Keyed, KeyedRequest, Lease, Lifetimes, LookupTimer,
+    ReplayTally, RequestError, StoredReply, Transacted, cache::Wanted, look,
+};
+use crate::{
+    causes::with_causes,
+    store::{
+        Conn, Store, StoreError,
+        types::{Timestamp, Uuid},
+    },
+};
+
+/// The keys of a database, with the caches in front of it.
+#[derive(Clone)]
+pub struct Transactional {
+    store: Store,
+    /// How long an answer is replayed by default, and an unfinished request keeps its key.
+    pub lifetimes: Lifetimes,
+    /// Who is told how long keys are looked up for.
+    pub lookups: LookupTimer,
+    /// What is asked for answers before the database.
+    pub cache: Cache,
+    /// The replays that wait to be written to their records.
+    pub replays: Arc<ReplayTally>,
+}
+
+/// What the work of a request came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Response {
+    /// What is answered, now and whenever the request comes again.
+    pub reply: StoredReply,
+    /// Whose business it turned out to be.
+    pub retailer_id: Option<Uuid>,
+    /// The order that it is about.
+    pub order_id: Option<Uuid>,
+}
+
+/// Why the work of a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// It cannot be done: an answer like any other, now and whenever the request comes again.
+    #[error("the request was refused")]
+    Refused(StoredReply),
+    /// The database did not do it: the next request tries again.
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Performed {
+    /// What is sent back.
+    pub reply: StoredReply,
+    /// Whether it was answered before, and nothing was done.
+    pub replayed: bool,
+    /// Whose business it was: none where it was replayed.
+    pub retailer_id: Option<Uuid>,
+}
+
+impl Transactional {
+    /// Over a database.
+    pub fn new(store: Store, lifetimes: Lifetimes, lookups: LookupTimer, cache: Cache) -> Self {
+        Self {
+            store,
+            lifetimes,
+            lookups,
+            cache,
+            replays: Arc::default(),
+        }
+    }
+
+    /// Does `work`, or gives the answer that its key got before. Without a request there is no key, and the work is
+    /// done each time. Where the work is not done, nothing is left of it. An answer is replayed for `ttl`.
+    ///
+    /// # Errors
+    /// Where nothing was done: see [`RequestError`].
+    pub async fn perform<F>(
+        &self,
+        request: Option<KeyedRequest>,
+        ttl: Duration,
+        now: Timestamp,
+        deadline: Instant,
+        work: F,
+    ) -> Result<Performed, RequestError>
+    where
+        F: FnOnce(&mut Conn<'_>) -> Result<Response, Rejection> + Clone + Send + 'static,
+    {
+        if let Some(request) = &request
+            && let Some(reply) = self.find(request.wanted(), now).await
+        {
+            return Ok(Performed::replay(reply));
+        }
+        let lifetimes = Lifetimes {
+            ttl,
+            ..self.lifetimes
+        };
+        let request = request.map(Arc::new);
+        let (keyed, lookups) = (request.clone(), self.lookups.clone());
+        let writing = self.store.write(move |conn| match &keyed {
+            Some(request) => transact(conn, request, lifetimes, &lookups, now, work),
+            None => Ok((respond(conn, work)?, None)),
+        });
+        let outcome = match timeout_at(deadline, writing).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(RequestError::Timeout),
+        };
+        if let (Err(error), Some(request)) = (&outcome, &request) {
+            self.record_failure(request, error, lifetimes, now).await;
+        }
+        let (response, known) = outcome?;
+        if let (Some((answered, is_replay)), Some(request)) = (known, request) {
+            self.cache.keep(request.wanted(), &answered, now);
+            if is_replay {
+                return Ok(Performed::replay(self.replay(answered, now)));
+            }
+        }
+        Ok(Performed {
+            reply: response.reply,
+            replayed: false,
+            retailer_id: response.retailer_id,
+        })
+    }
+
+    /// Checks that the key does not stand for another request, without claiming it.
+    ///
+    /// # Errors
+    /// [`RequestError::KeyMismatch`] where it does; or the database's own.
+    pub async fn check_key(
+        &self,
+        request: KeyedRequest,
+        now: Timestamp,
+    ) -> Result<(), RequestError> {
+        let looking = move |conn: &mut Conn<'_>| look(conn, &request, now);
+        match self.store.read(looking).await? {
+            Some(Claim::Mismatch) => Err(RequestError::KeyMismatch),
+            _ => Ok(()),
+        }
+    }
+
+    /// The answer that the caches have.
+    pub async fn find(&self, wanted: Wanted<'_>, now: Timestamp) -> Option<StoredReply> {
+        let answered = self.cache.find(wanted, &self.lookups, now).await?;
+        Some(self.replay(answered, now))
+    }
+
+    /// Counts a replay, and gives its reply.
+    pub fn replay(&self, answered: Answered, now: Timestamp) -> StoredReply {
+        self.replays.note(answered.record, now);
+        answered.reply
+    }
+
+    /// Gives the key of a request back, with why it failed: the same request may do it again.
+    ///
+    /// # Errors
+    /// Where the database refuses.
+    pub async fn release(&self, lease: Lease, error: &RequestError) -> Result<(), StoreError> {
+        let message = with_causes(error);
+        let releasing = move |conn: &mut Conn<'_>| super::release(conn, lease, &message);
+        self.store.write(releasing).await.map(drop)
+    }
+
+    /// Writes down for the operator that a request failed, if its work did. Whoever sent it is not kept waiting for that.
+    pub async fn record_failure(
+        &self,
+        request: &Arc<KeyedRequest>,
+        error: &RequestError,
+        lifetimes: Lifetimes,
+        now: Timestamp,
+    ) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        if !error.is_failure() {
+            return;
+        }
+        let (request, message) = (request.clone(), with_causes(error));
+        let writing = self
+            .store
+            .write(move |conn| super::record_failure(conn, &request, lifetimes, &message, now));
+        match timeout(PATIENCE, writing).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::error!(
+                "a failed request could not be recorded: {}",
+                with_causes(&error)
+            ),
+            Err(_elapsed) => log::error!("a failed request could not be recorded in time"),
+        }
+    }
+}
+
+/// What a request came to, and what its record says now, with whether that is a replay.
+type Outcome = (Response, Option<(Answered, bool)>);
+
+fn transact(
+    conn: &mut Conn<'_>,
+    request: &KeyedRequest,
+    lifetimes: Lifetimes,
+    lookups: &LookupTimer,
+    now: Timestamp,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<Response, Rejection>,
+) -> Result<Outcome, RequestError> {
+    let keyed = Keyed {
+        request,
+        lifetimes,
+        lookups,
+        now,
+    };
+    match keyed.transact(conn, |conn| respond(conn, work), Response::conclusion)? {
+        Transacted::Done { value, answered } => Ok((value, Some((answered, false)))),
+        Transacted::Replayed(answered) => Ok((Response::default(), Some((answered, true)))),
+        Transacted::Mismatch => Err(RequestError::KeyMismatch),
+        Transacted::InProgress { retry_after } => Err(RequestError::InProgress { retry_after }),
+    }
+}
+
+/// What `work` comes to. It runs in a savepoint, so that a refusal can be stored without what the work had written.
+fn respond(
+    conn: &mut Conn<'_>,
+    work: impl FnOnce(&mut Conn<'_>) -> Result<Response, Rejection>,
+) -> Result<Response, RequestError> {
+    let response = match conn.savepoint(work) {
+        Ok(response) => response,
+        Err(Rejection::Refused(reply)) => Response {
+            reply,
+            ..Response::default()
+        },
+        Err(Rejection::Failed(error)) => return Err(error.into()),
+    };
+    match response.reply.body.len() > StoredReply::MAX_BYTES {
+        true => Err(RequestError::ReplyTooLarge),
+        false => Ok(response),
+    }
+}
+
+impl Response {
+    fn conclusion(&self) -> Conclusion<'_> {
+        Conclusion {
+            retailer: self.retailer_id,
+            order: self.order_id,
+            ..self.reply.conclusion()
+        }
+    }
+}
+
+impl Performed {
+    fn replay(reply: StoredReply) -> Self {
+        Self {
+            reply,
+            replayed: true,
+            retailer_id: None,
+        }
+    }
+}
