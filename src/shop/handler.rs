@@ -9,7 +9,8 @@ use std::{
 use super::{
     amendments::{self, NewAmendment},
     numbers::Retailers,
-    ordering::{self, PlacedOrder, Placement},
+    ordering::PlacedOrder,
+    placing::{self, Placement},
     plan::{Decided, order_source},
     shops::Shops,
 };
@@ -114,11 +115,11 @@ impl ShopHandler {
 /// that its event does not know of, that order is placed by itself.
 fn place_orders(conn: &mut Conn<'_>, decided: &mut [Decided]) -> Result<(), StoreError> {
     let planned: Vec<_> = decided.iter().filter_map(|it| it.order.as_ref()).collect();
-    let taken = ordering::place_all(conn, &planned)?;
+    let taken = placing::place_all(conn, &planned)?;
     for decided in decided {
         let is_taken = |placed: &mut PlacedOrder| taken.contains(&placed.order.id);
         if let Some(planned) = decided.order.take_if(is_taken) {
-            match ordering::place(conn, &planned)? {
+            match placing::place(conn, &planned)? {
                 Placement::AsPlanned => decided.order = Some(planned),
                 Placement::Renumbered(placed) => decided.is_of(*placed, false),
                 Placement::Earlier(placed) => decided.is_of(*placed, true),
@@ -149,7 +150,7 @@ fn find_earlier_orders(
                 is_of_source && Some(&task.work.event.id) == order.message_id.as_ref()
             };
             if let Some(at) = tasks.iter().position(is_its) {
-                decided[at].is_of(ordering::with_items(conn, order)?, true);
+                decided[at].is_of(placing::with_items(conn, order)?, true);
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Turns what a customer wants into an order: first decided without touching anything, then written.
 
-use std::collections::HashSet;
-
 use super::{
     catalogue::Product,
     money, order_number, reply,
@@ -11,10 +9,8 @@ use super::{
 use crate::{
     identity::{PhoneNumber, UserId},
     store::{
-        Conn, StoreError,
         amendments::Amendment,
-        ledger::{self, EntryKind, LedgerEntry},
-        orders::{self, Order, OrderItem, OrderSource, OrderStatus},
+        orders::{Order, OrderItem, OrderSource, OrderStatus},
         types::{Timestamp, Uuid},
     },
 };
@@ -24,7 +20,7 @@ const MAX_CART_LINES: usize = 1_000;
 
 /// What a customer wants, as the message has it.
 #[derive(Clone, Copy, Debug)]
-pub enum Wish<'a> {
+pub enum OrderRequest<'a> {
     /// A text to be read line by line.
     Text(&'a str),
     /// A cart of a catalogue.
@@ -69,7 +65,7 @@ pub struct Origin<'a> {
     pub message_id: Option<&'a str>,
 }
 
-/// What is to be done about a wish.
+/// What is to be done about a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// Take this order.
@@ -108,26 +104,15 @@ pub struct PlacedOrder {
     pub amendments: Vec<Amendment>,
 }
 
-/// How the writing of an order went.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Placement {
-    /// As it was planned.
-    AsPlanned,
-    /// Its number was taken, so it got another.
-    Renumbered(Box<PlacedOrder>),
-    /// Its message made this order before: nothing was written.
-    Earlier(Box<PlacedOrder>),
-}
-
-/// Decides what to do about a wish. Touches nothing.
-pub fn decide(wish: Wish<'_>, shop: &Shop) -> Decision {
-    match wish {
-        Wish::Text(text) => decide_text(text, shop),
-        Wish::Cart { lines: [], .. } => Decision::NotAnOrder,
-        Wish::Cart { lines, .. } if lines.len() > MAX_CART_LINES => {
+/// Decides what to do about a request. Touches nothing.
+pub fn decide(request: OrderRequest<'_>, shop: &Shop) -> Decision {
+    match request {
+        OrderRequest::Text(text) => decide_text(text, shop),
+        OrderRequest::Cart { lines: [], .. } => Decision::NotAnOrder,
+        OrderRequest::Cart { lines, .. } if lines.len() > MAX_CART_LINES => {
             Decision::NotUnderstood(reply::too_large())
         }
-        Wish::Cart { lines, note } => decide_cart(lines, note, shop),
+        OrderRequest::Cart { lines, note } => decide_cart(lines, note, shop),
     }
 }
 
@@ -297,106 +282,6 @@ impl Draft {
     }
 }
 
-/// Writes an order, its items and its ledger entry. An order number that is taken is replaced, and a message that
-/// has made an order before makes no other.
-///
-/// # Errors
-/// Where the database refuses.
-pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, StoreError> {
-    if orders::insert(conn, &planned.order)? {
-        write_rest(conn, &[planned])?;
-        return Ok(Placement::AsPlanned);
-    }
-    if let Some(message_id) = &planned.order.message_id
-        && let Some(earlier) = earlier(conn, &planned.order.source, message_id)?
-    {
-        return Ok(Placement::Earlier(Box::new(earlier)));
-    }
-    let mut renumbered = planned.clone();
-    loop {
-        // 40 random bits: a second round is all but impossible.
-        renumbered.order.order_number = order_number::random();
-        if orders::insert(conn, &renumbered.order)? {
-            write_rest(conn, &[&renumbered])?;
-            return Ok(Placement::Renumbered(Box::new(renumbered)));
-        }
-    }
-}
-
-/// Writes orders, their items and their ledger entries. Gives those that were not written, for their number is taken or
-/// their message has made an order before: each is to be [placed](place) by itself.
-///
-/// # Errors
-/// Where the database refuses.
-pub fn place_all(
-    conn: &mut Conn<'_>,
-    planned: &[&PlacedOrder],
-) -> Result<HashSet<Uuid>, StoreError> {
-    if planned.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let orders: Vec<_> = planned.iter().map(|placed| &placed.order).collect();
-    let added = orders::insert_all(conn, &orders)?;
-    let (written, taken): (Vec<_>, Vec<_>) =
-        planned.iter().zip(added).partition(|(_, added)| *added);
-    let written: Vec<_> = written.into_iter().map(|(placed, _)| *placed).collect();
-    write_rest(conn, &written)?;
-    Ok(taken.iter().map(|(placed, _)| placed.order.id).collect())
-}
-
-fn write_rest(conn: &mut Conn<'_>, placed: &[&PlacedOrder]) -> Result<(), StoreError> {
-    let items: Vec<_> = placed.iter().flat_map(|placed| &placed.items).collect();
-    orders::insert_items(conn, &items)?;
-    let entries: Vec<_> = placed.iter().map(|placed| owed(&placed.order)).collect();
-    ledger::insert_all(conn, &entries)
-}
-
-/// What an order adds to the ledger.
-pub fn owed(order: &Order) -> LedgerEntry<'_> {
-    ledger_entry(order, EntryKind::Order, order.total_minor, order.created_at)
-}
-
-/// An entry about an order, in minor units of its currency.
-pub(super) fn ledger_entry(
-    order: &Order,
-    kind: EntryKind,
-    amount_minor: i64,
-    now: Timestamp,
-) -> LedgerEntry<'_> {
-    LedgerEntry {
-        id: order.id,
-        retailer_id: order.retailer_id,
-        order_id: order.id,
-        kind,
-        amount_minor,
-        currency: &order.currency,
-        created_at: now,
-    }
-}
-
-/// The order that a message has made before.
-fn earlier(
-    conn: &mut Conn<'_>,
-    source: &OrderSource,
-    message_id: &str,
-) -> Result<Option<PlacedOrder>, StoreError> {
-    let order = orders::by_message(conn, source, message_id)?;
-    order.map(|order| with_items(conn, order)).transpose()
-}
-
-/// An order with its items.
-///
-/// # Errors
-/// Where the database refuses.
-pub(super) fn with_items(conn: &mut Conn<'_>, order: Order) -> Result<PlacedOrder, StoreError> {
-    let items = orders::items(conn, order.id)?;
-    Ok(PlacedOrder {
-        order,
-        items,
-        amendments: Vec::new(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,7 +317,7 @@ mod tests {
     }
 
     fn cart(lines: &[CartLine]) -> Decision {
-        decide(Wish::Cart { lines, note: None }, &shop())
+        decide(OrderRequest::Cart { lines, note: None }, &shop())
     }
 
     #[test]

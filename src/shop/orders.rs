@@ -6,7 +6,8 @@ use super::{
     amendments,
     amount::Amount,
     error::{FieldError, ShopError},
-    ordering::{self, Customer, Draft, Origin, PlacedOrder},
+    ordering::{Customer, Draft, Origin, PlacedOrder},
+    placing,
     reach::Reach,
     shops::{Shop, Shops},
 };
@@ -65,9 +66,9 @@ pub fn create(
         message_id: None,
     };
     let placed = draft.number(&shop, origin, &new.customer, now);
-    Ok(match ordering::place(conn, &placed)? {
-        ordering::Placement::AsPlanned => placed,
-        ordering::Placement::Renumbered(placed) | ordering::Placement::Earlier(placed) => *placed,
+    Ok(match placing::place(conn, &placed)? {
+        placing::Placement::AsPlanned => placed,
+        placing::Placement::Renumbered(placed) | placing::Placement::Earlier(placed) => *placed,
     })
 }
 
@@ -188,12 +189,8 @@ pub fn change_status(
         // Whoever changes it at the same time makes this look again; each change is a step forward, so that ends.
         if orders::change_status(conn, id, order.status, to, now)? {
             if to == OrderStatus::Cancelled {
-                let cancelled = ordering::ledger_entry(
-                    &order,
-                    EntryKind::Cancellation,
-                    -order.total_minor,
-                    now,
-                );
+                let cancelled =
+                    placing::ledger_entry(&order, EntryKind::Cancellation, -order.total_minor, now);
                 ledger::insert(conn, &cancelled)?;
             }
             break;

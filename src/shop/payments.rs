@@ -4,7 +4,7 @@ use super::{
     amount::Amount,
     error::{FieldError, ShopError},
     money::Currency,
-    ordering, orders,
+    orders, placing,
     reach::Reach,
 };
 use crate::store::{
@@ -70,14 +70,8 @@ pub fn pay(
         created_at: now,
     };
     rows::insert(conn, &payment)?;
-    let entry = ordering::ledger_entry(&order, EntryKind::Payment, -minor, now);
-    ledger::insert(
-        conn,
-        &LedgerEntry {
-            id: payment.id,
-            ..entry
-        },
-    )?;
+    let entry = placing::ledger_entry(&order, EntryKind::Payment, -minor, now);
+    enter(conn, payment.id, entry)?;
     Ok(payment)
 }
 
@@ -117,14 +111,8 @@ pub fn refund(
         created_at: now,
     };
     rows::insert_refund(conn, &refund)?;
-    let entry = ordering::ledger_entry(&order, EntryKind::Refund, minor, now);
-    ledger::insert(
-        conn,
-        &LedgerEntry {
-            id: refund.id,
-            ..entry
-        },
-    )?;
+    let entry = placing::ledger_entry(&order, EntryKind::Refund, minor, now);
+    enter(conn, refund.id, entry)?;
     Ok(refund)
 }
 
@@ -146,6 +134,11 @@ pub fn find_refund(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Refund
     rows::find_refund(conn, id)?
         .filter(|refund| reach.covers(refund.retailer_id))
         .ok_or(ShopError::NotFound("refund"))
+}
+
+/// Enters a payment or a refund under its own id: the ledger has each once.
+fn enter(conn: &mut Conn<'_>, id: Uuid, entry: LedgerEntry<'_>) -> Result<(), StoreError> {
+    ledger::insert(conn, &LedgerEntry { id, ..entry })
 }
 
 fn read(amount: &Amount, currency: &str) -> Result<i64, ShopError> {

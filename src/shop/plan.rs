@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    ordering::{self, CartLine, Customer, Decision, Origin, PlacedOrder, Wish},
+    ordering::{self, CartLine, Customer, Decision, OrderRequest, Origin, PlacedOrder},
     outcomes, reply,
     shops::Shop,
 };
@@ -61,14 +61,16 @@ impl Decided {
     /// What an event comes to at the shop whose number it names.
     pub fn at_shop(work: &Work<'_>, shop: Arc<Shop>) -> Self {
         match &work.event.content {
-            Content::Text { from, text } => Self::ordered(work, from, Wish::Text(text), shop),
+            Content::Text { from, text } => {
+                Self::ordered(work, from, OrderRequest::Text(text), shop)
+            }
             Content::Cart { from, lines, note } => {
                 let lines: Vec<_> = lines.iter().map(cart_line).collect();
-                let wish = Wish::Cart {
+                let request = OrderRequest::Cart {
                     lines: &lines,
                     note: note.as_deref(),
                 };
-                Self::ordered(work, from, wish, shop)
+                Self::ordered(work, from, request, shop)
             }
             Content::Status(_) | Content::Amended(_) | Content::Message | Content::Other => {
                 Self::without_shop(work, Some(shop.retailer_id))
@@ -76,8 +78,8 @@ impl Decided {
         }
     }
 
-    fn ordered(work: &Work<'_>, from: &Sender, wish: Wish<'_>, shop: Arc<Shop>) -> Self {
-        let (outcome, reply, order) = match ordering::decide(wish, &shop) {
+    fn ordered(work: &Work<'_>, from: &Sender, request: OrderRequest<'_>, shop: Arc<Shop>) -> Self {
+        let (outcome, reply, order) = match ordering::decide(request, &shop) {
             Decision::NotAnOrder => (outcomes::NOT_AN_ORDER, None, None),
             Decision::NotUnderstood(reply) => (outcomes::UNKNOWN_PRODUCT, Some(reply), None),
             Decision::Take(draft) => {
