@@ -7,6 +7,7 @@
 //! Work that reaches outside cannot be: [`two_phase`], and over it the middleware [`crate::web::Idempotency`].
 
 pub mod cache;
+mod claim;
 pub mod fingerprint;
 mod key;
 mod lookups;
@@ -20,6 +21,7 @@ pub mod transactional;
 pub mod two_phase;
 
 pub use cache::Cache;
+pub use claim::{claim, existing_claim, look};
 pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json};
 pub use key::{IdempotencyKey, InvalidKey};
 pub use lookups::{CountsLookups, LookupTimer};
@@ -28,16 +30,16 @@ pub use replays::ReplayTally;
 pub use reply::{Answered, StoredReply};
 pub use request_error::RequestError;
 
+use cache::Wanted;
 use std::{borrow::Cow, time::Duration};
+
+use self::claim::is_active;
 
 use crate::store::{
     Conn, StoreError,
-    idempotency::{
-        self as rows, AnsweredRecord, Completion, NewRecord, PartedBody, Record, RecordStatus,
-    },
+    idempotency::{self as rows, AnsweredRecord, Completion, NewRecord, PartedBody, RecordStatus},
     types::{Json, Timestamp, Uuid},
 };
-use cache::Wanted;
 
 /// A request that wants a key.
 #[derive(Clone, Debug)]
@@ -137,96 +139,6 @@ pub enum Claim {
         /// After which it is worth asking again.
         retry_after: Duration,
     },
-}
-
-/// Claims the key of `request`. A key is acquired where it is new, has expired, or belongs to the same request, which
-/// failed or was abandoned. Until it expires a key stands for one request.
-///
-/// # Errors
-/// Where the database refuses.
-pub fn claim(
-    conn: &mut Conn<'_>,
-    request: &KeyedRequest,
-    lifetimes: Lifetimes,
-    lookups: &LookupTimer,
-    now: Timestamp,
-) -> Result<Claim, StoreError> {
-    let (scope, key) = (&*request.scope, request.key.as_str());
-    // Asked first, for a replay then needs no lock and no disk write.
-    let known = lookups.timed(now, || rows::find(conn, scope, key))?;
-    if let Some(record) = &known
-        && let Some(claim) = existing_claim(record, request, now)?
-    {
-        return Ok(claim);
-    }
-    let token = Uuid::random();
-    let new = new_record(
-        request,
-        lifetimes,
-        now,
-        RecordStatus::InProgress,
-        Some(token),
-        None,
-    );
-    let expires_at = new.expires_at;
-    let acquired = |id, resumes| {
-        Claim::Acquired(Lease {
-            id,
-            resumes,
-            token,
-            expires_at,
-            is_answered: false,
-        })
-    };
-    if let Some(record) = known
-        && rows::take_over(conn, &new)?
-    {
-        let is_unanswered = record.status != RecordStatus::Completed;
-        let resumes = is_unanswered && record.fingerprint == new.fingerprint;
-        return Ok(acquired(record.id, resumes));
-    }
-    // New, or a clean-up has taken it away since our look.
-    if rows::claim(conn, &new)? {
-        return Ok(acquired(new.id, false));
-    }
-    // Another claimed it between our look and our claim, and has committed since.
-    match rows::find(conn, scope, key)? {
-        Some(record) => compare(&record, request, now),
-        None => Ok(Claim::InProgress {
-            retry_after: Duration::ZERO,
-        }),
-    }
-}
-
-/// What claiming the key of `request` would come to. None: it is free. Changes nothing.
-///
-/// # Errors
-/// Where the database refuses.
-pub fn look(
-    conn: &mut Conn<'_>,
-    request: &KeyedRequest,
-    now: Timestamp,
-) -> Result<Option<Claim>, StoreError> {
-    match rows::find(conn, &request.scope, request.key.as_str())? {
-        Some(record) => existing_claim(&record, request, now),
-        None => Ok(None),
-    }
-}
-
-/// What the record of its key says to `request`. None: the key may be taken over.
-///
-/// # Errors
-/// Where the record cannot be read.
-pub fn existing_claim(
-    record: &Record,
-    request: &KeyedRequest,
-    now: Timestamp,
-) -> Result<Option<Claim>, StoreError> {
-    let is_other = record.fingerprint != request.fingerprint.digest();
-    let is_bound = record.expires_at > now && is_other;
-    (is_active(record, now) || is_bound)
-        .then(|| compare(record, request, now))
-        .transpose()
 }
 
 /// What a request came to.
@@ -444,88 +356,5 @@ fn new_record<'a>(
         created_at: now,
         last_accessed_at: now,
         expires_at: now.after(lifetimes.ttl),
-    }
-}
-
-/// Whether a record keeps others from its key: an answer until it expires, work for as long as it lives. The same rule as
-/// in [`rows::take_over`].
-fn is_active(record: &Record, now: Timestamp) -> bool {
-    match record.status {
-        RecordStatus::Completed => record.expires_at > now,
-        RecordStatus::InProgress => record.lease_expires_at > now,
-        RecordStatus::Failed => false,
-    }
-}
-
-fn compare(record: &Record, request: &KeyedRequest, now: Timestamp) -> Result<Claim, StoreError> {
-    if record.fingerprint != request.fingerprint.digest() {
-        return Ok(Claim::Mismatch);
-    }
-    match record.status {
-        RecordStatus::Completed => Ok(Claim::Replay(Answered {
-            record: record.id,
-            reply: StoredReply::from_record(record)?,
-            expires_at: record.expires_at,
-        })),
-        RecordStatus::InProgress | RecordStatus::Failed => {
-            /// Not worth asking sooner.
-            const LEAST: Duration = Duration::from_secs(1);
-            let going_on = record.created_at.until(now).max(LEAST);
-            Ok(Claim::InProgress {
-                // Nobody knows how long it takes; whoever waits as long as it has taken so far comes back twice as late at
-                // most. One that died is taken over when its lease runs out.
-                retry_after: going_on.min(now.until(record.lease_expires_at)),
-            })
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_stands_up_to_the_moment_of_its_expiry_and_not_at_it() {
-        let now = Timestamp::now();
-        let (before, after) = (
-            now.before(Duration::from_micros(1)),
-            now.after(Duration::from_micros(1)),
-        );
-        let request = |body: &[u8]| {
-            let fingerprint = fingerprint("POST", "/", "", "", body);
-            KeyedRequest::new("test", "k".parse().unwrap(), "test", fingerprint)
-        };
-        let (same, other) = (request(b"a"), request(b"b"));
-        let record = |status, lease_expires_at, expires_at| Record {
-            id: Uuid::random(),
-            fingerprint: same.fingerprint.digest(),
-            status,
-            response_status: Some(200),
-            response_content_type: None,
-            response_headers: None,
-            response_encoding: None,
-            response_body: None,
-            lease_expires_at,
-            created_at: before,
-            expires_at,
-        };
-        let stands =
-            |record: &Record, request| existing_claim(record, request, now).unwrap().is_some();
-        use RecordStatus::{Completed, Failed, InProgress};
-        // Status, end of the lease, expiry; whether it keeps the same request from the key, and another.
-        for (status, lease, expiry, keeps) in [
-            (Completed, before, after, [true, true]),
-            (Completed, after, now, [false, false]),
-            (InProgress, after, after, [true, true]),
-            (InProgress, now, after, [false, true]),
-            (InProgress, after, now, [true, true]),
-            (InProgress, now, now, [false, false]),
-            (Failed, after, after, [false, true]),
-            (Failed, after, now, [false, false]),
-        ] {
-            let record = record(status, lease, expiry);
-            let found = [stands(&record, &same), stands(&record, &other)];
-            assert_eq!(found, keeps, "{status} {lease} {expiry}");
-        }
     }
 }

@@ -283,7 +283,7 @@ impl Running {
                 return Ok(Claim::Acquired(lease));
             }
             match rows::find(conn, &request.scope, request.key.as_str())? {
-                Some(record) => super::compare(&record, &request, Timestamp::now()),
+                Some(record) => super::claim::compare(&record, &request, Timestamp::now()),
                 None => Ok(Claim::InProgress {
                     retry_after: Duration::ZERO,
                 }),

@@ -5,12 +5,18 @@
 //! transaction of each batch: a run that was taken for dead, and comes back, can do nothing more. Whoever sees the lease
 //! run out goes on where the dead left off; nothing has to be made good, for every batch is whole.
 
+mod report;
+
 use std::{sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
     sync::{RwLock, watch},
     time::{Instant, sleep},
 };
+
+pub use self::report::{Failure, Refused, Report};
+
+use super::batch_sizer::BatchSizer;
 
 use crate::{
     causes::with_causes,
@@ -59,46 +65,6 @@ struct Inner {
     /// Shared by the runs that go on.
     going_on: RwLock<()>,
     runtime: Option<Handle>,
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct Report {
-    /// What it did.
-    pub run: Run,
-    /// Why it did not come to its end.
-    pub failure: Option<Failure>,
-}
-
-/// Why a run did not come to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    /// The process is to end.
-    #[error("{}", rows::STOPPED)]
-    Stopped,
-    /// Another has taken it over.
-    #[error("the clean-up was taken over by another, for its lease had run out")]
-    TakenOver,
-    /// The database did not do it.
-    #[error("the clean-up failed")]
-    Store(#[from] StoreError),
-}
-
-/// Why a run was not begun.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// One is going on, here or in another process.
-    #[error("a clean-up is running already")]
-    Running {
-        /// Which.
-        holder: Uuid,
-    },
-    /// Another has done what was due at this time.
-    #[error("this clean-up is done already")]
-    Done,
-    /// The database did not say.
-    #[error("the clean-up could not be begun")]
-    Store(#[from] StoreError),
 }
 
 impl Cleanup {
@@ -261,7 +227,7 @@ impl Cleanup {
         let forget =
             move |conn: &mut Conn<'_>, _: WriteLoad| amendments::delete_unused(conn, until, BATCH);
         while self.alone(run.id, forget).await? >= BATCH {
-            self.pause(Pace::PAUSE).await?;
+            self.pause(BatchSizer::PAUSE).await?;
         }
         Ok(())
     }
@@ -285,26 +251,26 @@ impl Cleanup {
     where
         W: Fn(&mut Conn<'_>, i64) -> Result<i64, StoreError> + Clone + Send + 'static,
     {
-        let mut pace = Pace::new(self.0.settings.batch);
+        let mut sizer = BatchSizer::new(self.0.settings.batch);
         loop {
             let (mut next, work) = (run.clone(), work.clone());
             let batch = self.alone(run.id, move |conn, demand| {
                 let begun = Instant::now();
-                let most = pace.rows(demand);
+                let most = sizer.rows(demand);
                 let done = work(conn, most)?;
                 if done > 0 {
                     *count(&mut next) += done;
                     rows::update_run(conn, &next)?;
                 }
-                pace.learn(most, begun.elapsed());
-                Ok((next, done < most, pace))
+                sizer.learn(most, begun.elapsed());
+                Ok((next, done < most, sizer))
             });
             let is_last;
-            (*run, is_last, pace) = batch.await?;
+            (*run, is_last, sizer) = batch.await?;
             if is_last {
                 return Ok(());
             }
-            self.pause(Pace::PAUSE).await?;
+            self.pause(BatchSizer::PAUSE).await?;
         }
     }
 
@@ -318,7 +284,7 @@ impl Cleanup {
         const FOLDED: i64 = 1_000;
         let fold = |conn: &mut Conn<'_>, _: WriteLoad| statistics::fold_counts(conn, FOLDED);
         while self.alone(run.id, fold).await? >= FOLDED {
-            self.pause(Pace::PAUSE).await?;
+            self.pause(BatchSizer::PAUSE).await?;
         }
         let now = Timestamp::now();
         let looking = self.0.store.snapshot(move |conn| {
@@ -344,7 +310,7 @@ impl Cleanup {
         /// At least so long, however quick the run was.
         const LEAST: Duration = Duration::from_secs(2);
         let deadline = Instant::now() + (so_far / 10).max(LEAST);
-        let mut pace = Pace::new(PAGES);
+        let mut sizer = BatchSizer::new(PAGES);
         loop {
             let surplus = match self.0.store.read(rows::free_space).await? {
                 Space::Managed | Space::Pages(0) => return Ok(()),
@@ -360,13 +326,13 @@ impl Cleanup {
             }
             let step = self.alone(run.id, move |conn, demand| {
                 let begun = Instant::now();
-                let most = pace.rows(demand).min(surplus);
+                let most = sizer.rows(demand).min(surplus);
                 rows::give_back_space(conn, most)?;
-                pace.learn(most, begun.elapsed());
-                Ok(pace)
+                sizer.learn(most, begun.elapsed());
+                Ok(sizer)
             });
-            pace = step.await?;
-            self.pause(Pace::PAUSE).await?;
+            sizer = step.await?;
+            self.pause(BatchSizer::PAUSE).await?;
         }
     }
 
@@ -431,45 +397,6 @@ fn begin(conn: &mut Conn<'_>, run: &Run) -> Result<(), Refused> {
         Some(holder) => Refused::Running { holder },
         None => Refused::Done,
     })
-}
-
-/// How much is done at a time. A request that comes in the middle of a batch waits for its end, so while others write a
-/// batch is to take no longer than a request does anyway.
-#[derive(Clone, Copy)]
-struct Pace {
-    /// So many rows fit while others write.
-    rows: i64,
-    most: i64,
-}
-
-impl Pace {
-    /// What a batch may take while others write.
-    const BATCH: Duration = Duration::from_millis(3);
-    /// How many times as long it may take while nobody does.
-    const IDLE: i64 = 16;
-    /// The time between two, in which another process can begin.
-    const PAUSE: Duration = Duration::from_millis(1);
-
-    fn new(most: u32) -> Self {
-        let most = i64::from(most);
-        // How long a row takes is not known yet.
-        let rows = (most / 16).max(1);
-        Self { rows, most }
-    }
-
-    fn rows(&self, demand: WriteLoad) -> i64 {
-        match demand {
-            WriteLoad::Idle => (Self::IDLE * self.rows).min(self.most),
-            WriteLoad::Busy => self.rows,
-        }
-    }
-
-    /// Learns from how long a batch of so many rows took.
-    fn learn(&mut self, rows: i64, took: Duration) {
-        let fitting = rows as f64 * Self::BATCH.as_secs_f64() / took.as_secs_f64().max(1e-6);
-        // At most twice as many as before, for one quick batch says little.
-        self.rows = (fitting as i64).clamp(1, self.most).min(2 * self.rows);
-    }
 }
 
 fn log_end(run: &Run, failure: Option<&Failure>) {

@@ -2,14 +2,17 @@
 //! reads from the database; knows neither HTTP nor SQL.
 
 mod alerts;
+mod hours;
 mod latency;
 mod report;
 mod traffic;
+mod window;
 
 pub use alerts::{Alert, AlertName, Limits, Observed, firing, writes_failing};
 pub use latency::{Latencies, Percentiles};
 pub use report::{
     AlertReport, CleanupReport, Groups, KeysReport, LatencyReport, Report, RetailerReport,
-    SeriesReport, StoreReport, TrafficReport, TypeReport, Window, report,
+    SeriesReport, StoreReport, TrafficReport, TypeReport, report,
 };
 pub use traffic::{Received, Recent, Traffic, Verdict};
+pub use window::Window;

@@ -1,20 +1,23 @@
 //! The statistics as they are shown, over HTTP and by the command alike.
 
 use serde::Serialize;
-use std::{collections::BTreeMap, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 use utoipa::ToSchema;
 
 use super::{
     alerts::{Alert, AlertName},
-    latency::{Latencies, Percentiles},
+    hours::Hours,
+    latency::Percentiles,
+    window::Window,
 };
+
 use crate::{
     schedule::Schedule,
     store::{
         Conn, StoreError, alerts as firing,
         cleanup::{self, Run},
         retailers,
-        statistics::{self as rows, Counts, RecordCounts, Records, Snapshot, TrafficHour},
+        statistics::{self as rows, Counts, RecordCounts, Records, TrafficHour},
         types::{Timestamp, Uuid},
     },
 };
@@ -22,47 +25,7 @@ use crate::{
 /// For how long an alert is believed that nobody has seen since.
 const BELIEVED: Duration = Duration::from_secs(60);
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-
-/// How far back the series and the latencies reach: whole hours, from 1 to 720.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window(u32);
-
-impl Window {
-    /// The longest, 30 days.
-    pub const MOST: Self = Self(720);
-
-    /// The beginning of its first hour; its last is that of `now`.
-    pub fn begins(self, now: Timestamp) -> Timestamp {
-        now.hour().before(HOUR * (self.0 - 1))
-    }
-
-    fn hours(self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-        let begins = self.begins(now);
-        (0..self.0).map(move |hour| begins.after(HOUR * hour))
-    }
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self(24)
-    }
-}
-
-impl FromStr for Window {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const ALLOWED: &str = "must be whole hours from 1h to 720h";
-        let digits = text.strip_suffix('h').ok_or(ALLOWED)?;
-        let is_number = digits.bytes().all(|b| b.is_ascii_digit());
-        let hours = digits.parse().ok().filter(|_| is_number).ok_or(ALLOWED)?;
-        (1..=Self::MOST.0)
-            .contains(&hours)
-            .then_some(Self(hours))
-            .ok_or(ALLOWED)
-    }
-}
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The statistics.
 #[derive(Debug, Serialize, ToSchema)]
@@ -385,65 +348,6 @@ fn by_retailer(conn: &mut Conn<'_>, records: &Records) -> Result<Vec<RetailerRep
     Ok(reports.collect())
 }
 
-/// What came, and the hours of the window one by one.
-struct Hours {
-    all: Counts,
-    window: Vec<TrafficHour>,
-}
-
-impl Hours {
-    fn read(
-        conn: &mut Conn<'_>,
-        ours: &[TrafficHour],
-        begins: Timestamp,
-    ) -> Result<Self, StoreError> {
-        // Ours may be older, where a clock was set back or the database was away for long.
-        let first = ours.iter().map(|row| row.hour).chain([begins]).min();
-        let first = first.unwrap_or(begins);
-        let ids: Vec<Uuid> = ours.iter().map(|row| row.id).collect();
-        let mut all = rows::counts_before(conn, first)?;
-        let mut hours = rows::hours_from(conn, first, &ids)?;
-        hours.extend_from_slice(ours);
-        all += hours.iter().map(|row| row.counts).sum();
-        hours.retain(|row| row.hour >= begins);
-        Ok(Self { all, window: hours })
-    }
-
-    fn latencies(&self) -> Result<LatencyReport, StoreError> {
-        let percentiles = |bytes: fn(&TrafficHour) -> &[u8]| -> Result<Percentiles, StoreError> {
-            let mut latencies = Latencies::default();
-            for row in &self.window {
-                latencies.add_bytes(bytes(row))?;
-            }
-            Ok(latencies.percentiles())
-        };
-        Ok(LatencyReport {
-            first: percentiles(|row| &row.first_latency)?,
-            replayed: percentiles(|row| &row.replayed_latency)?,
-            lookup: percentiles(|row| &row.lookup_latency)?,
-        })
-    }
-
-    fn series(&self, window: Window, now: Timestamp, snapshots: &[Snapshot]) -> Vec<SeriesReport> {
-        let hours = window.hours(now).map(|hour| {
-            let rows = self.window.iter().filter(|row| row.hour == hour);
-            let counts: Counts = rows.map(|row| row.counts).sum();
-            let snapshot = snapshots.iter().find(|snapshot| snapshot.hour == hour);
-            SeriesReport {
-                hour: hour.to_string(),
-                received: counts.received,
-                first: counts.first,
-                replayed: counts.replayed,
-                orders: counts.orders,
-                unknown_retailers: counts.unknown_retailers,
-                keys: snapshot.map(|snapshot| snapshot.total),
-                size_bytes: snapshot.map(|snapshot| snapshot.size_bytes),
-            }
-        });
-        hours.collect()
-    }
-}
-
 impl TrafficReport {
     fn of(counts: Counts) -> Self {
         let answered = counts.first + counts.replayed;
@@ -497,38 +401,4 @@ fn alerts(conn: &mut Conn<'_>, now: Timestamp) -> Result<Vec<AlertReport>, Store
         }
     });
     Ok(reports.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_window_is_of_whole_hours() {
-        for (text, hours) in [("1h", 1), ("24h", 24), ("720h", 720)] {
-            assert_eq!(text.parse(), Ok(Window(hours)), "{text}");
-        }
-        for text in [
-            "",
-            "h",
-            "24",
-            "0h",
-            "721h",
-            "+1h",
-            "-1h",
-            "1.5h",
-            "1d",
-            "99999999999h",
-        ] {
-            assert!(text.parse::<Window>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_window_ends_with_the_hour_that_it_is() {
-        let now = Timestamp::now();
-        let hours: Vec<_> = Window(3).hours(now).collect();
-        let last = now.hour();
-        assert_eq!(hours, [last.before(2 * HOUR), last.before(HOUR), last]);
-    }
 }

@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    call::{Call, Created, Kind},
+    call::Call,
     envelope::Envelope,
+    kind::Kind,
     schema::RequestBody,
     texts::{Line, TimeOfDay},
+    work::Created,
 };
 use crate::{
     shop::bookings::{self, NewBooking},

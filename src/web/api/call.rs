@@ -8,13 +8,20 @@ use actix_web::{
 };
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
-use super::{BOUNDS, envelope::Envelope, largest_body, schema::RequestBody};
+use super::{
+    BOUNDS,
+    envelope::Envelope,
+    kind::Kind,
+    largest_body,
+    schema::RequestBody,
+    work::{Changed, Context, Created},
+};
+
 use crate::{
     access::{Caller, Scope},
-    config::Config,
     idempotency::{
         Fingerprint, IdempotencyKey, KeyedRequest, StoredReply, fingerprint,
         transactional::{Rejection, Response},
@@ -24,7 +31,6 @@ use crate::{
     shop::{
         error::{FieldError, ShopError},
         reach::Reach,
-        shops::Shops,
     },
     store::{
         Conn, StoreError,
@@ -39,86 +45,6 @@ use crate::{
         request_log::RequestNotes,
     },
 };
-
-/// What a POST makes: names its records and says for how long their answers are replayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Orders.
-    Orders,
-    /// Payments.
-    Payments,
-    /// Refunds.
-    Refunds,
-    /// Bookings.
-    Bookings,
-    /// Retailers.
-    Retailers,
-    /// Products.
-    Products,
-}
-
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Orders => "orders",
-            Self::Payments => "payments",
-            Self::Refunds => "refunds",
-            Self::Bookings => "bookings",
-            Self::Retailers => "retailers",
-            Self::Products => "products",
-        }
-    }
-
-    fn ttl(self, config: &Config) -> Duration {
-        match self {
-            Self::Orders => config.idempotency_ttl_orders,
-            Self::Payments => config.idempotency_ttl_payments,
-            Self::Refunds => config.idempotency_ttl_refunds,
-            Self::Bookings => config.idempotency_ttl_bookings,
-            Self::Retailers | Self::Products => config.idempotency_ttl,
-        }
-    }
-
-    /// Retailers and products are unique by their numbers and codes anyway.
-    fn needs_key(self) -> bool {
-        !matches!(self, Self::Retailers | Self::Products)
-    }
-}
-
-/// What the work of a request knows beside its body.
-#[derive(Clone)]
-pub struct Context {
-    /// Whose business the caller may see and touch.
-    pub reach: Reach,
-    /// The time of the request.
-    pub now: Timestamp,
-    /// The shops that were used lately.
-    pub shops: Arc<Shops>,
-}
-
-/// What a POST has made.
-pub struct Created<T> {
-    /// Where it can be had from now on.
-    pub location: String,
-    /// What is to be told.
-    pub message: String,
-    /// All of it.
-    pub data: T,
-    /// Whose it is.
-    pub retailer_id: Option<Uuid>,
-    /// The order that it is about.
-    pub order_id: Option<Uuid>,
-}
-
-/// What a PATCH or PUT has changed.
-pub struct Changed<T> {
-    /// All of it, as it is now.
-    pub data: T,
-    /// Whose it is.
-    pub retailer_id: Uuid,
-    /// The order that it is about.
-    pub order_id: Option<Uuid>,
-}
 
 /// What is to be known of a request's key.
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ mod call;
 pub mod deliveries;
 mod envelope;
 mod instance;
+mod kind;
 mod money;
 pub mod orders;
 mod parameters;
@@ -17,6 +18,7 @@ mod senders;
 pub mod stats;
 mod texts;
 mod whole_body;
+mod work;
 
 use actix_web::{
     Route,
@@ -73,7 +75,7 @@ pub fn routes(app: &mut web::ServiceConfig) {
     )
     .service(
         at("/api/v1/orders/status/{key}", "GET, HEAD")
-            .route(may(OrdersRead, get().to(orders::key_status))),
+            .route(may(OrdersRead, get().to(orders::key_status::show))),
     )
     .service(
         at("/api/v1/orders/{id}", "GET, HEAD, PATCH")

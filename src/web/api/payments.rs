@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    call::{Call, Created, Kind},
+    call::Call,
     envelope::Envelope,
+    kind::Kind,
     money::decimal,
     schema::RequestBody,
     texts::{AmountText, CurrencyCode, Text},
+    work::Created,
 };
 use crate::{
     shop::{

@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    call::{Call, Changed, Created, Kind},
+    call::Call,
     envelope::{Envelope, Page},
+    kind::Kind,
     money::decimal,
     parameters::{Parameters, Part},
     schema::RequestBody,
     texts::{AmountText, CurrencyCode, Line, Phone},
+    work::{Changed, Created},
 };
 use crate::{
     access::Scope,

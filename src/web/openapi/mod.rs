@@ -36,7 +36,7 @@ use crate::provider::{REGISTRY, Signing};
             byte for byte, with `Idempotent-Replayed: true`. Every error is `application/problem+json` (RFC 9457)."
     ),
     paths(
-        orders::create, orders::list, orders::show, orders::change, orders::key_status,
+        orders::create, orders::list, orders::show, orders::change, orders::key_status::show,
         payments::pay, payments::show, payments::refund, payments::show_refund,
         bookings::book, bookings::show,
         retailers::list, retailers::add, retailers::show, retailers::change, retailers::balance,
@@ -45,7 +45,7 @@ use crate::provider::{REGISTRY, Signing};
         stats::show, admin::clean_up,
         health::configured, health::live, health::ready, metrics::show, serve,
     ),
-    components(schemas(ProblemSchema, FieldErrorSchema, ReportSchema, orders::ItemsBody, orders::WorkBody)),
+    components(schemas(ProblemSchema, FieldErrorSchema, ReportSchema, orders::bodies::ItemsBody, orders::bodies::WorkBody)),
     modifiers(&Security, &Webhooks, &Keys, &Errors, &Codes),
     tags(
         (name = "orders"), (name = "payments"), (name = "bookings"), (name = "catalogue"),

@@ -1,4 +1,4 @@
-//! The records of requests, looked through by an operator: the newest first, and never so many that others would wait.
+//! Looks through records by an index, from the newest, a batch at a time.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::{
@@ -11,208 +11,33 @@ use diesel::{
 use std::cmp::Reverse;
 
 use super::{
-    Conn, StoreError,
-    events::Outcome,
-    idempotency::{Record, RecordStatus},
-    on_each,
-    schema::webhook_idempotency as table,
-    types::{Id, Json, Moment, Timestamp, Uuid},
-};
-
-/// How many records are looked at for one page.
-const WINDOW: usize = 10_000;
-
-/// Who sends requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sender {
-    /// A provider.
-    Provider {
-        /// What its keys belong to.
-        scope: &'static str,
-        /// The kinds of its requests.
-        kinds: &'static [&'static str],
+    super::{
+        Conn, StoreError,
+        idempotency::RecordStatus,
+        on_each,
+        schema::webhook_idempotency as table,
+        types::{Id, Moment, Timestamp, Uuid},
     },
-    /// The clients of the API, and of handlers behind the middleware.
-    Clients,
-}
-
-impl Sender {
-    /// Whether they sent what is kept under a key of this scope.
-    fn has_scope(&self, scope: &str) -> bool {
-        match self {
-            Self::Provider { scope: theirs, .. } => scope == *theirs,
-            Self::Clients => !scope.starts_with(WEBHOOKS),
-        }
-    }
-
-    /// Whether they may send requests of this kind; `webhooks` are those of all providers.
-    fn has_kind(&self, kind: &str, webhooks: &[&str]) -> bool {
-        match self {
-            Self::Provider { kinds, .. } => kinds.contains(&kind),
-            Self::Clients => !webhooks.contains(&kind),
-        }
-    }
-}
-
-/// How the scopes of providers begin, and nobody else's do.
-const WEBHOOKS: &str = "webhook:";
-
-/// Which records to look for; none of these: all.
-#[derive(Clone, Debug, Default)]
-pub struct DeliveryFilter {
-    /// Who sent them.
-    pub sender: Option<Sender>,
-    /// How far they have come.
-    pub status: Option<RecordStatus>,
-    /// Whose they are.
-    pub retailer_id: Option<Uuid>,
-    /// Their key, in whatever scope.
-    pub key: Option<String>,
-    /// With an event of which this became.
-    pub outcome: Option<Outcome>,
-    /// Created then or later.
-    pub created_from: Option<Timestamp>,
-    /// Created before then.
-    pub created_before: Option<Timestamp>,
-    /// The kinds of requests of all providers: decides where is looked, and nothing else.
-    pub webhook_types: Vec<&'static str>,
-}
-
-/// A record's place among all, by the time when it was created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// When it was created.
-    pub created_at: Timestamp,
-    /// Its id, for those that were created at once.
-    pub id: Uuid,
-}
-
-/// A record without its request and its reply.
-#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
-pub struct Delivery {
-    /// Its id.
-    pub id: Uuid,
-    /// Who the key belongs to.
-    pub scope: String,
-    /// The key.
-    pub idempotency_key: String,
-    /// What kind of request.
-    pub webhook_type: String,
-    /// Its HTTP method.
-    pub method: String,
-    /// Its path.
-    pub path: String,
-    /// How far it has come.
-    pub status: RecordStatus,
-    /// The answer's status.
-    pub response_status: Option<i16>,
-    /// What went wrong.
-    pub error_message: Option<String>,
-    /// Where it came from.
-    pub source_ip: Option<String>,
-    /// Whose it turned out to be.
-    pub retailer_id: Option<Uuid>,
-    /// The order that it is about.
-    pub order_id: Option<Uuid>,
-    /// How often its answer was replayed.
-    pub replay_count: i64,
-    /// When it was claimed.
-    pub created_at: Timestamp,
-    /// When it was last asked for.
-    pub last_accessed_at: Timestamp,
-    /// Until when its answer is replayed.
-    pub expires_at: Timestamp,
-    /// What became of its events: a JSON array. None where it is no delivery of a provider, or has not come so far.
-    pub events: Option<Json>,
-}
-
-/// A record with its request and its reply.
-#[derive(Clone, Debug, PartialEq, Queryable, Selectable)]
-#[diesel(table_name = table, check_for_backend(crate::store::Checked))]
-pub struct DeliveryInFull {
-    /// All but these.
-    #[diesel(embed)]
-    pub delivery: Delivery,
-    /// The reply.
-    #[diesel(embed)]
-    pub record: Record,
-    /// The request's body, as JSON, without what its events have of it.
-    pub request_body: Option<Json>,
-    /// Where those parts belong: a JSON array. None: the body is whole.
-    pub body_places: Option<Json>,
-}
-
-/// What came of looking for records.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DeliveryPage {
-    /// Those that were found, the newest first.
-    pub deliveries: Vec<Delivery>,
-    /// How far was looked; none: to the end.
-    pub looked_to: Option<Position>,
-}
-
-/// Looks for the records of a filter, the newest first, that come after a position; at most `limit`. Fewer may be found
-/// though there are more: look on from where it stopped.
-pub fn list(
-    conn: &mut Conn<'_>,
-    filter: &DeliveryFilter,
-    after: Option<Position>,
-    limit: usize,
-) -> Result<DeliveryPage, StoreError> {
-    let scans = scans(conn, filter)?;
-    let window = WINDOW.div_ceil(scans.len().max(1));
-    let mut looked = Looked::default();
-    for scan in scans {
-        looked.add(Search::new(scan, filter, after).look(conn, limit, window)?);
-    }
-    looked.cut(limit);
-    Ok(DeliveryPage {
-        deliveries: load(conn, &looked.found)?,
-        looked_to: looked.to,
-    })
-}
-
-/// The records at these positions, the newest first.
-fn load(conn: &mut Conn<'_>, found: &[Position]) -> Result<Vec<Delivery>, StoreError> {
-    if found.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<_> = found.iter().map(|found| found.id).collect();
-    let mut deliveries: Vec<Delivery> = on_each!(conn, |c| table::table
-        .filter(table::id.eq_any(ids))
-        .select(Delivery::as_select())
-        .load(c))?;
-    deliveries.sort_unstable_by_key(|found| Reverse((found.created_at, found.id)));
-    Ok(deliveries)
-}
-
-/// The record with this id.
-pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<DeliveryInFull>, StoreError> {
-    Ok(on_each!(conn, |c| table::table
-        .find(id)
-        .select(DeliveryInFull::as_select())
-        .get_result(c)
-        .optional())?)
-}
+    DeliveryFilter, Position,
+};
 
 /// What came of looking through scans.
 #[derive(Default)]
-struct Looked {
-    found: Vec<Position>,
+pub(super) struct Looked {
+    pub found: Vec<Position>,
     /// How far; none: to the end.
-    to: Option<Position>,
+    pub to: Option<Position>,
 }
 
 impl Looked {
     /// Adds what was found in another scan.
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.found.extend(other.found);
         self.to = self.to.max(other.to);
     }
 
     /// Leaves what is certain to be the newest of all scans.
-    fn cut(&mut self, limit: usize) {
+    pub fn cut(&mut self, limit: usize) {
         self.found.retain(|found| Some(*found) >= self.to);
         self.found.sort_unstable_by_key(|found| Reverse(*found));
         // Not further than to the last that is told, which may be told to whoever may see that one alone.
@@ -225,7 +50,7 @@ impl Looked {
 
 /// Records that an index finds, and sorts if they may be many.
 #[derive(Clone, Debug, PartialEq)]
-enum IndexScan {
+pub(super) enum IndexScan {
     /// Under a key: one of each provider and of each client at most.
     Key(String),
     /// What is being done: about as many as there are workers.
@@ -242,7 +67,10 @@ enum IndexScan {
 
 /// The scans that hold all records of a filter. A retailer's own come before others that would do: how far was looked
 /// may then be told to whoever may see nothing else.
-fn scans(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<IndexScan>, StoreError> {
+pub(super) fn scans(
+    conn: &mut Conn<'_>,
+    filter: &DeliveryFilter,
+) -> Result<Vec<IndexScan>, StoreError> {
     if let Some(key) = &filter.key {
         return Ok(vec![IndexScan::Key(key.clone())]);
     }
@@ -260,7 +88,7 @@ fn scans(conn: &mut Conn<'_>, filter: &DeliveryFilter) -> Result<Vec<IndexScan>,
 }
 
 /// The kinds of requests that there are, one step through the index for each.
-fn kinds(conn: &mut Conn<'_>) -> Result<Vec<String>, StoreError> {
+pub(super) fn kinds(conn: &mut Conn<'_>) -> Result<Vec<String>, StoreError> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]
@@ -279,7 +107,7 @@ fn kinds(conn: &mut Conn<'_>) -> Result<Vec<String>, StoreError> {
 }
 
 /// A look through one scan, from the newest to the oldest of its times.
-struct Search<'a> {
+pub(super) struct Search<'a> {
     scan: IndexScan,
     filter: &'a DeliveryFilter,
     after: Option<Position>,
@@ -289,7 +117,7 @@ struct Search<'a> {
 
 /// What is looked at of a record.
 #[derive(Queryable)]
-struct RowSummary {
+pub(super) struct RowSummary {
     id: Uuid,
     created_at: Timestamp,
     scope: String,
@@ -350,7 +178,7 @@ macro_rules! in_scan {
 }
 
 impl<'a> Search<'a> {
-    fn new(scan: IndexScan, filter: &'a DeliveryFilter, after: Option<Position>) -> Self {
+    pub fn new(scan: IndexScan, filter: &'a DeliveryFilter, after: Option<Position>) -> Self {
         // The finest that times are kept.
         let tick = TimeDelta::microseconds(1);
         let (begin, end) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
@@ -376,7 +204,7 @@ impl<'a> Search<'a> {
 
     /// Looks at records, few at first, until enough are found or the window ends. A short scan is looked through as far
     /// as the next one that is asked for: whether there are others in between must not be told.
-    fn look(
+    pub fn look(
         mut self,
         conn: &mut Conn<'_>,
         limit: usize,
@@ -467,7 +295,7 @@ impl RowSummary {
 
 /// The time of creation for a scan whose index is not sorted by it. No index has it like this: a database without
 /// statistics would take the one by that time, and find millions.
-const UNSORTED: &str = "coalesce(created_at, created_at)";
+pub(super) const UNSORTED: &str = "coalesce(created_at, created_at)";
 
 impl IndexScan {
     /// What is true of all its records, beside the ids and texts by which it is looked up: in the very words of the partial
