@@ -22,14 +22,14 @@ use crate::{
     jobs::{
         self,
         cleanup::Cleanup,
-        watch::{Board, Watch},
+        watch::{LatestStatus, Watch},
     },
     server::{self, Connections, descriptors},
     shop::{handler::ShopHandler, shops::Shops},
     statistics::{Limits, Traffic},
     store::{Store, StoreError, StoreOptions, installation, readiness::Probe, types::Uuid},
     web::{
-        self, Part, State,
+        self, RouteSet, State,
         api::schema::{BadSchema, Schemas},
         body_budget::BodyBudget,
         diagnosis::Budget,
@@ -187,13 +187,13 @@ pub async fn build(config: Config) -> Result<Application, StartError> {
     let bind = config.bind;
     let (server, address, operations) = match config.operations_bind {
         None => {
-            let (server, address) = listen(state, bind, Part::All)?;
+            let (server, address) = listen(state, bind, RouteSet::All)?;
             (server, address, None)
         }
         Some(apart) => {
             // Bound first: a service that nobody can look at is not to take anything.
-            let operations = listen(state.clone(), apart, Part::Operations)?;
-            let (server, address) = listen(state, bind, Part::Public)?;
+            let operations = listen(state.clone(), apart, RouteSet::Operations)?;
+            let (server, address) = listen(state, bind, RouteSet::Public)?;
             (server, address, Some(operations))
         }
     };
@@ -273,7 +273,7 @@ pub fn state(config: Config, store: Store, cache: Cache) -> Result<State, StartE
         shops,
         metrics,
         traffic,
-        board: Board::default(),
+        latest_status: LatestStatus::default(),
         schemas: Schemas::of(&web::openapi::document())?,
         connections,
         config: ArcSwap::from_pointee(config),
@@ -294,7 +294,7 @@ fn watching(state: &State) -> Watch {
             silence: config.alert_silence,
         },
         schedule: config.cleanup_schedule.clone(),
-        board: state.board.clone(),
+        latest_status: state.latest_status.clone(),
     }
 }
 
@@ -311,10 +311,10 @@ pub fn cleanup(config: &Config, store: Store, instance: Uuid, cache: Cache) -> C
 fn listen(
     state: Arc<State>,
     bind: SocketAddr,
-    part: Part,
+    part: RouteSet,
 ) -> Result<(Server, SocketAddr), StartError> {
     let (workers, connections) = match part {
-        Part::Operations => {
+        RouteSet::Operations => {
             let limits = server::Limits {
                 most: OPERATORS,
                 most_per_address: None,
@@ -322,7 +322,7 @@ fn listen(
             };
             (1, Connections::new(limits)?)
         }
-        Part::All | Part::Public => {
+        RouteSet::All | RouteSet::Public => {
             let workers = std::thread::available_parallelism().map_or(1, usize::from);
             (workers, state.connections.clone())
         }

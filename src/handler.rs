@@ -54,7 +54,7 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where the database refuses.
-    fn recall(&self, conn: &mut Conn<'_>, known: &mut [Handled]) -> Result<(), HandlerError> {
+    fn load_known(&self, conn: &mut Conn<'_>, known: &mut [Handled]) -> Result<(), HandlerError> {
         let _ = (conn, known);
         Ok(())
     }

@@ -149,7 +149,7 @@ pub fn caller(conn: &mut Conn<'_>, token: &Token) -> Result<Option<Caller>, Stor
 
 /// A token as it may be shown.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub struct TokenSummary {
     /// By which it is revoked.
     pub id: Uuid,
     /// Whose it is.
@@ -166,10 +166,10 @@ pub struct Listed {
 ///
 /// # Errors
 /// As [`caller`].
-pub fn list(conn: &mut Conn<'_>) -> Result<Vec<Listed>, StoreError> {
+pub fn list(conn: &mut Conn<'_>) -> Result<Vec<TokenSummary>, StoreError> {
     let rows = clients::list(conn)?.into_iter();
     rows.map(|(token, client)| {
-        Ok(Listed {
+        Ok(TokenSummary {
             id: token.id,
             scopes: stored_scopes(&token)?,
             client,

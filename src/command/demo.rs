@@ -14,7 +14,7 @@ use super::{
     fixture::{EMBEDDED, Fixture, OUTCOMES},
     init_log,
     output::Output,
-    sender::{Received, Sender},
+    sender::{HttpReply, HttpSender},
 };
 use crate::{
     app,
@@ -40,10 +40,10 @@ pub struct Args {
 }
 
 /// A fixture with its two answers.
-struct Shown {
+struct DemoResult {
     fixture: Fixture,
-    first: Received,
-    second: Received,
+    first: HttpReply,
+    second: HttpReply,
     outcomes: Vec<String>,
     order_numbers: Vec<String>,
 }
@@ -67,7 +67,7 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     };
     let application = app::build(config.clone()).await?;
     let (store, handle) = (application.store(), application.handle());
-    let sender = Sender::new(&config, &format!("http://{}", application.address))?;
+    let sender = HttpSender::new(&config, &format!("http://{}", application.address))?;
     let server = actix_web::rt::spawn(application.run());
     let mut output = Output::default();
     let outcome = show(&store, &sender, &mut output).await;
@@ -82,7 +82,7 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     outcome
 }
 
-async fn show(store: &Store, sender: &Sender, output: &mut Output) -> Result<(), CommandError> {
+async fn show(store: &Store, sender: &HttpSender, output: &mut Output) -> Result<(), CommandError> {
     open_shop(store).await?;
     let fixtures = Fixture::embedded();
     let first = send_all(sender, &fixtures).await?;
@@ -126,7 +126,10 @@ fn embedded(path: &str) -> Result<&'static [u8], CommandError> {
         .ok_or_else(|| CommandError::failed(format!("the program was built without {path}")))
 }
 
-async fn send_all(sender: &Sender, fixtures: &[Fixture]) -> Result<Vec<Received>, CommandError> {
+async fn send_all(
+    sender: &HttpSender,
+    fixtures: &[Fixture],
+) -> Result<Vec<HttpReply>, CommandError> {
     let mut answers = Vec::new();
     for fixture in fixtures {
         let call = sender.sign(fixture, None)?;
@@ -139,9 +142,9 @@ async fn send_all(sender: &Sender, fixtures: &[Fixture]) -> Result<Vec<Received>
 async fn look_up(
     store: &Store,
     fixture: Fixture,
-    first: Received,
-    second: Received,
-) -> Result<Shown, CommandError> {
+    first: HttpReply,
+    second: HttpReply,
+) -> Result<DemoResult, CommandError> {
     let (mut outcomes, mut order_numbers) = (Vec::new(), Vec::new());
     let provider = fixture.provider.name();
     let delivery = fixture.delivery().map_err(CommandError::failed)?;
@@ -169,7 +172,7 @@ async fn look_up(
             }
         }
     }
-    Ok(Shown {
+    Ok(DemoResult {
         fixture,
         first,
         second,
@@ -178,7 +181,7 @@ async fn look_up(
     })
 }
 
-fn table(shown: &[Shown]) -> Table {
+fn table(shown: &[DemoResult]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_header([
         "fixture",
@@ -206,7 +209,7 @@ fn printed(texts: &[String], between: &str) -> String {
     texts.join(between)
 }
 
-fn second_answer(row: &Shown) -> String {
+fn second_answer(row: &DemoResult) -> String {
     let how = match row.second.replayed.as_deref() {
         Some("true") => "replayed",
         _ => "new",
@@ -219,8 +222,8 @@ fn second_answer(row: &Shown) -> String {
     format!("{} {how}, {equal}", row.second.status)
 }
 
-fn is_same(row: &Shown) -> bool {
-    let essence = |answer: &Received| {
+fn is_same(row: &DemoResult) -> bool {
+    let essence = |answer: &HttpReply| {
         (
             answer.status,
             answer.content_type.clone(),
@@ -230,7 +233,11 @@ fn is_same(row: &Shown) -> bool {
     essence(&row.first) == essence(&row.second)
 }
 
-fn print_totals(shown: &[Shown], totals: Totals, output: &mut Output) -> Result<(), CommandError> {
+fn print_totals(
+    shown: &[DemoResult],
+    totals: Totals,
+    output: &mut Output,
+) -> Result<(), CommandError> {
     let replayed = shown
         .iter()
         .filter(|row| row.second.replayed.as_deref() == Some("true"));
@@ -249,7 +256,11 @@ fn print_totals(shown: &[Shown], totals: Totals, output: &mut Output) -> Result<
 }
 
 /// All that is not as it should be.
-fn faults(shown: &[Shown], first: Totals, second: Totals) -> Result<Vec<String>, CommandError> {
+fn faults(
+    shown: &[DemoResult],
+    first: Totals,
+    second: Totals,
+) -> Result<Vec<String>, CommandError> {
     let expected = expected_outcomes()?;
     let mut faults = Vec::new();
     for row in shown {
@@ -291,7 +302,7 @@ fn expected_outcomes() -> Result<HashMap<PathBuf, Vec<String>>, CommandError> {
 }
 
 async fn keep_serving(
-    sender: &Sender,
+    sender: &HttpSender,
     handle: &app::Handle,
     output: &mut Output,
 ) -> Result<(), CommandError> {

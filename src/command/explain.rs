@@ -20,7 +20,7 @@ use crate::{
     provider::{Provider, REGISTRY, diagnosis::Diagnosis},
     web::{
         diagnosis::{Evidence, describe_secrets},
-        origin::{Sighting, UrlSource},
+        origin::{RequestOrigin, UrlSource},
     },
 };
 
@@ -36,7 +36,7 @@ pub struct Args {
 
 /// A request out of a file.
 #[derive(Debug)]
-struct Saved {
+struct SavedRequest {
     uri: Uri,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -52,27 +52,27 @@ struct NoRequest(String);
 pub fn run(args: &Args, config: &Config) -> Result<(), CommandError> {
     let bytes = read(&args.file)
         .map_err(|error| CommandError::usage(format!("{}: {error}", args.file.display())))?;
-    let saved = Saved::parse(&bytes).map_err(CommandError::usage)?;
+    let saved = SavedRequest::parse(&bytes).map_err(CommandError::usage)?;
     let Some((provider, by)) = saved.provider() else {
         return Err(CommandError::failed(
             "neither a signature header nor the path tells which provider sent it: it would not be taken",
         ));
     };
-    let sighting = Sighting {
+    let origin = RequestOrigin {
         uri: &saved.uri,
         headers: &saved.headers,
         peer: args.peer.or_else(|| assumed_peer(config)),
     };
     let evidence = Evidence {
         provider,
-        sighting,
+        origin,
         body: &saved.body,
     };
     let diagnosis = evidence.diagnose(config, true);
     let mut lines = Lines::default();
     lines.say("provider", &format!("{} (by {by})", provider.name()));
     if provider.signing().signs_url {
-        let source = where_from(&sighting, config, args.peer);
+        let source = where_from(&origin, config, args.peer);
         let url = evidence.shown_url(config);
         lines.say("URL", &format!("{url} ({source})"));
     }
@@ -148,9 +148,9 @@ fn assumed_peer(config: &Config) -> Option<IpAddr> {
     config.trusted_proxies.first().map(|network| network.addr())
 }
 
-fn where_from(sighting: &Sighting<'_>, config: &Config, peer: Option<IpAddr>) -> String {
-    let ignored = sighting.forwarding_headers();
-    match (sighting.source(config.into()), peer) {
+fn where_from(origin: &RequestOrigin<'_>, config: &Config, peer: Option<IpAddr>) -> String {
+    let ignored = origin.forwarding_headers();
+    match (origin.source(config.into()), peer) {
         (UrlSource::Configured, _) => "configured: PUBLIC_BASE_URL".to_owned(),
         (UrlSource::Forwarded, Some(peer)) => format!("forwarded: {peer} is in TRUSTED_PROXIES"),
         (UrlSource::Forwarded, None) => {
@@ -169,7 +169,7 @@ fn where_from(sighting: &Sighting<'_>, config: &Config, peer: Option<IpAddr>) ->
     }
 }
 
-impl Saved {
+impl SavedRequest {
     fn parse(bytes: &[u8]) -> Result<Self, NoRequest> {
         match bytes.trim_ascii_start().first() {
             Some(b'{') => Self::from_json(bytes),
@@ -362,7 +362,7 @@ mod tests {
             (format!("{head}\r\na=1").replace("\r\n", "\n"), "a=1", 0),
         ];
         for (text, body, notes) in cases {
-            let saved = Saved::parse(text.as_bytes()).expect(&text);
+            let saved = SavedRequest::parse(text.as_bytes()).expect(&text);
             assert_eq!(saved.body, body.as_bytes(), "{text}");
             assert_eq!(saved.notes.len(), notes, "{text}: {saved:?}");
             assert_eq!(saved.uri.to_string(), "/webhooks/twilio?x=1");
@@ -384,7 +384,7 @@ mod tests {
             r#"{"url": "/", "headers": {}, "body_base64": "!"}"#,
             r#"{"url": "/", "headers": {"a b": "c"}}"#,
         ] {
-            assert!(Saved::parse(text.as_bytes()).is_err(), "{text}");
+            assert!(SavedRequest::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
 }

@@ -25,7 +25,7 @@ use std::{error::Error, fmt, process::ExitCode};
 use crate::{
     app::StartError,
     causes::with_causes,
-    config::{Config, ConfigError, Environment, Reading},
+    config::{Config, ConfigError, Environment, LoadedConfig},
     logging::{self, LogFormat},
     shop::error::ShopError,
     store::{StoreError, backup::BackupError},
@@ -189,7 +189,11 @@ impl Drop for FinishedLog {
     }
 }
 
-async fn execute(cli: Cli, environment: Environment, reading: Reading) -> Result<(), CommandError> {
+async fn execute(
+    cli: Cli,
+    environment: Environment,
+    reading: LoadedConfig,
+) -> Result<(), CommandError> {
     let config = reading.config.clone();
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(environment, reading).await,

@@ -5,7 +5,7 @@ use tokio::{signal::unix::Signal, task::spawn_blocking};
 
 use crate::{
     app,
-    config::{Config, Environment, Reading},
+    config::{Config, Environment, LoadedConfig},
     logging,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 pub async fn on_hangup(
     mut hangup: Signal,
     environment: Environment,
-    mut running: Reading,
+    mut running: LoadedConfig,
     handle: app::Handle,
 ) {
     let environment = Arc::new(environment);
@@ -33,7 +33,11 @@ pub async fn on_hangup(
     }
 }
 
-fn take_over(running: &mut Reading, new: &Reading, handle: &app::Handle) -> Result<(), String> {
+fn take_over(
+    running: &mut LoadedConfig,
+    new: &LoadedConfig,
+    handle: &app::Handle,
+) -> Result<(), String> {
     let changes = running
         .changes(new)
         .ok_or("the .env file is not there any more")?;

@@ -9,7 +9,7 @@ use super::{
     fixture::{self, Fixture},
     init_log,
     output::Output,
-    sender::{Received, Sender},
+    sender::{HttpReply, HttpSender},
 };
 use crate::{config::Config, printable::printable};
 
@@ -43,7 +43,7 @@ fn paths_help() -> String {
 
 pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
     init_log(&config);
-    let sender = Sender::new(&config, &args.url)?;
+    let sender = HttpSender::new(&config, &args.url)?;
     let fixtures = load(&args.paths)?;
     let sendings = (0..args.times).flat_map(|_| &fixtures);
     let call = |fixture: &Fixture| {
@@ -114,7 +114,7 @@ struct Summary {
 }
 
 impl Summary {
-    fn add(&mut self, answer: Result<Received, CommandError>) {
+    fn add(&mut self, answer: Result<HttpReply, CommandError>) {
         let outcome = match &answer {
             Ok(received) => outcome(received),
             Err(error) => format!("no answer: {error}"),
@@ -143,7 +143,7 @@ impl Summary {
     }
 }
 
-fn outcome(received: &Received) -> String {
+fn outcome(received: &HttpReply) -> String {
     match received.replayed.as_deref() {
         Some("true") => format!("{} replayed", received.status),
         Some(_) => format!("{} new", received.status),

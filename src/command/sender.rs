@@ -11,7 +11,7 @@ use crate::{
 
 /// Where to send, and with which secrets to sign.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct HttpSender {
     client: reqwest::Client,
     url: String,
     public_url: String,
@@ -28,7 +28,7 @@ pub struct SignedCall {
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct HttpReply {
     /// HTTP status.
     pub status: u16,
     /// The `Idempotent-Replayed` header.
@@ -41,7 +41,7 @@ pub struct Received {
     pub took: Duration,
 }
 
-impl Sender {
+impl HttpSender {
     /// Sends to `url`, signing with the first of each provider's configured secrets for the URL that the server
     /// believes to be its own.
     pub fn new(config: &Config, url: &str) -> Result<Self, CommandError> {
@@ -95,7 +95,7 @@ impl Sender {
     }
 
     /// Sends it.
-    pub async fn send(&self, call: &SignedCall) -> Result<Received, reqwest::Error> {
+    pub async fn send(&self, call: &SignedCall) -> Result<HttpReply, reqwest::Error> {
         let begun = Instant::now();
         let request = self.client.post(&call.url).body(call.body.clone());
         let request = call.headers.iter().fold(request, |request, (name, value)| {
@@ -107,7 +107,7 @@ impl Sender {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
         };
-        Ok(Received {
+        Ok(HttpReply {
             status: response.status().as_u16(),
             replayed: header("Idempotent-Replayed"),
             content_type: header("Content-Type"),

@@ -7,14 +7,14 @@ use super::{CommandError, init_log, reload};
 use crate::{
     app,
     causes::with_causes,
-    config::{Config, Environment, Reading},
+    config::{Config, Environment, LoadedConfig},
     provider::{Provider, REGISTRY, handshake::Handshake},
     server::descriptors,
     store::{Store, retailers},
     web::rate_limit::{HARD_TO_GUESS, is_hard_to_guess},
 };
 
-pub async fn run(environment: Environment, reading: Reading) -> Result<(), CommandError> {
+pub async fn run(environment: Environment, reading: LoadedConfig) -> Result<(), CommandError> {
     // Before all else, or a signal during the start would kill.
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;

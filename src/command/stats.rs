@@ -9,7 +9,7 @@ use crate::{
     app::{self, Opening},
     config::Config,
     printable::printable,
-    statistics::{self, Percentiles, Report, Window},
+    statistics::{self, LatencyReport, Percentiles, Report, TrafficReport, Window},
     store::types::Timestamp,
 };
 
@@ -41,15 +41,24 @@ pub async fn run(args: Args, config: Config) -> Result<(), CommandError> {
 }
 
 fn tables(report: &Report) -> String {
-    let (store, keys, traffic) = (&report.store, &report.keys, &report.traffic);
+    let store = &report.store;
     let log = store.log_bytes;
     let log = log.map_or(String::new(), |bytes| format!(", with a log of {bytes}"));
     let mut out = format!(
         "{}, {} bytes{log}, at {}",
         store.engine, store.size_bytes, report.generated_at
     );
+    add_keys(&mut out, report);
+    add_traffic(&mut out, &report.traffic);
+    add_latencies(&mut out, &report.latency_ms);
+    add_rest(&mut out, report);
+    out
+}
+
+fn add_keys(out: &mut String, report: &Report) {
+    let keys = &report.keys;
     section(
-        &mut out,
+        out,
         "Keys",
         &[
             "active",
@@ -79,20 +88,23 @@ fn tables(report: &Report) -> String {
     };
     let by_type = report.by_type.iter();
     section(
-        &mut out,
+        out,
         "Keys by type",
         &headers("type"),
         by_type.map(|one| groups(&one.webhook_type, &one.records)),
     );
     let by_retailer = report.by_retailer.iter();
     section(
-        &mut out,
+        out,
         "Keys by retailer",
         &headers("retailer"),
         by_retailer.map(|one| groups(one.name.as_deref().unwrap_or("none"), &one.records)),
     );
+}
+
+fn add_traffic(out: &mut String, traffic: &TrafficReport) {
     section(
-        &mut out,
+        out,
         "Traffic since the first start",
         &["", ""],
         [
@@ -112,9 +124,11 @@ fn tables(report: &Report) -> String {
         ]
         .map(|(name, count)| vec![name.to_owned(), count.to_string()]),
     );
-    let latency = &report.latency_ms;
+}
+
+fn add_latencies(out: &mut String, latency: &LatencyReport) {
     section(
-        &mut out,
+        out,
         "Latency in ms",
         &["", "p50", "p95", "p99", "max"],
         [
@@ -124,8 +138,6 @@ fn tables(report: &Report) -> String {
         ]
         .map(|(name, percentiles)| latencies(name, percentiles)),
     );
-    add_rest(&mut out, report);
-    out
 }
 
 fn add_rest(out: &mut String, report: &Report) {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{CommandError, init_log, output::Output};
 use crate::{
-    access::{self, IssueError, Issued, Listed, Revoked, Scope, Scopes},
+    access::{self, IssueError, Issued, Revoked, Scope, Scopes, TokenSummary},
     app::{self, Opening},
     config::Config,
     logging,
@@ -120,7 +120,7 @@ async fn list(store: &Store) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn to_json(token: &Listed) -> serde_json::Value {
+fn to_json(token: &TokenSummary) -> serde_json::Value {
     let scopes: Vec<_> = token.scopes.iter().map(Scope::as_str).collect();
     json!({
         "id": token.id.to_string(),

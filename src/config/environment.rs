@@ -18,7 +18,7 @@ const DOTENV: &str = ".env";
 pub struct Environment(HashMap<OsString, OsString>);
 
 /// A configuration with the values that it was made of.
-pub struct Reading {
+pub struct LoadedConfig {
     /// What they say.
     pub config: Config,
     /// All that were asked for; any of them may be a secret.
@@ -40,7 +40,7 @@ impl Environment {
     /// # Errors
     /// Where a value cannot be used; the message names the variable, what is allowed, and the value where that cannot
     /// hold a secret.
-    pub fn read(&self) -> Result<Reading, ConfigError> {
+    pub fn read(&self) -> Result<LoadedConfig, ConfigError> {
         let file = read_file()?;
         let has_file = file.is_some();
         let mut listed = HashMap::new();
@@ -59,7 +59,7 @@ impl Environment {
             values.insert(variable, value.clone().map(Secret::new));
             Ok(value)
         })?;
-        Ok(Reading {
+        Ok(LoadedConfig {
             config,
             values,
             has_file,
@@ -72,7 +72,7 @@ impl Environment {
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn export_rest(&self, ours: &Reading) -> Result<(), ConfigError> {
+    pub fn export_rest(&self, ours: &LoadedConfig) -> Result<(), ConfigError> {
         let text = fs::read_to_string(DOTENV).unwrap_or_default();
         let is_referred_to = |name: &str| {
             let forms = [format!("${name}"), format!("${{{name}}}")];
@@ -89,7 +89,7 @@ impl Environment {
     }
 }
 
-impl Reading {
+impl LoadedConfig {
     /// The variables that have other values in `new`. None where `.env` is not there any more, which is more likely an
     /// accident than the wish to go on without.
     pub fn changes(&self, new: &Self) -> Option<Vec<&'static str>> {

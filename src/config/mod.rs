@@ -25,7 +25,7 @@ use crate::{
 };
 
 pub use self::{
-    environment::{Environment, Reading},
+    environment::{Environment, LoadedConfig},
     error::ConfigError,
     public_url::PublicUrl,
 };

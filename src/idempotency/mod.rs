@@ -30,7 +30,7 @@ pub use replays::ReplayTally;
 pub use reply::{Answered, StoredReply};
 pub use request_error::RequestError;
 
-use cache::Wanted;
+use cache::Lookup;
 use std::{borrow::Cow, time::Duration};
 
 use self::claim::is_active;
@@ -83,8 +83,8 @@ impl KeyedRequest {
     }
 
     /// What is looked for in the caches.
-    pub fn wanted(&self) -> Wanted<'_> {
-        Wanted {
+    pub fn wanted(&self) -> Lookup<'_> {
+        Lookup {
             scope: &self.scope,
             key: &self.key,
             fingerprint: &self.fingerprint,
@@ -143,7 +143,7 @@ pub enum Claim {
 
 /// What a request came to.
 #[derive(Clone, Copy, Debug)]
-pub struct Conclusion<'a> {
+pub struct Settlement<'a> {
     /// What is answered, now and whenever the request comes again.
     pub reply: &'a StoredReply,
     /// Whose business it turned out to be.
@@ -207,9 +207,9 @@ pub fn key_status(
 pub fn complete(
     conn: &mut Conn<'_>,
     lease: Lease,
-    came_to: Conclusion<'_>,
+    settlement: Settlement<'_>,
 ) -> Result<bool, StoreError> {
-    let reply = came_to.reply;
+    let reply = settlement.reply;
     let body = reply.body_to_json();
     let headers = reply.headers_to_json();
     let completion = Completion {
@@ -220,10 +220,10 @@ pub fn complete(
         response_headers: headers.as_ref(),
         response_encoding: body.as_ref().map(|(_, encoding)| *encoding),
         response_body: body.as_ref().map(|(body, _)| body),
-        body: came_to.body,
-        events: came_to.events,
-        retailer_id: came_to.retailer,
-        order_id: came_to.order,
+        body: settlement.body,
+        events: settlement.events,
+        retailer_id: settlement.retailer,
+        order_id: settlement.order,
     };
     match lease.is_answered {
         true => rows::correct(conn, lease.id, &completion),
@@ -236,16 +236,19 @@ pub fn complete(
 pub fn new_claim<'a>(
     request: &'a KeyedRequest,
     lifetimes: Lifetimes,
-    came_to: Option<Conclusion<'a>>,
+    settlement: Option<Settlement<'a>>,
     now: Timestamp,
 ) -> (AnsweredRecord<'a>, Lease) {
-    let (token, reply) = (Uuid::random(), came_to.map(|came_to| came_to.reply));
-    let (status, owner_token) = match came_to {
+    let (token, reply) = (
+        Uuid::random(),
+        settlement.map(|settlement| settlement.reply),
+    );
+    let (status, owner_token) = match settlement {
         Some(_) => (RecordStatus::Completed, None),
         None => (RecordStatus::InProgress, Some(token)),
     };
     let mut claim = new_record(request, lifetimes, now, status, owner_token, None);
-    let parted = came_to.and_then(|came_to| came_to.body);
+    let parted = settlement.and_then(|settlement| settlement.body);
     if let Some(parted) = parted {
         claim.request_body = Some(&parted.rest);
     }
@@ -254,7 +257,7 @@ pub fn new_claim<'a>(
         resumes: false,
         token,
         expires_at: claim.expires_at,
-        is_answered: came_to.is_some(),
+        is_answered: settlement.is_some(),
     };
     let body = reply.and_then(StoredReply::body_to_json);
     let (response_body, response_encoding) = body.unzip();
@@ -266,9 +269,9 @@ pub fn new_claim<'a>(
         response_encoding,
         response_body,
         body_places: parted.map(|parted| &parted.places),
-        events: came_to.and_then(|came_to| came_to.events),
-        retailer_id: came_to.and_then(|came_to| came_to.retailer),
-        order_id: came_to.and_then(|came_to| came_to.order),
+        events: settlement.and_then(|settlement| settlement.events),
+        retailer_id: settlement.and_then(|settlement| settlement.retailer),
+        order_id: settlement.and_then(|settlement| settlement.order),
     };
     (record, lease)
 }

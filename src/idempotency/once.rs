@@ -4,8 +4,8 @@
 use std::{borrow::Cow, error::Error, time::Duration};
 
 use super::{
-    Answered, Claim, Conclusion, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lifetimes,
-    LookupTimer, StoredReply, claim, complete,
+    Answered, Claim, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, Lifetimes, LookupTimer,
+    Settlement, StoredReply, claim, complete,
 };
 use crate::store::{Conn, StoreError, types::Timestamp};
 
@@ -200,7 +200,7 @@ impl Keyed<'_> {
         &self,
         conn: &mut Conn<'_>,
         work: impl FnOnce(&mut Conn<'_>) -> Result<T, E>,
-        conclude: impl for<'t> FnOnce(&'t T) -> Conclusion<'t>,
+        conclude: impl for<'t> FnOnce(&'t T) -> Settlement<'t>,
     ) -> Result<Transacted<T>, E> {
         let lease = match claim(conn, self.request, self.lifetimes, self.lookups, self.now)? {
             Claim::Acquired(lease) => lease,
@@ -211,9 +211,9 @@ impl Keyed<'_> {
             }
         };
         let value = work(conn)?;
-        let came_to = conclude(&value);
-        let answered = lease.answered(came_to.reply.clone());
-        if !complete(conn, lease, came_to)? {
+        let settlement = conclude(&value);
+        let answered = lease.answered(settlement.reply.clone());
+        if !complete(conn, lease, settlement)? {
             // Cannot be: the claim is of this transaction. If it were, all of it must go.
             return Ok(Transacted::Mismatch);
         }
@@ -223,8 +223,8 @@ impl Keyed<'_> {
 
 impl StoredReply {
     /// What a request comes to that is about nothing of the shop's.
-    pub fn conclusion(&self) -> Conclusion<'_> {
-        Conclusion {
+    pub fn conclusion(&self) -> Settlement<'_> {
+        Settlement {
             reply: self,
             retailer: None,
             order: None,

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Answered, Cache, Claim, Conclusion, Keyed, KeyedRequest, Lease, Lifetimes, LookupTimer,
-    ReplayTally, RequestError, StoredReply, Transacted, cache::Wanted, look,
+    Answered, Cache, Claim, Keyed, KeyedRequest, Lease, Lifetimes, LookupTimer, ReplayTally,
+    RequestError, Settlement, StoredReply, Transacted, cache::Lookup, look,
 };
 use crate::{
     causes::with_causes,
@@ -144,7 +144,7 @@ impl Transactional {
     }
 
     /// The answer that the caches have.
-    pub async fn find(&self, wanted: Wanted<'_>, now: Timestamp) -> Option<StoredReply> {
+    pub async fn find(&self, wanted: Lookup<'_>, now: Timestamp) -> Option<StoredReply> {
         let answered = self.cache.find(wanted, &self.lookups, now).await?;
         Some(self.replay(answered, now))
     }
@@ -237,8 +237,8 @@ fn respond(
 }
 
 impl Response {
-    fn conclusion(&self) -> Conclusion<'_> {
-        Conclusion {
+    fn conclusion(&self) -> Settlement<'_> {
+        Settlement {
             retailer: self.retailer_id,
             order: self.order_id,
             ..self.reply.conclusion()

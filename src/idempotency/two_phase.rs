@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Answered, Cache, Claim, Conclusion, KeyedRequest, Lease, Lifetimes, LookupTimer, StoredReply,
+    Answered, Cache, Claim, KeyedRequest, Lease, Lifetimes, LookupTimer, Settlement, StoredReply,
 };
 use crate::store::{Conn, Store, StoreError, idempotency as rows, types::Timestamp};
 
@@ -272,14 +272,14 @@ impl Running {
     ) -> Result<Claim, WriteError> {
         let (lease, request, reply) = (self.lease, self.request.clone(), reply.clone());
         let mut storing = self.driver.write(move |conn| {
-            let came_to = Conclusion {
+            let settlement = Settlement {
                 reply: &reply,
                 retailer: None,
                 order: None,
                 events: None,
                 body: None,
             };
-            if super::complete(conn, lease, came_to)? {
+            if super::complete(conn, lease, settlement)? {
                 return Ok(Claim::Acquired(lease));
             }
             match rows::find(conn, &request.scope, request.key.as_str())? {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     handler::{Handled, Note, Outcome},
-    idempotency::{Conclusion, StoredReply},
+    idempotency::{Settlement, StoredReply},
     store::{
         idempotency::PartedBody,
         types::{Json, Uuid},
@@ -102,8 +102,8 @@ pub(super) struct DeliveryResult {
 }
 
 impl DeliveryResult {
-    pub fn conclusion(&self) -> Conclusion<'_> {
-        Conclusion {
+    pub fn conclusion(&self) -> Settlement<'_> {
+        Settlement {
             reply: &self.answer.reply,
             retailer: self.retailer,
             order: self.order,

@@ -107,7 +107,7 @@ fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult
     }
     if let Some(item) = items.first() {
         for handler in &item.job.shared.handlers {
-            handler.recall(conn, &mut handled)?;
+            handler.load_known(conn, &mut handled)?;
         }
     }
     let results = items.iter().zip(handled);
@@ -138,7 +138,7 @@ pub(super) fn look_again(
         changed.push(handled);
     }
     for handler in &job.shared.handlers {
-        handler.recall(conn, &mut changed)?;
+        handler.load_known(conn, &mut changed)?;
     }
     for (report, handled) in open.iter_mut().zip(changed) {
         report.handled = handled;

@@ -23,7 +23,7 @@ use crate::{
     handler::{Handler, HandlerError},
     idempotency::{
         Answered, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, LookupTimer, RequestError,
-        StoredReply, cache::Wanted, transactional::Transactional,
+        StoredReply, cache::Lookup, transactional::Transactional,
     },
     provider::Delivery,
     redaction::Redaction,
@@ -117,7 +117,7 @@ impl Intake {
     ) -> Result<Answer, RequestError> {
         let key = self.key(&inbound)?;
         if let Some(key) = &key {
-            let wanted = Wanted {
+            let wanted = Lookup {
                 scope: inbound.delivery.provider.scope(),
                 key,
                 fingerprint: &inbound.fingerprint,

@@ -23,8 +23,8 @@ use crate::{
     idempotency::Cache,
     store::{
         Conn, Store, StoreError, WriteLoad, alerts, amendments,
-        cleanup::{self as rows, Run, Space, Trigger},
-        job_lease::{self, Wanted},
+        cleanup::{self as rows, CleanupRun, Space, Trigger},
+        job_lease::{self, LeaseRequest},
         statistics::{self, Snapshot},
         types::{Timestamp, Uuid},
     },
@@ -163,7 +163,7 @@ impl Cleanup {
     ) -> Result<Report, Refused> {
         let _going_on = self.0.going_on.read().await;
         let begun = Instant::now();
-        let mut run = Run {
+        let mut run = CleanupRun {
             id: Uuid::in_order(),
             instance: self.0.instance,
             trigger,
@@ -188,7 +188,7 @@ impl Cleanup {
     }
 
     /// The steps of a run, one after another.
-    async fn work(&self, run: &mut Run) -> Result<(), Failure> {
+    async fn work(&self, run: &mut CleanupRun) -> Result<(), Failure> {
         let begun = Instant::now();
         let now = run.started_at;
         let until = now.before(self.0.settings.event_retention);
@@ -222,7 +222,7 @@ impl Cleanup {
     }
 
     /// Forgets what customers changed of messages that made no order: few rows, and counted with their events.
-    async fn forget_amendments(&self, run: &Run, until: Timestamp) -> Result<(), Failure> {
+    async fn forget_amendments(&self, run: &CleanupRun, until: Timestamp) -> Result<(), Failure> {
         const BATCH: i64 = 100;
         let forget =
             move |conn: &mut Conn<'_>, _: WriteLoad| amendments::delete_unused(conn, until, BATCH);
@@ -234,7 +234,7 @@ impl Cleanup {
 
     /// Has the caches forget what is to be deleted, and all else where an operator asks for the run: records may have been
     /// changed by hand.
-    fn forget_answers(&self, run: &Run) {
+    fn forget_answers(&self, run: &CleanupRun) {
         self.0.cache.forget_expired(run.started_at);
         if run.trigger == Trigger::Request {
             self.0.cache.distrust(Timestamp::now());
@@ -244,8 +244,8 @@ impl Cleanup {
     /// Does `work` again and again, each time for as many rows at most as it is told, until fewer are left.
     async fn in_batches<W>(
         &self,
-        run: &mut Run,
-        count: fn(&mut Run) -> &mut i64,
+        run: &mut CleanupRun,
+        count: fn(&mut CleanupRun) -> &mut i64,
         work: W,
     ) -> Result<(), Failure>
     where
@@ -275,7 +275,7 @@ impl Cleanup {
     }
 
     /// Adds up what was counted apart, takes the snapshot of this hour, and forgets what is too old to be shown.
-    async fn keep_statistics(&self, run: &Run) -> Result<(), Failure> {
+    async fn keep_statistics(&self, run: &CleanupRun) -> Result<(), Failure> {
         /// The series reach back 30 days.
         const KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
         /// Long after anybody believes an alert that nobody has seen since.
@@ -304,7 +304,7 @@ impl Cleanup {
 
     /// Gives SQLite's empty pages back to the file system, for a tenth of the time that the run took so far: to move a
     /// page SQLite reads through its list of empty ones, and after much was deleted that is long. The next run goes on.
-    async fn give_space_back(&self, run: &Run, so_far: Duration) -> Result<(), Failure> {
+    async fn give_space_back(&self, run: &CleanupRun, so_far: Duration) -> Result<(), Failure> {
         /// So few that moving them does not hold a request up.
         const PAGES: u32 = 256;
         /// At least so long, however quick the run was.
@@ -362,7 +362,7 @@ impl Cleanup {
     }
 
     /// Writes down how the run ended, and lets others begin.
-    async fn end(&self, run: &Run) {
+    async fn end(&self, run: &CleanupRun) {
         let (ended, holder) = (run.clone(), run.id);
         let ending = self.0.store.write(move |conn| {
             rows::update_run(conn, &ended)?;
@@ -379,9 +379,9 @@ impl Cleanup {
 }
 
 /// Claims the job for a run, and writes down that it begins.
-fn begin(conn: &mut Conn<'_>, run: &Run) -> Result<(), Refused> {
+fn begin(conn: &mut Conn<'_>, run: &CleanupRun) -> Result<(), Refused> {
     let now = Timestamp::now();
-    let wanted = Wanted {
+    let wanted = LeaseRequest {
         holder: run.id,
         tick: run.tick,
         expires_at: now.after(LEASE),
@@ -399,7 +399,7 @@ fn begin(conn: &mut Conn<'_>, run: &Run) -> Result<(), Refused> {
     })
 }
 
-fn log_end(run: &Run, failure: Option<&Failure>) {
+fn log_end(run: &CleanupRun, failure: Option<&Failure>) {
     let took = run.finished_at.map(|end| run.started_at.until(end));
     let did = format!(
         "{} records and {} events deleted, {} released, {} expired remain, {:.3} s",

@@ -27,11 +27,11 @@ const GOES_ON: Duration = Duration::from_secs(10 * 60);
 
 /// What was found the last time. Cheap to clone; all clones are one board.
 #[derive(Clone, Default)]
-pub struct Board(Arc<Mutex<Option<Found>>>);
+pub struct LatestStatus(Arc<Mutex<Option<StatusSnapshot>>>);
 
 /// What was found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct StatusSnapshot {
     /// When.
     pub at: Timestamp,
     /// What the database says.
@@ -42,14 +42,14 @@ pub struct Found {
     pub firing: Vec<Alert>,
 }
 
-impl Board {
+impl LatestStatus {
     /// What was found the last time; nothing before the first.
-    pub fn read(&self) -> Option<Found> {
+    pub fn read(&self) -> Option<StatusSnapshot> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         found.clone()
     }
 
-    fn write(&self, found: Found) {
+    fn write(&self, found: StatusSnapshot) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
 
@@ -72,7 +72,7 @@ pub struct Watch {
     /// When clean-ups are due.
     pub schedule: Schedule,
     /// Where to put what is found.
-    pub board: Board,
+    pub latest_status: LatestStatus,
 }
 
 impl Watch {
@@ -95,7 +95,7 @@ impl Watch {
             match looked {
                 Ok(found) => {
                     log_changes(&mut known, &found.firing);
-                    self.board.write(found.clone());
+                    self.latest_status.write(found.clone());
                     let written = tokio::select! {
                         _changed = stop.changed() => return,
                         written = self.write_down(found.firing, found.at) => written,
@@ -119,16 +119,20 @@ impl Watch {
     /// What fired goes on firing, but for what is known without the database.
     fn fire_without_the_database(&self, known: &mut BTreeSet<AlertName>) {
         let mut firing = self
-            .board
+            .latest_status
             .read()
             .map_or_else(Vec::new, |found| found.firing);
         firing.retain(|alert| alert.name != AlertName::WritesFailing);
         firing.extend(self.writes_failing());
         log_changes(known, &firing);
-        self.board.set_firing(firing);
+        self.latest_status.set_firing(firing);
     }
 
-    async fn look(&self, up_since: Timestamp, now: Timestamp) -> Result<Found, StoreError> {
+    async fn look(
+        &self,
+        up_since: Timestamp,
+        now: Timestamp,
+    ) -> Result<StatusSnapshot, StoreError> {
         let limits = self.limits;
         let looking = self.store.snapshot(move |conn| {
             let observed = Observed::look(conn, limits, now)?;
@@ -140,7 +144,7 @@ impl Watch {
         let mut firing =
             statistics::firing(&observed, &recent, limits, &self.schedule, up_since, now);
         firing.extend(self.writes_failing());
-        Ok(Found {
+        Ok(StatusSnapshot {
             at: now,
             observed,
             deleted_total,

@@ -16,7 +16,7 @@ pub struct Bounds {
 
 /// There is more than there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TooMuch {
+pub enum LimitExceeded {
     /// See [`Bounds::values`].
     #[error("it has more than {0} values")]
     Values(usize),
@@ -40,7 +40,7 @@ impl Bounds {
     ///
     /// # Errors
     /// At the first thing of which there is too much.
-    pub fn check(&self, json: &[u8]) -> Result<(), TooMuch> {
+    pub fn check(&self, json: &[u8]) -> Result<(), LimitExceeded> {
         let mut open: Vec<usize> = Vec::new();
         let (mut values, mut digits) = (1, 0);
         let mut bytes = json.iter();
@@ -49,7 +49,7 @@ impl Bounds {
                 b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E' => {
                     digits += 1;
                     if digits > self.digits {
-                        return Err(TooMuch::Digits(self.digits));
+                        return Err(LimitExceeded::Digits(self.digits));
                     }
                     continue;
                 }
@@ -70,7 +70,7 @@ impl Bounds {
                     if let Some(members) = open.last_mut() {
                         *members += 1;
                         if *members > self.members {
-                            return Err(TooMuch::Members(self.members));
+                            return Err(LimitExceeded::Members(self.members));
                         }
                     }
                 }
@@ -78,7 +78,7 @@ impl Bounds {
             }
             digits = 0;
             if values > self.values {
-                return Err(TooMuch::Values(self.values));
+                return Err(LimitExceeded::Values(self.values));
             }
         }
         Ok(())
@@ -108,24 +108,24 @@ mod tests {
         digits: 5,
     };
 
-    fn check(json: &str) -> Result<(), TooMuch> {
+    fn check(json: &str) -> Result<(), LimitExceeded> {
         BOUNDS.check(json.as_bytes())
     }
 
     #[test]
     fn what_is_within_all_bounds_passes_and_one_more_does_not() {
         let cases = [
-            ("[1,2,3,4]", "[1,2,3,4,5]", TooMuch::Members(4)),
+            ("[1,2,3,4]", "[1,2,3,4,5]", LimitExceeded::Members(4)),
             (
                 r#"{"a":1,"b":2}"#,
                 r#"{"a":1,"b":2,"c":3,"d":4,"e":5}"#,
-                TooMuch::Members(4),
+                LimitExceeded::Members(4),
             ),
-            ("[12345,-1e+5]", "[123456]", TooMuch::Digits(5)),
+            ("[12345,-1e+5]", "[123456]", LimitExceeded::Digits(5)),
             (
                 "[[1,2,3],[1,2,3]]",
                 "[[1,2,3],[1,2,3],[1,2,3]]",
-                TooMuch::Values(12),
+                LimitExceeded::Values(12),
             ),
         ];
         for (within, beyond, error) in cases {
@@ -143,7 +143,7 @@ mod tests {
         ] {
             assert_eq!(check(json), Ok(()), "{json}");
         }
-        assert_eq!(check(r#"["\\",123456]"#), Err(TooMuch::Digits(5)));
+        assert_eq!(check(r#"["\\",123456]"#), Err(LimitExceeded::Digits(5)));
     }
 
     #[test]
@@ -157,6 +157,9 @@ mod tests {
     fn a_bomb_is_refused_long_before_its_end() {
         let wide = format!("[{}", "0,".repeat(1_500_000));
         let bounds = Bounds::DELIVERY;
-        assert_eq!(bounds.check(wide.as_bytes()), Err(TooMuch::Values(250_000)));
+        assert_eq!(
+            bounds.check(wide.as_bytes()),
+            Err(LimitExceeded::Values(250_000))
+        );
     }
 }

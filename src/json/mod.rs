@@ -6,7 +6,7 @@ mod cut;
 mod parse;
 mod write;
 
-pub use bounds::{Bounds, TooMuch};
+pub use bounds::{Bounds, LimitExceeded};
 pub use cut::{Place, cut, put_back};
 pub use parse::{Invalid, MAX_DEPTH, check};
 

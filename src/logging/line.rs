@@ -25,6 +25,14 @@ impl<const N: usize> From<[(&'static str, serde_json::Value); N]> for Fields {
     }
 }
 
+impl Fields {
+    /// These, and others after them.
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+}
+
 impl Source for Fields {
     fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), KvError> {
         let mut fields = self.0.iter();

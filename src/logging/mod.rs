@@ -29,7 +29,7 @@ use std::{
 use crate::printable::printable;
 use line::{json, text};
 use queue::Queue;
-use repeats::{Ended, Kind, Repeats};
+use repeats::{EndedWindow, LineKind, Repeats};
 
 pub use line::Fields;
 
@@ -163,7 +163,7 @@ impl Log {
         }
     }
 
-    fn tell(&self, all: Vec<Ended>) {
+    fn tell(&self, all: Vec<EndedWindow>) {
         for ended in all {
             let (count, seconds) = (ended.held, ended.over.as_secs().max(1));
             let fields = Fields::from([("repeated", json!(count))]);
@@ -195,7 +195,7 @@ impl Log {
         &self,
         level: Level,
         target: &str,
-        kind: Kind<'_>,
+        kind: LineKind<'_>,
         message: fmt::Arguments<'_>,
     ) -> bool {
         if level > Level::Warn {
@@ -224,7 +224,7 @@ impl log::Log for Log {
         let Some(logger) = logger.as_ref().filter(|logger| logger.matches(record)) else {
             return;
         };
-        let kind = Kind::Place(record.file(), record.line());
+        let kind = LineKind::Place(record.file(), record.line());
         if self.admits(record.level(), record.target(), kind, *record.args()) {
             logger.log(record);
         }
@@ -250,7 +250,7 @@ pub fn log(
     }
     let metadata = Metadata::builder().level(level).target(target).build();
     let log = shared();
-    if log.enabled(&metadata) && log.admits(level, target, Kind::Named(kind), message) {
+    if log.enabled(&metadata) && log.admits(level, target, LineKind::Named(kind), message) {
         log.say(level, target, message, &fields());
     }
 }

@@ -19,7 +19,7 @@ const KINDS: usize = 256;
 
 /// What makes lines of one level and target alike.
 #[derive(Clone, Copy)]
-pub enum Kind<'a> {
+pub enum LineKind<'a> {
     /// The line of the source that says it. The same words, but for numbers, are said once.
     Place(Option<&'a str>, Option<u32>),
     /// Its name; each of its lines tells something of its own.
@@ -27,7 +27,7 @@ pub enum Kind<'a> {
 }
 
 /// A minute that is over, in which lines were held back.
-pub struct Ended {
+pub struct EndedWindow {
     pub level: Level,
     pub target: String,
     /// What the first of them said.
@@ -49,7 +49,7 @@ struct Window {
     level: Level,
     target: String,
     said: u32,
-    /// What its last line said; of [`Kind::Place`] alone.
+    /// What its last line said; of [`LineKind::Place`] alone.
     last: Option<u64>,
     held: u64,
     message: String,
@@ -61,16 +61,16 @@ impl Repeats {
         &self,
         level: Level,
         target: &str,
-        kind: Kind<'_>,
+        kind: LineKind<'_>,
         message: fmt::Arguments<'_>,
         now: Instant,
     ) -> bool {
         let (key, last) = match kind {
-            Kind::Place(file, line) => {
+            LineKind::Place(file, line) => {
                 let key = self.hasher.hash_one((level, target, file, line));
                 (key, Some(self.words(message)))
             }
-            Kind::Named(name) => (
+            LineKind::Named(name) => (
                 self.hasher.hash_one((level, target, name.to_string())),
                 None,
             ),
@@ -103,22 +103,22 @@ impl Repeats {
     }
 
     /// Begins anew with all kinds whose minute is over.
-    pub fn ended(&self, now: Instant) -> Vec<Ended> {
+    pub fn ended(&self, now: Instant) -> Vec<EndedWindow> {
         self.take(now, WINDOW)
     }
 
     /// Begins anew with all kinds.
-    pub fn all(&self, now: Instant) -> Vec<Ended> {
+    pub fn all(&self, now: Instant) -> Vec<EndedWindow> {
         self.take(now, Duration::ZERO)
     }
 
-    fn take(&self, now: Instant, age: Duration) -> Vec<Ended> {
+    fn take(&self, now: Instant, age: Duration) -> Vec<EndedWindow> {
         let is_over = |_: &u64, window: &mut Window| now.duration_since(window.since) >= age;
         let mut windows = self.lock();
         let over: Vec<_> = windows.extract_if(is_over).collect();
         drop(windows);
         let held = over.into_iter().filter(|(_, window)| window.held > 0);
-        held.map(|(_, window)| Ended {
+        held.map(|(_, window)| EndedWindow {
             level: window.level,
             target: window.target,
             message: window.message,
@@ -144,9 +144,9 @@ impl Repeats {
 mod tests {
     use super::*;
 
-    const HERE: Kind<'_> = Kind::Place(Some("a.rs"), Some(1));
+    const HERE: LineKind<'_> = LineKind::Place(Some("a.rs"), Some(1));
 
-    fn says(repeats: &Repeats, kind: Kind<'_>, message: &str, now: Instant) -> bool {
+    fn says(repeats: &Repeats, kind: LineKind<'_>, message: &str, now: Instant) -> bool {
         repeats.admits(Level::Error, "t", kind, format_args!("{message}"), now)
     }
 
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn of_what_tells_something_of_its_own_a_few_are_said() {
         let (repeats, now) = (Repeats::default(), Instant::now());
-        let say = |name: &str| says(&repeats, Kind::Named(format_args!("{name}")), "m", now);
+        let say = |name: &str| says(&repeats, LineKind::Named(format_args!("{name}")), "m", now);
         let said = (0..100).filter(|_| say("503")).count();
         assert_eq!(said, SAID as usize);
         assert!(say("500"), "another kind has its own minute");
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn whoever_says_something_new_each_time_is_bounded_too() {
         let (repeats, now) = (Repeats::default(), Instant::now());
-        let say = |at: usize| says(&repeats, Kind::Named(format_args!("{at}")), "m", now);
+        let say = |at: usize| says(&repeats, LineKind::Named(format_args!("{at}")), "m", now);
         let said = (0..100_000).filter(|at| say(*at)).count();
         assert_eq!(said, KINDS + SAID as usize);
         assert!(repeats.lock().len() <= KINDS + 1);

@@ -21,7 +21,7 @@ pub struct Diagnosis {
     /// Small changes to the request that were tried, by what they are.
     pub tried: Vec<String>,
     /// The first of them that the signature fits.
-    pub fits: Option<Fit>,
+    pub fits: Option<MatchingChange>,
 }
 
 /// An address that the sender may have called instead.
@@ -87,7 +87,7 @@ pub enum BodyHashState {
 
 /// A change with which the signature fits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fit {
+pub struct MatchingChange {
     /// What was changed.
     pub change: String,
     /// The URL with it, as it may be shown.
@@ -258,5 +258,82 @@ mod tests {
             assert_eq!(shown_url(url, &["bodySHA256"]), shown);
         }
         assert!(shown_url(&format!("https://a/{}", "é".repeat(9_999)), &[]).len() < 600);
+    }
+
+    #[test]
+    fn each_finding_has_a_reason_and_advice_of_its_own() {
+        let hash = |state| {
+            Some(BodyHash {
+                parameter: "bodySHA256",
+                state,
+            })
+        };
+        let diagnosis = |signature, secrets: &[bool], body_hash| Diagnosis {
+            header: "X-Signature",
+            signature,
+            secrets: secrets.to_vec(),
+            body_hash,
+            otherwise: "look at the secret".to_owned(),
+            ..Diagnosis::default()
+        };
+        use BodyHashState::{Absent, Differs, Fits, Malformed};
+        use SignatureForm::{Good, Length, Missing};
+        let cases = [
+            (
+                diagnosis(Missing, &[false], None),
+                "there is no X-Signature header",
+                "removes the header",
+            ),
+            (
+                diagnosis(SignatureForm::Malformed("Base64"), &[false], None),
+                "the signature is not Base64",
+                "changes the header",
+            ),
+            (
+                diagnosis(Length { is: 3, should: 20 }, &[false], None),
+                "the signature has 3 bytes instead of 20",
+                "changes the header",
+            ),
+            (
+                diagnosis(Good, &[false], hash(Absent)),
+                "the URL does not have one bodySHA256",
+                "changes the query",
+            ),
+            (
+                diagnosis(Good, &[true], hash(Malformed)),
+                "the URL's bodySHA256 is no SHA-256",
+                "changes the query",
+            ),
+            (
+                diagnosis(Good, &[true], hash(Differs)),
+                "the body is not the one of the URL's bodySHA256",
+                "the URL is as it was signed",
+            ),
+            (
+                diagnosis(Good, &[false], hash(Differs)),
+                "the body is not the one of the URL's bodySHA256",
+                "look at the secret",
+            ),
+            (
+                diagnosis(Good, &[], None),
+                "no secret is configured",
+                "look at the secret",
+            ),
+            (
+                diagnosis(Good, &[false, false], hash(Fits)),
+                "none of the 2 secrets made the signature",
+                "look at the secret",
+            ),
+            (
+                diagnosis(Good, &[true], hash(Fits)),
+                "the signature fits",
+                "nothing: ",
+            ),
+        ];
+        for (diagnosis, reason, advice) in cases {
+            assert_eq!(diagnosis.reason(), reason);
+            let given = diagnosis.advice();
+            assert!(given.contains(advice), "{reason}: {given}");
+        }
     }
 }

@@ -121,4 +121,11 @@ mod tests {
         assert!(Form::parse(&b"a&".repeat(1_000)).is_ok());
         assert!(Form::parse(&b"a&".repeat(1_001)).is_err());
     }
+
+    #[test]
+    fn a_name_with_several_values_has_each_of_them_once() {
+        let form = Form::parse(b"a=1&a=2&a=1&a=3&b=4&b=4").unwrap();
+        let json = form.to_json().unwrap().to_string();
+        assert_eq!(json, r#"{"a":["1","2","3"],"b":"4"}"#);
+    }
 }

@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::{
-    diagnosis::{Diagnosis, Fit, SignatureForm},
+    diagnosis::{Diagnosis, MatchingChange, SignatureForm},
     refusal::SignatureError,
 };
 use crate::{json::Value, secret::Secret};
@@ -80,7 +80,7 @@ pub(super) fn diagnose(
         let variants = variants(body).into_iter();
         for (change, body) in variants.filter(|(_, variant)| variant != body) {
             if let Some(secret) = fitting(secrets, &bytes, &body) {
-                diagnosis.fits = Some(Fit {
+                diagnosis.fits = Some(MatchingChange {
                     change: change.to_owned(),
                     url: None,
                     secret,
@@ -125,4 +125,29 @@ fn mac(secret: &Secret, body: &[u8]) -> Hmac<Sha256> {
         .expect("HMAC takes a key of any length");
     mac.update(body);
     mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_tried_in_other_forms_only_where_that_is_asked_for_and_the_signature_is_one() {
+        let secrets = [Secret::new("a"), Secret::new("b")];
+        let signature = sign(&secrets[1], b"{\"a\": 1}\n");
+        let sent = Some(signature.as_str());
+        let body = b"{\"a\": 1}";
+        let found = diagnose(&secrets, sent, body, variants, true);
+        assert_eq!(found.header, HEADER);
+        assert_eq!(found.secrets, [false, false]);
+        assert_eq!(found.fits.map(|fit| fit.secret), Some(1));
+
+        let brief = diagnose(&secrets, sent, body, variants, false);
+        assert_eq!((brief.fits, brief.tried.len()), (None, 0));
+        let short = diagnose(&secrets, Some("sha256=00"), body, variants, true);
+        assert_eq!((short.fits, short.tried.len()), (None, 0));
+        let right = diagnose(&secrets, sent, b"{\"a\": 1}\n", variants, true);
+        assert_eq!(right.secrets, [false, true]);
+        assert_eq!((right.fits, right.tried.len()), (None, 0));
+    }
 }

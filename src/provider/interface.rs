@@ -232,3 +232,64 @@ pub struct Delivery {
     /// What it tells, in the order of the delivery.
     pub events: Vec<Event>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::refusal::Refusal;
+
+    /// Says no more than it must.
+    struct Terse(&'static str);
+
+    impl Provider for Terse {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+        fn scope(&self) -> &'static str {
+            "webhook:terse"
+        }
+        fn verify(&self, _: &Request<'_>, _: &Settings) -> Result<Option<SignedBy>, Refusal> {
+            Ok(None)
+        }
+        fn parse(&'static self, _: &Request<'_>, _: &Route) -> Result<Delivery, Refusal> {
+            Err(Malformed("nothing".to_owned()).into())
+        }
+        fn sends_again_for(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+    }
+
+    #[test]
+    fn what_a_provider_does_not_say_it_does_not_have() {
+        let terse = Terse("terse");
+        assert_eq!(terse.title(), "terse");
+        assert_eq!(terse.secret_variable(), "");
+        assert!(terse.webhook_types().is_empty());
+        assert!(terse.settings().is_empty());
+        assert!(terse.routes().is_empty());
+        assert!(terse.handshake().is_none());
+        assert!(terse.members_around_events().is_empty());
+        assert!(terse.fixture_endings().is_empty());
+        assert!(terse.recording("a.json", b"{}".to_vec()).is_none());
+    }
+
+    #[test]
+    fn providers_are_the_same_where_their_names_are() {
+        let (one, other): (&dyn Provider, &dyn Provider) = (&Terse("one"), &Terse("other"));
+        assert!(one == &Terse("one") as &dyn Provider);
+        assert!(one != other);
+        assert_eq!(format!("{one:?}"), "one");
+        let different: std::collections::HashSet<&dyn Provider> = [one, other, one].into();
+        assert_eq!(different.len(), 2);
+    }
+
+    #[test]
+    fn documents_are_the_same_where_their_content_types_are() {
+        let form = |content_type| DocumentForm {
+            content_type,
+            write: |_| String::new(),
+        };
+        assert_eq!(form("text/xml"), form("text/xml"));
+        assert_ne!(form("text/xml"), form("text/html"));
+    }
+}

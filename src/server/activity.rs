@@ -251,7 +251,7 @@ impl Activity {
                 waits,
                 ..
             } => (*waits && since(*begun) > timeout, Reason::Body),
-            Phase::Answer(sending) => (sending.is_late(limits, now), Reason::Unread),
+            Phase::Answer(sending) => (sending.is_late(limits, now), Reason::UnreadableRequest),
         };
         is_late.then_some(reason)
     }

@@ -12,7 +12,7 @@ pub enum Reason {
     /// There was no further request.
     Idle,
     /// An answer was not read in time.
-    Unread,
+    UnreadableRequest,
     /// A newcomer took its place.
     Displaced,
 }
@@ -24,7 +24,7 @@ impl Reason {
         Self::LargeHead,
         Self::Body,
         Self::Idle,
-        Self::Unread,
+        Self::UnreadableRequest,
         Self::Displaced,
     ];
 
@@ -35,7 +35,7 @@ impl Reason {
             Self::LargeHead => "large_head",
             Self::Body => "body",
             Self::Idle => "idle",
-            Self::Unread => "unread",
+            Self::UnreadableRequest => "unread",
             Self::Displaced => "displaced",
         }
     }

@@ -1,6 +1,6 @@
 //! Bookings: a service of a retailer at a time. No money moves, so none has a ledger entry.
 
-use super::{error::ShopError, reach::Reach};
+use super::{error::ShopError, tenant_scope::TenantScope};
 use crate::store::{
     Conn,
     bookings::{self as rows, Booking},
@@ -29,10 +29,10 @@ pub struct NewBooking {
 pub fn book(
     conn: &mut Conn<'_>,
     new: NewBooking,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<Booking, ShopError> {
-    let retailer = reach.choose(conn, new.retailer_id)?;
+    let retailer = tenants.choose(conn, new.retailer_id)?;
     let booking = Booking {
         id: Uuid::in_order(),
         retailer_id: retailer.id,
@@ -50,8 +50,8 @@ pub fn book(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Booking, ShopError> {
+pub fn find(conn: &mut Conn<'_>, id: Uuid, tenants: TenantScope) -> Result<Booking, ShopError> {
     rows::find(conn, id)?
-        .filter(|booking| reach.covers(booking.retailer_id))
+        .filter(|booking| tenants.covers(booking.retailer_id))
         .ok_or(ShopError::NotFound("booking"))
 }

@@ -53,7 +53,7 @@ pub struct Catalogue {
     /// One index for each of [`FORMS`].
     names: [Index; FORMS.len()],
     /// The start of every folded name, once, with the position of the first product called so.
-    folded_names: Vec<(Start, usize)>,
+    folded_names: Vec<(FoldedPrefix, usize)>,
 }
 
 impl Catalogue {
@@ -101,7 +101,7 @@ impl Catalogue {
 
     /// Looks at every name, so what it does for each must be cheap.
     fn nearest_spelling(&self, folded: &str) -> Option<&Product> {
-        let start = Start::of(folded);
+        let start = FoldedPrefix::of(folded);
         let (position, _) = self
             .folded_names
             .iter()
@@ -117,24 +117,24 @@ impl Catalogue {
     fn index_name(&mut self, folded: &str, position: usize) {
         let [exact, ..] = &self.names;
         if exact.get(folded).is_none() {
-            self.folded_names.push((Start::of(folded), position));
+            self.folded_names.push((FoldedPrefix::of(folded), position));
         }
         for (form, index) in FORMS.iter().zip(&mut self.names) {
             index.insert(form(folded), position);
         }
     }
 
-    fn product(&self, fit: Fit) -> Option<&Product> {
+    fn product(&self, fit: Matches) -> Option<&Product> {
         match fit {
-            Fit::One(position) => self.products.get(position),
-            Fit::Several => None,
+            Matches::One(position) => self.products.get(position),
+            Matches::Several => None,
         }
     }
 }
 
 /// The products that fit one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fit {
+enum Matches {
     /// The position of the only one.
     One(usize),
     Several,
@@ -142,22 +142,22 @@ enum Fit {
 
 /// Which products fit each text.
 #[derive(Debug, Default)]
-struct Index(HashMap<String, Fit>);
+struct Index(HashMap<String, Matches>);
 
 impl Index {
     fn insert(&mut self, text: String, position: usize) {
         match self.0.entry(text) {
             Entry::Vacant(entry) => {
-                entry.insert(Fit::One(position));
+                entry.insert(Matches::One(position));
             }
-            Entry::Occupied(mut entry) if *entry.get() != Fit::One(position) => {
-                entry.insert(Fit::Several);
+            Entry::Occupied(mut entry) if *entry.get() != Matches::One(position) => {
+                entry.insert(Matches::Several);
             }
             Entry::Occupied(_) => {}
         }
     }
 
-    fn get(&self, text: &str) -> Option<Fit> {
+    fn get(&self, text: &str) -> Option<Matches> {
         self.0.get(text).copied()
     }
 }
@@ -169,12 +169,12 @@ fn fold_something(written: &str) -> Option<String> {
 
 /// The start of a folded text, as it is compared with others for likeness.
 #[derive(Debug)]
-struct Start {
+struct FoldedPrefix {
     text: String,
     chars: usize,
 }
 
-impl Start {
+impl FoldedPrefix {
     fn of(folded: &str) -> Self {
         let text: String = folded.chars().take(MAX_COMPARED_CHARS).collect();
         let chars = text.chars().count();

@@ -70,7 +70,7 @@ impl Handler for ShopHandler {
         Ok(decided.into_iter().map(|decided| decided.handled).collect())
     }
 
-    fn recall(&self, conn: &mut Conn<'_>, known: &mut [Handled]) -> Result<(), HandlerError> {
+    fn load_known(&self, conn: &mut Conn<'_>, known: &mut [Handled]) -> Result<(), HandlerError> {
         let ids: HashSet<_> = known.iter().filter_map(|event| event.order_id).collect();
         if ids.is_empty() {
             return Ok(());

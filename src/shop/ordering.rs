@@ -26,7 +26,7 @@ pub enum OrderRequest<'a> {
     /// A cart of a catalogue.
     Cart {
         /// What is in it.
-        lines: &'a [CartLine],
+        lines: &'a [RequestedLine],
         /// What the customer wrote beside it.
         note: Option<&'a str>,
     },
@@ -34,7 +34,7 @@ pub enum OrderRequest<'a> {
 
 /// One line of a cart, its numbers as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CartLine {
+pub struct RequestedLine {
     /// Code of the product.
     pub sku: String,
     /// How many, as written.
@@ -130,7 +130,7 @@ fn decide_text(text: &str, shop: &Shop) -> Decision {
     }
 }
 
-fn decide_cart(cart: &[CartLine], note: Option<&str>, shop: &Shop) -> Decision {
+fn decide_cart(cart: &[RequestedLine], note: Option<&str>, shop: &Shop) -> Decision {
     let mut lines = Vec::new();
     let mut unknown = Vec::new();
     let mut differing = Vec::new();
@@ -179,7 +179,7 @@ fn quantity(text: &str) -> Option<u32> {
 }
 
 /// Says where the message names another price than the catalogue, which is the one that counts.
-fn price_difference(line: &CartLine, product: &Product, shop: &Shop) -> Option<String> {
+fn price_difference(line: &RequestedLine, product: &Product, shop: &Shop) -> Option<String> {
     let written = line.price.as_deref()?;
     let currency = line.currency.as_deref().unwrap_or(shop.currency.code());
     let same = currency == shop.currency.code()
@@ -307,8 +307,8 @@ mod tests {
         }
     }
 
-    fn line(sku: &str, quantity: &str, price: Option<&str>) -> CartLine {
-        CartLine {
+    fn line(sku: &str, quantity: &str, price: Option<&str>) -> RequestedLine {
+        RequestedLine {
             sku: sku.into(),
             quantity: quantity.into(),
             price: price.map(Into::into),
@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    fn cart(lines: &[CartLine]) -> Decision {
+    fn cart(lines: &[RequestedLine]) -> Decision {
         decide(OrderRequest::Cart { lines, note: None }, &shop())
     }
 

@@ -8,8 +8,8 @@ use super::{
     error::{FieldError, ShopError},
     ordering::{Customer, Draft, Origin, PlacedOrder},
     placing,
-    reach::Reach,
     shops::{Shop, Shops},
+    tenant_scope::TenantScope,
 };
 use crate::store::{
     Conn, StoreError,
@@ -55,10 +55,10 @@ pub fn create(
     conn: &mut Conn<'_>,
     shops: &Shops,
     new: NewOrder,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<PlacedOrder, ShopError> {
-    let retailer = reach.choose(conn, new.retailer_id)?;
+    let retailer = tenants.choose(conn, new.retailer_id)?;
     let shop = shops.current(conn, &retailer.id.to_string(), &retailer)?;
     let draft = draft(new.content, new.note, &shop)?;
     let origin = Origin {
@@ -116,8 +116,8 @@ fn lines(items: &[(String, u32)], shop: &Shop) -> Result<Lines, Vec<FieldError>>
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<PlacedOrder, ShopError> {
-    let order = find_alone(conn, id, reach)?;
+pub fn find(conn: &mut Conn<'_>, id: Uuid, tenants: TenantScope) -> Result<PlacedOrder, ShopError> {
+    let order = find_alone(conn, id, tenants)?;
     let items = orders::items(conn, id)?;
     let mut placed = PlacedOrder {
         order,
@@ -129,9 +129,13 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<PlacedOrder, 
 }
 
 /// The order with this id, without its items.
-pub(super) fn find_alone(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Order, ShopError> {
+pub(super) fn find_alone(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    tenants: TenantScope,
+) -> Result<Order, ShopError> {
     orders::find(conn, id)?
-        .filter(|order| reach.covers(order.retailer_id))
+        .filter(|order| tenants.covers(order.retailer_id))
         .ok_or(ShopError::NotFound("order"))
 }
 
@@ -142,11 +146,11 @@ pub(super) fn find_alone(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<
 pub fn list(
     conn: &mut Conn<'_>,
     filter: &OrderFilter,
-    reach: Reach,
+    tenants: TenantScope,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<PlacedOrder>, StoreError> {
-    let Some(retailer_id) = reach.confine(filter.retailer_id) else {
+    let Some(retailer_id) = tenants.confine(filter.retailer_id) else {
         return Ok(Vec::new());
     };
     let filter = OrderFilter {
@@ -177,11 +181,11 @@ pub fn change_status(
     conn: &mut Conn<'_>,
     id: Uuid,
     to: OrderStatus,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<PlacedOrder, ShopError> {
     loop {
-        let order = find_alone(conn, id, reach)?;
+        let order = find_alone(conn, id, tenants)?;
         if order.status == to {
             break;
         }
@@ -196,7 +200,7 @@ pub fn change_status(
             break;
         }
     }
-    find(conn, id, reach)
+    find(conn, id, tenants)
 }
 
 fn check_step(from: OrderStatus, to: OrderStatus) -> Result<(), FieldError> {

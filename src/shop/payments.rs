@@ -5,7 +5,7 @@ use super::{
     error::{FieldError, ShopError},
     money::Currency,
     orders, placing,
-    reach::Reach,
+    tenant_scope::TenantScope,
 };
 use crate::store::{
     Conn, StoreError,
@@ -44,14 +44,14 @@ pub struct NewRefund {
 pub fn pay(
     conn: &mut Conn<'_>,
     new: NewPayment,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<Payment, ShopError> {
-    let order = orders::find_alone(conn, new.order_id, reach)?;
+    let order = orders::find_alone(conn, new.order_id, tenants)?;
     let minor = read(&new.amount, &order.currency)?;
     if !order_rows::add_paid(conn, order.id, minor, now)? {
         // Another payment may have come since the order was read.
-        let order = orders::find_alone(conn, order.id, reach)?;
+        let order = orders::find_alone(conn, order.id, tenants)?;
         return Err(more_than(
             "more_than_owed",
             "owed",
@@ -82,14 +82,14 @@ pub fn pay(
 pub fn refund(
     conn: &mut Conn<'_>,
     new: NewRefund,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<Refund, ShopError> {
-    let payment = find(conn, new.payment_id, reach)?;
+    let payment = find(conn, new.payment_id, tenants)?;
     let minor = read(&new.amount, &payment.currency)?;
     if !rows::add_refunded(conn, payment.id, minor)? {
         // Another refund may have come since the payment was read.
-        let payment = find(conn, payment.id, reach)?;
+        let payment = find(conn, payment.id, tenants)?;
         let left = payment.amount_minor - payment.refunded_minor;
         return Err(more_than(
             "more_than_paid",
@@ -98,7 +98,7 @@ pub fn refund(
             &payment.currency,
         )?);
     }
-    let order = orders::find_alone(conn, payment.order_id, reach)?;
+    let order = orders::find_alone(conn, payment.order_id, tenants)?;
     order_rows::take_off_paid(conn, order.id, minor, now)?;
     let refund = Refund {
         id: Uuid::in_order(),
@@ -120,9 +120,9 @@ pub fn refund(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Payment, ShopError> {
+pub fn find(conn: &mut Conn<'_>, id: Uuid, tenants: TenantScope) -> Result<Payment, ShopError> {
     rows::find(conn, id)?
-        .filter(|payment| reach.covers(payment.retailer_id))
+        .filter(|payment| tenants.covers(payment.retailer_id))
         .ok_or(ShopError::NotFound("payment"))
 }
 
@@ -130,9 +130,13 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Payment, Shop
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find_refund(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Refund, ShopError> {
+pub fn find_refund(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    tenants: TenantScope,
+) -> Result<Refund, ShopError> {
     rows::find_refund(conn, id)?
-        .filter(|refund| reach.covers(refund.retailer_id))
+        .filter(|refund| tenants.covers(refund.retailer_id))
         .ok_or(ShopError::NotFound("refund"))
 }
 

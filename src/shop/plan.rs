@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    ordering::{self, CartLine, Customer, Decision, OrderRequest, Origin, PlacedOrder},
+    ordering::{self, Customer, Decision, OrderRequest, Origin, PlacedOrder, RequestedLine},
     outcomes, reply,
     shops::Shop,
 };
@@ -161,8 +161,8 @@ fn customer(from: &Sender) -> Customer {
     }
 }
 
-fn cart_line(line: &event::CartLine) -> CartLine {
-    CartLine {
+fn cart_line(line: &event::CartLine) -> RequestedLine {
+    RequestedLine {
         sku: line.sku.clone(),
         quantity: line.quantity.clone(),
         price: line.price.clone(),

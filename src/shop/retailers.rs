@@ -5,7 +5,7 @@ use super::{
     amount::Amount,
     error::{FieldError, ShopError},
     money::Currency,
-    reach::Reach,
+    tenant_scope::TenantScope,
 };
 use crate::{
     identity::PhoneNumber,
@@ -91,23 +91,23 @@ pub fn change(
     conn: &mut Conn<'_>,
     id: Uuid,
     new: &NewRetailer,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<Retailer, ShopError> {
-    let retailer = reach.retailer(conn, id)?;
+    let retailer = tenants.retailer(conn, id)?;
     if retailer.currency != new.currency.code() {
         let message = format!("stays {}", retailer.currency);
         return Err(FieldError::new("/currency", "foreign_currency", message).into());
     }
     let (phone, phone_number_id) = (new.phone.as_str(), new.phone_number_id.as_deref());
     let moves = phone != retailer.phone || phone_number_id != retailer.phone_number_id.as_deref();
-    if moves && reach != Reach::All {
+    if moves && tenants != TenantScope::All {
         // Whoever has a number gets the messages that are written to it.
         let message = "the numbers stay, for the token is bound to the retailer";
         return Err(FieldError::new("/phone", "fixed", message).into());
     }
     retailers::update(conn, id, &new.name, phone, phone_number_id, now).map_err(number_taken)?;
-    reach.retailer(conn, id)
+    tenants.retailer(conn, id)
 }
 
 fn number_taken(error: StoreError) -> ShopError {
@@ -128,13 +128,13 @@ fn number_taken(error: StoreError) -> ShopError {
 /// The database's own.
 pub fn list(
     conn: &mut Conn<'_>,
-    reach: Reach,
+    tenants: TenantScope,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Retailer>, StoreError> {
-    let only = match reach {
-        Reach::All => None,
-        Reach::Only(id) => Some(id),
+    let only = match tenants {
+        TenantScope::All => None,
+        TenantScope::Only(id) => Some(id),
     };
     retailers::page(conn, only, after, limit)
 }
@@ -143,8 +143,8 @@ pub fn list(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn balance(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Balance, ShopError> {
-    let retailer = reach.retailer(conn, id)?;
+pub fn balance(conn: &mut Conn<'_>, id: Uuid, tenants: TenantScope) -> Result<Balance, ShopError> {
+    let retailer = tenants.retailer(conn, id)?;
     let sums = ledger::sums(conn, id)?;
     let sum = |kind| -> i128 {
         let of_kind = sums.iter().filter(|sum| sum.kind == kind);
@@ -168,10 +168,10 @@ pub fn add_product(
     conn: &mut Conn<'_>,
     retailer: Uuid,
     new: &NewProduct,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<Product, ShopError> {
-    let retailer = reach.retailer(conn, retailer)?;
+    let retailer = tenants.retailer(conn, retailer)?;
     let product = Product {
         id: Uuid::in_order(),
         retailer_id: retailer.id,
@@ -196,11 +196,11 @@ pub fn change_product(
     retailer: Uuid,
     id: Uuid,
     new: &NewProduct,
-    reach: Reach,
+    tenants: TenantScope,
     now: Timestamp,
 ) -> Result<Product, ShopError> {
-    let retailer = reach.retailer(conn, retailer)?;
-    let known = find_product(conn, retailer.id, id, reach)?;
+    let retailer = tenants.retailer(conn, retailer)?;
+    let known = find_product(conn, retailer.id, id, tenants)?;
     let product = Product {
         sku: new.sku.clone(),
         name: new.name.clone(),
@@ -243,10 +243,10 @@ pub fn find_product(
     conn: &mut Conn<'_>,
     retailer: Uuid,
     id: Uuid,
-    reach: Reach,
+    tenants: TenantScope,
 ) -> Result<Product, ShopError> {
     products::find(conn, id)?
-        .filter(|product| product.retailer_id == retailer && reach.covers(retailer))
+        .filter(|product| product.retailer_id == retailer && tenants.covers(retailer))
         .ok_or(ShopError::NotFound("product"))
 }
 
@@ -257,10 +257,10 @@ pub fn find_product(
 pub fn list_products(
     conn: &mut Conn<'_>,
     retailer: Uuid,
-    reach: Reach,
+    tenants: TenantScope,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Product>, ShopError> {
-    let retailer = reach.retailer(conn, retailer)?;
+    let retailer = tenants.retailer(conn, retailer)?;
     Ok(products::page(conn, retailer.id, after, limit)?)
 }

@@ -7,8 +7,8 @@ use crate::{
     schedule::Schedule,
     store::{
         Conn, Failing, StoreError,
-        cleanup::{self, Run},
-        statistics::{self as rows, RecordCounts, Silent, Size},
+        cleanup::{self, CleanupRun},
+        statistics::{self as rows, RecordCounts, SilentRetailer, Size},
         types::{Timestamp, text_enum},
     },
 };
@@ -54,9 +54,9 @@ pub struct Observed {
     /// How large things are.
     pub size: Size,
     /// The last clean-up that ended.
-    pub last_run: Option<Run>,
+    pub last_run: Option<CleanupRun>,
     /// The retailers that are silent.
-    pub silent: Vec<Silent>,
+    pub silent: Vec<SilentRetailer>,
 }
 
 /// How many retailers, or numbers of none, are named.
@@ -143,7 +143,7 @@ pub fn firing(
 }
 
 fn cleanup_failing(
-    last: Option<&Run>,
+    last: Option<&CleanupRun>,
     schedule: &Schedule,
     up_since: Timestamp,
     now: Timestamp,
@@ -186,7 +186,7 @@ fn signature_failures(recent: &Recent, limits: Limits) -> Option<String> {
     })
 }
 
-fn retailer_silent(silent: &[Silent]) -> Option<String> {
+fn retailer_silent(silent: &[SilentRetailer]) -> Option<String> {
     if silent.is_empty() {
         return None;
     }
@@ -266,8 +266,8 @@ mod tests {
         firing.into_iter().map(|alert| alert.name).collect()
     }
 
-    fn run(started_at: &str, error: Option<&str>) -> Run {
-        Run {
+    fn run(started_at: &str, error: Option<&str>) -> CleanupRun {
+        CleanupRun {
             id: Uuid::in_order(),
             instance: Uuid::random(),
             trigger: Trigger::Schedule,
@@ -354,7 +354,7 @@ mod tests {
     #[test]
     fn silent_retailers_are_named_up_to_a_few() {
         let silent = |count: usize| {
-            let one = |_| Silent {
+            let one = |_| SilentRetailer {
                 retailer_id: Uuid::random(),
                 silent_s: 7_200,
                 usual_s: 600,

@@ -14,5 +14,5 @@ pub use report::{
     AlertReport, CleanupReport, Groups, KeysReport, LatencyReport, Report, RetailerReport,
     SeriesReport, StoreReport, TrafficReport, TypeReport, report,
 };
-pub use traffic::{Received, Recent, Traffic, Verdict};
+pub use traffic::{Recent, RequestSample, Traffic, TrafficClass};
 pub use window::Window;

@@ -15,7 +15,7 @@ use crate::{
     schedule::Schedule,
     store::{
         Conn, StoreError, alerts as firing,
-        cleanup::{self, Run},
+        cleanup::{self, CleanupRun},
         retailers,
         statistics::{self as rows, Counts, RecordCounts, Records, TrafficHour},
         types::{Timestamp, Uuid},
@@ -378,7 +378,7 @@ impl CleanupReport {
             last_run_at: last.as_ref().map(|run| run.started_at.to_string()),
             last_duration_ms: last
                 .as_ref()
-                .and_then(Run::duration)
+                .and_then(CleanupRun::duration)
                 .map(|span| span.as_millis() as u64),
             last_deleted: last.as_ref().map(|run| run.deleted_records),
             last_error: last.and_then(|run| run.error),

@@ -23,7 +23,7 @@ use crate::{
 
 /// What came of a request. Each that is received has one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TrafficClass {
     /// It was acted on, and its answer is the first.
     First,
     /// It got the answer of its first time.
@@ -42,9 +42,9 @@ pub enum Verdict {
 
 /// A request that was received, and what came of it.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct RequestSample {
     /// What came of it.
-    pub verdict: Verdict,
+    pub class: TrafficClass,
     /// How long it took.
     pub took: Duration,
     /// How many of its events were known before.
@@ -77,7 +77,7 @@ struct Counted {
     /// When something last came for a retailer, where that is not written down.
     retailers: HashMap<Uuid, Timestamp>,
     minutes: Minutes,
-    strangers: Strangers,
+    strangers: UnknownNumbers,
 }
 
 /// What was counted in an hour.
@@ -96,7 +96,7 @@ struct Hour {
 }
 
 /// What the database does not hold yet.
-struct Unwritten {
+struct UnwrittenCounts {
     /// Which version of each hour that is.
     versions: Vec<(Uuid, u64)>,
     rows: Vec<TrafficHour>,
@@ -124,7 +124,7 @@ impl Traffic {
                 over: Vec::new(),
                 retailers: HashMap::new(),
                 minutes: Minutes::default(),
-                strangers: Strangers::default(),
+                strangers: UnknownNumbers::default(),
             }),
             lookup_seconds: lookup_seconds(),
         }
@@ -141,9 +141,9 @@ impl Traffic {
     }
 
     /// Counts a request that was answered at `now`.
-    pub fn count(&self, received: &Received, now: Timestamp) {
+    pub fn count(&self, received: &RequestSample, now: Timestamp) {
         let mut counted = self.counted();
-        if received.verdict == Verdict::SignatureRejected {
+        if received.class == TrafficClass::SignatureRejected {
             counted.minutes.current(now).signatures_rejected += 1;
         }
         for retailer in &received.retailers {
@@ -177,7 +177,7 @@ impl Traffic {
     /// # Errors
     /// Where the database does not take it; the next time all of it is written.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
-        let Unwritten {
+        let UnwrittenCounts {
             versions,
             rows,
             retailers,
@@ -206,14 +206,14 @@ impl Traffic {
         outcome
     }
 
-    fn unwritten(&self) -> Unwritten {
+    fn unwritten(&self) -> UnwrittenCounts {
         let mut counted = self.counted();
         let retailers = std::mem::take(&mut counted.retailers);
         let hours = counted.over.iter().chain([&counted.hour]);
         let changed: Vec<_> = hours.filter(|hour| hour.version > hour.written).collect();
         let versions = changed.iter().map(|hour| (hour.id, hour.version));
         let rows = changed.iter().map(|hour| hour.row(self.instance));
-        Unwritten {
+        UnwrittenCounts {
             versions: versions.collect(),
             rows: rows.collect(),
             retailers,
@@ -288,17 +288,17 @@ impl Hour {
         }
     }
 
-    fn count(&mut self, received: &Received) {
+    fn count(&mut self, received: &RequestSample) {
         let counts = &mut self.counts;
         counts.received += 1;
-        let one = match received.verdict {
-            Verdict::First => &mut counts.first,
-            Verdict::Replayed => &mut counts.replayed,
-            Verdict::Mismatched => &mut counts.mismatched,
-            Verdict::InProgressRejected => &mut counts.in_progress_rejected,
-            Verdict::SignatureRejected => &mut counts.signature_rejected,
-            Verdict::Malformed => &mut counts.malformed,
-            Verdict::Failed => &mut counts.failed,
+        let one = match received.class {
+            TrafficClass::First => &mut counts.first,
+            TrafficClass::Replayed => &mut counts.replayed,
+            TrafficClass::Mismatched => &mut counts.mismatched,
+            TrafficClass::InProgressRejected => &mut counts.in_progress_rejected,
+            TrafficClass::SignatureRejected => &mut counts.signature_rejected,
+            TrafficClass::Malformed => &mut counts.malformed,
+            TrafficClass::Failed => &mut counts.failed,
         };
         *one += 1;
         counts.duplicate_events += received.duplicate_events.cast_signed();
@@ -308,9 +308,9 @@ impl Hour {
         counts.revokes_noted += received.revokes_noted.cast_signed();
         let unknown = received.unknown_retailers.values().sum::<u64>();
         counts.unknown_retailers += unknown.cast_signed();
-        match received.verdict {
-            Verdict::First => self.first.record(received.took),
-            Verdict::Replayed => self.replayed.record(received.took),
+        match received.class {
+            TrafficClass::First => self.first.record(received.took),
+            TrafficClass::Replayed => self.replayed.record(received.took),
             _ => {}
         }
         self.version += 1;
@@ -381,9 +381,9 @@ impl Minutes {
 
 /// The numbers that messages were written to and no retailer has, each with its last time.
 #[derive(Default)]
-struct Strangers(Vec<(String, Timestamp)>);
+struct UnknownNumbers(Vec<(String, Timestamp)>);
 
-impl Strangers {
+impl UnknownNumbers {
     /// How many are kept: bounds the memory, and tells that there are more than an alert names.
     const KEPT: usize = 16;
     /// For how long.

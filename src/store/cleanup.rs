@@ -39,7 +39,7 @@ text_enum! {
     treat_none_as_default_value = false,
     treat_none_as_null = true
 )]
-pub struct Run {
+pub struct CleanupRun {
     /// Its id; ids sort by the time of the start.
     pub id: Uuid,
     /// The process that does it.
@@ -67,7 +67,7 @@ pub struct Run {
 /// The error of a run that was stopped before its end, which is no failure: the next goes on.
 pub const STOPPED: &str = "the clean-up was stopped before its end";
 
-impl Run {
+impl CleanupRun {
     /// How long it took.
     pub fn duration(&self) -> Option<std::time::Duration> {
         self.finished_at.map(|end| self.started_at.until(end))
@@ -80,7 +80,7 @@ impl Run {
 }
 
 /// Adds a run.
-pub fn insert_run(conn: &mut Conn<'_>, run: &Run) -> Result<(), StoreError> {
+pub fn insert_run(conn: &mut Conn<'_>, run: &CleanupRun) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::insert_into(runs::table)
         .values(run)
         .execute(c))?;
@@ -88,7 +88,7 @@ pub fn insert_run(conn: &mut Conn<'_>, run: &Run) -> Result<(), StoreError> {
 }
 
 /// Writes down how far a run has come.
-pub fn update_run(conn: &mut Conn<'_>, run: &Run) -> Result<(), StoreError> {
+pub fn update_run(conn: &mut Conn<'_>, run: &CleanupRun) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::update(runs::table.find(run.id))
         .set(run)
         .execute(c))?;
@@ -136,12 +136,12 @@ pub fn deleted_total(conn: &mut Conn<'_>) -> Result<i64, StoreError> {
 }
 
 /// The last run that has ended, if there is one.
-pub fn last_ended(conn: &mut Conn<'_>) -> Result<Option<Run>, StoreError> {
+pub fn last_ended(conn: &mut Conn<'_>) -> Result<Option<CleanupRun>, StoreError> {
     Ok(on_each!(conn, |c| runs::table
         .filter(runs::finished_at.is_not_null())
         .order(runs::id.desc())
         .limit(1)
-        .select(Run::as_select())
+        .select(CleanupRun::as_select())
         .get_result(c)
         .optional())?)
 }

@@ -3,7 +3,7 @@
 use diesel::result::{DatabaseErrorKind, Error as QueryError};
 use std::error::Error;
 
-use super::{FileFault, Foreign, fault::is_damage, trouble::is_passing};
+use super::{FileFault, ForeignMessage, fault::is_damage, trouble::is_passing};
 use crate::causes::with_causes;
 
 /// Why the database did not do what was asked.
@@ -23,7 +23,7 @@ pub enum StoreError {
     File(#[from] FileFault),
     /// A server refused it in another language than English, so that the reason is not known: it may be passing.
     #[error("the database refused it")]
-    Foreign(#[from] Foreign),
+    ForeignMessage(#[from] ForeignMessage),
     /// This build has no such database; the feature that brings it.
     #[error("hookonce was built without its feature `{0}`")]
     NotBuilt(&'static str),
@@ -79,7 +79,7 @@ impl StoreError {
             | Self::File(_)
             | Self::Commit(_)
             | Self::Lost(_)
-            | Self::Foreign(_)
+            | Self::ForeignMessage(_)
             | Self::Closed => true,
             Self::Query(QueryError::DatabaseError(kind, about)) => match kind {
                 DatabaseErrorKind::ClosedConnection
@@ -110,7 +110,7 @@ impl StoreError {
             Self::Query(QueryError::DatabaseError(_, about)) => {
                 about.message().contains("due to lock timeout")
             }
-            Self::Foreign(_) => true,
+            Self::ForeignMessage(_) => true,
             _ => false,
         }
     }
@@ -133,5 +133,55 @@ impl StoreError {
                 _
             ))
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(kind: DatabaseErrorKind, message: &str) -> StoreError {
+        StoreError::Query(QueryError::DatabaseError(
+            kind,
+            Box::new(message.to_owned()),
+        ))
+    }
+
+    #[test]
+    fn only_what_failed_while_it_was_committed_may_be_done() {
+        assert!(StoreError::Commit("lost".to_owned()).may_be_done());
+        assert!(StoreError::Closed.may_be_done());
+        assert!(!StoreError::Lost("with another's".to_owned()).may_be_done());
+        assert!(!refused(DatabaseErrorKind::UniqueViolation, "taken").may_be_done());
+    }
+
+    #[test]
+    fn whoever_shared_a_transaction_hears_whether_theirs_may_be_done() {
+        let commit = StoreError::Commit("lost".to_owned()).for_another();
+        assert!(matches!(commit, StoreError::Commit(_)), "{commit:?}");
+        let query = refused(DatabaseErrorKind::UniqueViolation, "taken").for_another();
+        assert!(
+            matches!(&query, StoreError::Lost(why) if why.contains("taken")),
+            "{query:?}"
+        );
+        assert!(matches!(
+            StoreError::Closed.for_another(),
+            StoreError::Closed
+        ));
+    }
+
+    #[test]
+    fn a_value_that_is_taken_is_told_from_other_refusals() {
+        assert!(refused(DatabaseErrorKind::UniqueViolation, "x").is_taken());
+        assert!(!refused(DatabaseErrorKind::ForeignKeyViolation, "x").is_taken());
+        assert!(!StoreError::Closed.is_taken());
+    }
+
+    #[test]
+    fn a_lock_that_was_waited_for_too_long_is_told() {
+        let of = |message| refused(DatabaseErrorKind::Unknown, message).is_blocked();
+        assert!(of("canceling statement due to lock timeout"));
+        assert!(!of("canceling statement due to statement timeout"));
+        assert!(!StoreError::Closed.is_blocked());
     }
 }

@@ -26,7 +26,7 @@ pub struct JobLease {
 
 /// What a run asks for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct LeaseRequest {
     /// The run.
     pub holder: Uuid,
     /// The scheduled time that it answers, which nobody may take again.
@@ -49,7 +49,7 @@ pub fn find(conn: &mut Conn<'_>, name: &str) -> Result<Option<JobLease>, StoreEr
 pub fn claim(
     conn: &mut Conn<'_>,
     name: &str,
-    wanted: Wanted,
+    wanted: LeaseRequest,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     // Both databases number parameters so, in the order in which they come.

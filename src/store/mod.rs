@@ -70,7 +70,7 @@ pub use health::{Failing, Health, Listener};
 pub use load::{Load, PoolLoad};
 #[cfg(feature = "postgres")]
 pub use postgres::{PgConn, Session};
-pub use trouble::{Foreign, Trouble};
+pub use trouble::{ForeignMessage, Trouble};
 pub use url::{DatabaseUrl, SchemaName};
 
 use cached::Fixed;

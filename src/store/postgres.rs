@@ -15,7 +15,7 @@ use std::{
 };
 use tokio::sync::Semaphore;
 
-use self::session::{Connector, Door, ThroughDoor};
+use self::session::{Connector, GuardedConnector, PoolConnector};
 use super::{
     Conn, Health, SchemaName, StoreError, StoreOptions, Trouble, blocking,
     cached::Fixed,
@@ -35,8 +35,8 @@ pub use session::{PgConn, Session};
 /// A PostgreSQL server.
 #[derive(Clone)]
 pub struct Postgres {
-    pool: Pool<ThroughDoor>,
-    door: Arc<Door>,
+    pool: Pool<PoolConnector>,
+    door: Arc<GuardedConnector>,
     /// How long a connection is waited for, and a lock where a transaction does not say.
     patience: Duration,
     // A permit before a thread: waiting requests cost a queue entry, not a blocked thread.
@@ -54,14 +54,14 @@ impl Postgres {
         access: Access,
     ) -> Result<Self, StoreError> {
         let connector = Connector::open(with_defaults(url), schema, options.timeout, access)?;
-        let door = Arc::new(Door::new(connector));
+        let door = Arc::new(GuardedConnector::new(connector));
         let pool = Pool::builder()
             .max_size(options.connections)
             // How long is waited for one is said with each wait. This bounds the pause after a failure, which doubles
             // with each, to a half of it.
             .connection_timeout(2 * LONGEST_PAUSE)
             .error_handler(Box::new(Failures::of(door.clone())))
-            .build_unchecked(ThroughDoor(door.clone()));
+            .build_unchecked(PoolConnector(door.clone()));
         Ok(Self {
             pool,
             door,
@@ -227,11 +227,11 @@ fn with_defaults(url: &str) -> String {
 /// Tells of failures to connect, not of each.
 struct Failures {
     last: Mutex<Option<Instant>>,
-    door: Arc<Door>,
+    door: Arc<GuardedConnector>,
 }
 
 impl Failures {
-    fn of(door: Arc<Door>) -> Self {
+    fn of(door: Arc<GuardedConnector>) -> Self {
         Self {
             last: Mutex::default(),
             door,

@@ -27,9 +27,9 @@ pub struct Probe {
     store: Store,
     least_disk: u64,
     patience: Duration,
-    reading: Flight<Result<bool, StoreError>>,
-    writing: Flight<Result<bool, StoreError>>,
-    measuring: Flight<Result<Option<u64>, FileFault>>,
+    reading: SingleFlight<Result<bool, StoreError>>,
+    writing: SingleFlight<Result<bool, StoreError>>,
+    measuring: SingleFlight<Result<Option<u64>, FileFault>>,
     current_at: Arc<Mutex<Option<Instant>>>,
     written_at: Arc<Mutex<Option<Instant>>>,
 }
@@ -38,29 +38,29 @@ pub struct Probe {
 #[derive(Debug)]
 pub struct Findings {
     /// The database answers.
-    pub database: Finding,
+    pub database: CheckResult,
     /// It has every migration of this program, whatever it has beside.
-    pub migrations: Finding,
+    pub migrations: CheckResult,
     /// It takes writes, through whatever all of them go through.
-    pub writer: Finding,
+    pub writer: CheckResult,
     /// There is room to write to. Not known of a server, nor asked of memory.
-    pub disk: Finding,
+    pub disk: CheckResult,
 }
 
 /// What came of a check.
 #[derive(Debug)]
-pub enum Finding {
+pub enum CheckResult {
     /// It is as it should be.
     Fine,
     /// There is nothing to check, or another failure hides it.
     Unknown,
     /// It is not.
-    Flaw(Flaw),
+    ReadinessFault(ReadinessFault),
 }
 
 /// Why the service is not ready.
 #[derive(Debug)]
-pub struct Flaw {
+pub struct ReadinessFault {
     /// For whoever asks: names no host, no path and no secret.
     pub reason: &'static str,
     /// For the log.
@@ -74,9 +74,9 @@ impl Probe {
             store,
             least_disk,
             patience,
-            reading: Flight::default(),
-            writing: Flight::default(),
-            measuring: Flight::default(),
+            reading: SingleFlight::default(),
+            writing: SingleFlight::default(),
+            measuring: SingleFlight::default(),
             current_at: Arc::default(),
             written_at: Arc::default(),
         }
@@ -94,7 +94,7 @@ impl Probe {
         }
     }
 
-    async fn database(&self) -> (Finding, Finding) {
+    async fn database(&self) -> (CheckResult, CheckResult) {
         let (store, current_at) = (self.store.clone(), self.current_at.clone());
         let question = async move {
             let known = *current_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,27 +107,27 @@ impl Probe {
             Ok(is_current)
         };
         match self.reading.ask(question, self.patience).await {
-            Ok(Ok(true)) => (Finding::Fine, Finding::Fine),
+            Ok(Ok(true)) => (CheckResult::Fine, CheckResult::Fine),
             Ok(Ok(false)) => (
-                Finding::Fine,
-                Finding::flaw("the schema lacks a migration of this version"),
+                CheckResult::Fine,
+                CheckResult::flaw("the schema lacks a migration of this version"),
             ),
             Ok(Err(error)) if !error.is_unavailable() => (
-                Finding::Fine,
-                Finding::caused("the schema cannot be read", &error),
+                CheckResult::Fine,
+                CheckResult::caused("the schema cannot be read", &error),
             ),
             Ok(Err(error)) => (
-                Finding::caused("the database cannot be read", &error),
-                Finding::Unknown,
+                CheckResult::caused("the database cannot be read", &error),
+                CheckResult::Unknown,
             ),
-            Err(Silence) => (
-                Finding::flaw("the database does not answer in time"),
-                Finding::Unknown,
+            Err(NoAnswer) => (
+                CheckResult::flaw("the database does not answer in time"),
+                CheckResult::Unknown,
             ),
         }
     }
 
-    async fn writer(&self) -> Finding {
+    async fn writer(&self) -> CheckResult {
         let (store, written_at) = (self.store.clone(), self.written_at.clone());
         let question = async move {
             let last = *written_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,40 +150,40 @@ impl Probe {
         match self.writing.ask(question, self.patience).await {
             // What requests met counts for more.
             Ok(Ok(true)) => match self.store.health().failing() {
-                None => Finding::Fine,
-                Some(failing) => Finding::Flaw(Flaw {
+                None => CheckResult::Fine,
+                Some(failing) => CheckResult::ReadinessFault(ReadinessFault {
                     reason: failing.trouble.reason(),
                     cause: Some(format!("since {}: {}", failing.since, failing.cause)),
                 }),
             },
-            Ok(Ok(false)) => Finding::flaw("the database can only be read"),
-            Ok(Err(error)) => Finding::caused("the database takes no writes", &error),
-            Err(Silence) => Finding::flaw("the database does not take a write in time"),
+            Ok(Ok(false)) => CheckResult::flaw("the database can only be read"),
+            Ok(Err(error)) => CheckResult::caused("the database takes no writes", &error),
+            Err(NoAnswer) => CheckResult::flaw("the database does not take a write in time"),
         }
     }
 
-    async fn disk(&self) -> Finding {
+    async fn disk(&self) -> CheckResult {
         let store = self.store.clone();
         let question = async move {
             let measured = tokio::task::spawn_blocking(move || store.free_disk()).await;
             measured.unwrap_or_else(|died| Err(FileFault::Unusable(io::Error::other(died))))
         };
         match self.measuring.ask(question, self.patience).await {
-            Ok(Ok(None)) => Finding::Unknown,
-            Ok(Ok(Some(free))) if free >= self.least_disk => Finding::Fine,
-            Ok(Ok(Some(free))) => Finding::Flaw(Flaw {
+            Ok(Ok(None)) => CheckResult::Unknown,
+            Ok(Ok(Some(free))) if free >= self.least_disk => CheckResult::Fine,
+            Ok(Ok(Some(free))) => CheckResult::ReadinessFault(ReadinessFault {
                 reason: "the disk is almost full",
                 cause: Some(format!("{free} bytes are free")),
             }),
-            Ok(Err(fault)) => Finding::caused(fault.reason(), &fault),
-            Err(Silence) => Finding::flaw("the disk does not answer in time"),
+            Ok(Err(fault)) => CheckResult::caused(fault.reason(), &fault),
+            Err(NoAnswer) => CheckResult::flaw("the disk does not answer in time"),
         }
     }
 }
 
 impl Findings {
     /// Each check with its name.
-    pub fn each(&self) -> [(&'static str, &Finding); 4] {
+    pub fn each(&self) -> [(&'static str, &CheckResult); 4] {
         [
             ("database", &self.database),
             ("migrations", &self.migrations),
@@ -193,43 +193,43 @@ impl Findings {
     }
 
     /// What is not as it should be.
-    pub fn flaws(&self) -> Vec<&Flaw> {
+    pub fn flaws(&self) -> Vec<&ReadinessFault> {
         let findings = self.each().into_iter();
         findings
             .filter_map(|(_, finding)| match finding {
-                Finding::Flaw(flaw) => Some(flaw),
-                Finding::Fine | Finding::Unknown => None,
+                CheckResult::ReadinessFault(flaw) => Some(flaw),
+                CheckResult::Fine | CheckResult::Unknown => None,
             })
             .collect()
     }
 }
 
-impl Finding {
+impl CheckResult {
     /// The word for it.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Fine => "ok",
             Self::Unknown => "unknown",
-            Self::Flaw(_) => "failed",
+            Self::ReadinessFault(_) => "failed",
         }
     }
 
     fn flaw(reason: &'static str) -> Self {
-        Self::Flaw(Flaw {
+        Self::ReadinessFault(ReadinessFault {
             reason,
             cause: None,
         })
     }
 
     fn caused(reason: &'static str, error: &dyn std::error::Error) -> Self {
-        Self::Flaw(Flaw {
+        Self::ReadinessFault(ReadinessFault {
             reason,
             cause: Some(with_causes(error)),
         })
     }
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for ReadinessFault {
     /// For the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.cause {
@@ -279,23 +279,23 @@ fn may_write(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
 }
 
 /// A question that is asked again only when it has been answered.
-struct Flight<T>(AsyncMutex<Option<JoinHandle<T>>>);
+struct SingleFlight<T>(AsyncMutex<Option<JoinHandle<T>>>);
 
-impl<T> Default for Flight<T> {
+impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
         Self(AsyncMutex::default())
     }
 }
 
 /// There was no answer in time, or whoever was asked died.
-struct Silence;
+struct NoAnswer;
 
-impl<T: Send + 'static> Flight<T> {
+impl<T: Send + 'static> SingleFlight<T> {
     async fn ask(
         &self,
         question: impl Future<Output = T> + Send + 'static,
         patience: Duration,
-    ) -> Result<T, Silence> {
+    ) -> Result<T, NoAnswer> {
         let answer = async {
             let mut flight = self.0.lock().await;
             // An answer that nobody waited for is of the past.
@@ -308,8 +308,8 @@ impl<T: Send + 'static> Flight<T> {
         };
         match tokio::time::timeout(patience, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_died)) => Err(Silence),
-            Err(_elapsed) => Err(Silence),
+            Ok(Err(_died)) => Err(NoAnswer),
+            Err(_elapsed) => Err(NoAnswer),
         }
     }
 }

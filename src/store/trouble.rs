@@ -28,14 +28,14 @@ text_enum! {
 /// What a server said in another language than English.
 #[derive(Debug, thiserror::Error)]
 #[error("it says, not in English: {message}")]
-pub struct Foreign {
+pub struct ForeignMessage {
     message: String,
     /// Whether it took so long as a lock is waited for.
     waited: bool,
 }
 
 #[cfg(feature = "postgres")]
-impl Foreign {
+impl ForeignMessage {
     /// What is left of an error whose words nobody knows, if it has no kind of its own.
     pub(super) fn of(error: &(dyn Error + 'static), waited: bool) -> Option<Self> {
         causes(error).find_map(|cause| match cause.downcast_ref() {
@@ -95,7 +95,7 @@ impl Trouble {
 
     /// Of an error that is not Diesel's.
     fn of_other(cause: &(dyn Error + 'static)) -> Option<Self> {
-        if let Some(foreign) = cause.downcast_ref::<Foreign>() {
+        if let Some(foreign) = cause.downcast_ref::<ForeignMessage>() {
             // What took as long as it may is taken for a lock.
             return (!foreign.waited).then_some(Self::Untold);
         }
@@ -145,7 +145,7 @@ pub(super) fn is_collision(error: &(dyn Error + 'static)) -> bool {
         Some(_) => false,
         // It may have been one.
         None => cause
-            .downcast_ref::<Foreign>()
+            .downcast_ref::<ForeignMessage>()
             .is_some_and(|foreign| !foreign.waited),
     })
 }
@@ -204,6 +204,23 @@ mod tests {
             assert_eq!(Trouble::of(&error), trouble, "{error:?}");
             let is_fault = error.to_string().contains("division");
             assert!(is_fault || error.is_unavailable() || trouble.is_none());
+        }
+    }
+
+    #[test]
+    fn each_trouble_has_a_reason_and_advice_of_its_own() {
+        let all = [
+            Trouble::Full,
+            Trouble::ReadOnly,
+            Trouble::Disk,
+            Trouble::File,
+            Trouble::Away,
+            Trouble::Untold,
+        ];
+        for told in [Trouble::reason, Trouble::advice] {
+            let different: std::collections::BTreeSet<_> = all.map(told).into();
+            assert_eq!(different.len(), all.len());
+            assert!(different.iter().all(|text| text.len() > 20));
         }
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    body_budget::{BodyBudget, Place, SMALL},
+    body_budget::{BodyBudget, BodyPermit, SMALL},
     problem::{ErrorCode, Problem},
 };
 
 /// The places of the bodies of a request, for as long as there is the request: a middleware may have read one before.
 #[derive(Default)]
-struct Places(Vec<Place>);
+struct BodyPermits(Vec<BodyPermit>);
 
 /// Reads the body, raw. Its memory counts until the request is dropped.
 ///
@@ -43,7 +43,10 @@ pub async fn read(
     if let Some(mut place) = place {
         place.arrived()?;
         let mut extensions = request.extensions_mut();
-        extensions.get_or_insert_with(Places::default).0.push(place);
+        extensions
+            .get_or_insert_with(BodyPermits::default)
+            .0
+            .push(place);
     }
     Ok(body.into())
 }
@@ -52,7 +55,7 @@ pub async fn read(
 /// have come: memory that grows with each body leaves holes behind.
 async fn collect(
     mut payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
-    place: &mut Option<Place>,
+    place: &mut Option<BodyPermit>,
     expected: usize,
     limit: usize,
 ) -> Result<Vec<u8>, Problem> {
@@ -86,7 +89,7 @@ async fn collect(
 /// The next of a body, while it has its place.
 async fn next(
     payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
-    place: &mut Option<Place>,
+    place: &mut Option<BodyPermit>,
 ) -> Result<Option<Bytes>, Problem> {
     let chunk = match place {
         None => payload.next().await,

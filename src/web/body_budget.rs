@@ -23,26 +23,26 @@ pub const SMALL: usize = 64 * 1024;
 /// The memory of all bodies.
 #[derive(Debug)]
 pub struct BodyBudget {
-    places: Mutex<Places>,
+    places: Mutex<Admission>,
     work: Semaphore,
     most_work: u32,
 }
 
 #[derive(Debug)]
-struct Places {
+struct Admission {
     most: usize,
     most_large: usize,
     held: usize,
     held_large: usize,
     next: u64,
     /// Those that still arrive, by age, the small and the large.
-    small: BTreeMap<u64, Coming>,
-    large: BTreeMap<u64, Coming>,
+    small: BTreeMap<u64, ArrivingBody>,
+    large: BTreeMap<u64, ArrivingBody>,
 }
 
 /// A body that still arrives.
 #[derive(Debug)]
-struct Coming {
+struct ArrivingBody {
     bytes: usize,
     /// Dropped with the place, which its reader then hears.
     _stay: oneshot::Sender<()>,
@@ -60,7 +60,7 @@ impl BodyBudget {
     pub fn new(bytes: usize) -> Self {
         let kibibytes = u32::try_from(bytes / 1024).unwrap_or(u32::MAX).max(1);
         Self {
-            places: Mutex::new(Places {
+            places: Mutex::new(Admission {
                 most: bytes,
                 most_large: most_large(bytes),
                 held: 0,
@@ -75,9 +75,9 @@ impl BodyBudget {
     }
 
     /// A place for a body of which nothing has come yet.
-    pub fn place(self: &Arc<Self>) -> Place {
+    pub fn place(self: &Arc<Self>) -> BodyPermit {
         let (stay, lost) = oneshot::channel();
-        Place {
+        BodyPermit {
             budget: self.clone(),
             state: Holding::Nothing(Some(stay)),
             lost,
@@ -111,7 +111,7 @@ impl BodyBudget {
         (places.held, places.most)
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
+    fn places(&self) -> MutexGuard<'_, Admission> {
         // Nothing in there panics half-way.
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,12 +122,12 @@ pub const fn most_large(bytes: usize) -> usize {
     bytes / 4 * 3
 }
 
-impl Places {
+impl Admission {
     /// Puts a body on the list, as the youngest.
     fn enter(&mut self, stay: oneshot::Sender<()>) -> u64 {
         let id = self.next;
         self.next += 1;
-        let coming = Coming {
+        let coming = ArrivingBody {
             bytes: 0,
             _stay: stay,
         };
@@ -183,7 +183,7 @@ impl Places {
     }
 
     /// Takes a body off the list, and out of what is held.
-    fn remove(&mut self, id: u64) -> Option<Coming> {
+    fn remove(&mut self, id: u64) -> Option<ArrivingBody> {
         if let Some(small) = self.small.remove(&id) {
             self.held -= small.bytes;
             return Some(small);
@@ -197,7 +197,7 @@ impl Places {
 
 /// The room that a body has, from its first byte until it is dropped with its request.
 #[derive(Debug)]
-pub struct Place {
+pub struct BodyPermit {
     budget: Arc<BodyBudget>,
     state: Holding,
     lost: oneshot::Receiver<()>,
@@ -213,7 +213,7 @@ enum Holding {
     Whole(usize),
 }
 
-impl Place {
+impl BodyPermit {
     /// Makes room for `bytes` in all.
     ///
     /// # Errors
@@ -257,7 +257,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for BodyPermit {
     fn drop(&mut self) {
         let mut places = self.budget.places();
         match self.state {

@@ -9,7 +9,7 @@ use std::{num::NonZeroU32, time::SystemTime};
 
 use super::{
     State,
-    origin::{Sighting, UrlSource},
+    origin::{RequestOrigin, UrlSource},
     request_log::RequestNotes,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub struct Evidence<'a> {
     /// Whose it is.
     pub provider: &'static dyn Provider,
     /// Where it was sent.
-    pub sighting: Sighting<'a>,
+    pub origin: RequestOrigin<'a>,
     /// The body, raw.
     pub body: &'a [u8],
 }
@@ -55,9 +55,9 @@ impl Evidence<'_> {
 
     /// Looks for what is wrong. Where not `thorough`, at what costs little.
     pub fn diagnose(&self, config: &Config, thorough: bool) -> Diagnosis {
-        let url = self.sighting.public_url(config.into());
-        let others = self.sighting.other_urls(config.into());
-        let request = Request::new(&url, self.sighting.headers, self.body, SystemTime::now());
+        let url = self.origin.public_url(config.into());
+        let others = self.origin.other_urls(config.into());
+        let request = Request::new(&url, self.origin.headers, self.body, SystemTime::now());
         let settings = &config.providers;
         self.provider
             .diagnose(&request, settings, &others, thorough)
@@ -65,12 +65,12 @@ impl Evidence<'_> {
 
     /// The URL that is believed to be called, as it may be shown.
     pub fn shown_url(&self, config: &Config) -> String {
-        let url = self.sighting.public_url(config.into());
+        let url = self.origin.public_url(config.into());
         shown_url(&url, self.provider.signing().shown_parameters)
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        let value = self.sighting.headers.get(name)?.to_str().ok()?;
+        let value = self.origin.headers.get(name)?.to_str().ok()?;
         Some(value.trim())
     }
 }
@@ -88,7 +88,7 @@ pub fn log_refusal(
     }
     let evidence = Evidence {
         provider,
-        sighting: Sighting::of(request),
+        origin: RequestOrigin::of(request),
         body,
     };
     let thorough = body.len() < LARGE && state.diagnoses.0.check().is_ok();
@@ -102,6 +102,29 @@ pub fn log_refusal(
     );
 }
 
+/// What the diagnosis says, beside what the request is.
+fn what_is_wrong(diagnosis: &Diagnosis, thorough: bool) -> Fields {
+    let fit = diagnosis.fits.as_ref();
+    let named = diagnosis.named.as_ref();
+    let body_hash = diagnosis.body_hash.map(|hash| hash.state.as_str());
+    let secret = fit.map(|fit| position(fit.secret, diagnosis.secrets.len()));
+    Fields::from([
+        ("reason", json!(diagnosis.reason())),
+        ("hint", json!(diagnosis.advice())),
+        ("signature", json!(diagnosis.signature.describe())),
+        ("secrets", json!(describe_secrets(diagnosis))),
+        ("named", json!(named.map(|named| &named.about))),
+        ("body_sha256", json!(body_hash)),
+        ("fits", json!(fit.map(|fit| &fit.change))),
+        ("fits_url", json!(fit.map(|fit| &fit.url))),
+        ("fits_secret", json!(secret)),
+        (
+            "variants_tried",
+            json!(thorough.then_some(diagnosis.tried.len())),
+        ),
+    ])
+}
+
 fn write(
     evidence: &Evidence<'_>,
     diagnosis: &Diagnosis,
@@ -109,52 +132,32 @@ fn write(
     thorough: bool,
     request_id: &str,
 ) {
-    let (sighting, provider) = (&evidence.sighting, evidence.provider);
-    let source = sighting.source(config.into());
+    let (origin, provider) = (&evidence.origin, evidence.provider);
+    let source = origin.source(config.into());
     let signs_url = provider.signing().signs_url;
     let ignored = match source {
-        UrlSource::Direct if signs_url => sighting.forwarding_headers(),
+        UrlSource::Direct if signs_url => origin.forwarding_headers(),
         _ => Vec::new(),
     };
-    let fit = diagnosis.fits.as_ref();
     let reason = diagnosis.reason();
     let provider_name = provider.name();
     let fields = || {
         Fields::from([
             ("request_id", json!(request_id)),
             ("provider", json!(provider_name)),
-            ("reason", json!(reason)),
-            ("hint", json!(diagnosis.advice())),
-            ("signature", json!(diagnosis.signature.describe())),
-            ("secrets", json!(describe_secrets(diagnosis))),
-            (
-                "named",
-                json!(diagnosis.named.as_ref().map(|named| &named.about)),
-            ),
+        ])
+        .and(what_is_wrong(diagnosis, thorough))
+        .and(Fields::from([
             ("url", json!(signs_url.then(|| evidence.shown_url(config)))),
             ("url_source", json!(signs_url.then(|| source.as_str()))),
             ("ignored_headers", json!(ignored)),
             (
                 "peer",
-                json!(sighting.peer.map(|peer| peer.to_canonical().to_string())),
+                json!(origin.peer.map(|peer| peer.to_canonical().to_string())),
             ),
             ("content_type", json!(evidence.content_type().map(bounded))),
             ("body_bytes", json!(evidence.body.len())),
-            (
-                "body_sha256",
-                json!(diagnosis.body_hash.map(|hash| hash.state.as_str())),
-            ),
-            ("fits", json!(fit.map(|fit| &fit.change))),
-            ("fits_url", json!(fit.map(|fit| &fit.url))),
-            (
-                "fits_secret",
-                json!(fit.map(|fit| position(fit.secret, diagnosis.secrets.len()))),
-            ),
-            (
-                "variants_tried",
-                json!(thorough.then_some(diagnosis.tried.len())),
-            ),
-        ])
+        ]))
     };
     // Strangers choose how long a signature is.
     let kind = std::mem::discriminant(&diagnosis.signature);

@@ -1,33 +1,35 @@
 //! What is counted and measured, for Prometheus.
 
 mod listeners;
+mod sample;
 
 use actix_web::{HttpResponse, http::header::CONTENT_TYPE, web::Data};
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
-    Registry, TextEncoder, core::Collector,
+    Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry,
+    TextEncoder, core::Collector,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use self::listeners::{Looks, Writes};
+use self::{
+    listeners::{CacheMetrics, WriteMetrics},
+    sample::LastSample,
+};
 use super::{
     State,
-    body_budget::BodyBudget,
     problem::{ErrorCode, Problem},
     request_log,
 };
 use crate::{
-    idempotency::{Cache, cache::RedisState},
+    idempotency::Cache,
     intake::Answer,
-    jobs::watch::Found,
     logging::{self, Missing},
     provider::Provider,
     server::Connections,
-    statistics::{AlertName, Traffic},
-    store::{Health, Load, Store, types::Timestamp},
+    statistics::Traffic,
+    store::Store,
 };
 
 /// The bounds of what a request may take, in seconds.
@@ -53,30 +55,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     // Two who ask at once must not add the same twice.
     missing_lines: Mutex<IntCounterVec>,
-    seen: Seen,
-}
-
-/// What was last seen of the database.
-struct Seen {
-    at: Gauge,
-    keys: GaugeVec,
-    keys_expired: Gauge,
-    store_bytes: Gauge,
-    log_bytes: Gauge,
-    records_bytes: Gauge,
-    cleanup_began: Gauge,
-    cleanup_took: Gauge,
-    cleanup_succeeded: Gauge,
-    deleted: IntCounter,
-    alerts: GaugeVec,
-    writes_failing: Gauge,
-    queue: Gauge,
-    connections: GaugeVec,
-    connections_most: Gauge,
-    cache_bytes: Gauge,
-    redis_up: Gauge,
-    body_bytes: Gauge,
-    body_bytes_most: Gauge,
+    seen: LastSample,
 }
 
 impl Metrics {
@@ -91,44 +70,20 @@ impl Metrics {
         connections: &Connections,
     ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        store.health().listen(Arc::new(Writes::new(&registry)?));
-        registered(&registry, traffic.lookup_seconds())?;
-        cache.listen(Arc::new(Looks::new(&registry)?));
-        registered(&registry, connections.open_now())?;
-        registered(&registry, connections.refused())?;
-        registered(&registry, connections.ended())?;
-        let most = "The most connections that there may be.";
-        let most = registered(&registry, Gauge::new("hookonce_connections_max", most)?)?;
-        most.set(connections.limits().most as f64);
+        register_others(&registry, store, traffic, cache, connections)?;
         let counters = |name: &str, about: &str, labels: &[&str]| {
             registered(
                 &registry,
                 IntCounterVec::new(Opts::new(name, about), labels)?,
             )
         };
-        let build = gauges(
-            &registry,
-            "hookonce_build_info",
-            "Always 1; its label is the version.",
-            &["version"],
-        )?;
-        build
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1.0);
-        let seconds = HistogramOpts::new(
-            "hookonce_request_duration_seconds",
-            "How long requests took, by route and outcome.",
-        );
         Ok(Self {
             requests: counters(
                 "hookonce_requests_total",
                 "Requests answered, by route and outcome.",
                 &["route", "outcome"],
             )?,
-            durations: registered(
-                &registry,
-                HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["route", "outcome"])?,
-            )?,
+            durations: durations(&registry)?,
             deliveries: counters(
                 "hookonce_deliveries_total",
                 "Deliveries answered, by provider and whether the answer was new or replayed.",
@@ -166,7 +121,7 @@ impl Metrics {
                 )?,
                 &MISSING,
             )),
-            seen: Seen::new(&registry)?,
+            seen: LastSample::new(&registry)?,
             registry,
         })
     }
@@ -222,6 +177,46 @@ impl Metrics {
     }
 }
 
+fn durations(registry: &Registry) -> Result<HistogramVec, prometheus::Error> {
+    let seconds = HistogramOpts::new(
+        "hookonce_request_duration_seconds",
+        "How long requests took, by route and outcome.",
+    );
+    let seconds = seconds.buckets(SECONDS.to_vec());
+    registered(registry, HistogramVec::new(seconds, &["route", "outcome"])?)
+}
+
+/// Registers what others count, and what never changes.
+fn register_others(
+    registry: &Registry,
+    store: &Store,
+    traffic: &Traffic,
+    cache: &Cache,
+    connections: &Connections,
+) -> Result<(), prometheus::Error> {
+    store
+        .health()
+        .listen(Arc::new(WriteMetrics::new(registry)?));
+    registered(registry, traffic.lookup_seconds())?;
+    cache.listen(Arc::new(CacheMetrics::new(registry)?));
+    registered(registry, connections.open_now())?;
+    registered(registry, connections.refused())?;
+    registered(registry, connections.ended())?;
+    let most = "The most connections that there may be.";
+    let most = registered(registry, Gauge::new("hookonce_connections_max", most)?)?;
+    most.set(connections.limits().most as f64);
+    let build = gauges(
+        registry,
+        "hookonce_build_info",
+        "Always 1; its label is the version.",
+        &["version"],
+    )?;
+    build
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1.0);
+    Ok(())
+}
+
 fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: C,
@@ -238,6 +233,10 @@ fn from_zero(counters: IntCounterVec, values: &[&str]) -> IntCounterVec {
     counters
 }
 
+fn gauge(registry: &Registry, name: &str, about: &str) -> Result<Gauge, prometheus::Error> {
+    registered(registry, Gauge::new(name, about)?)
+}
+
 fn gauges(
     registry: &Registry,
     name: &str,
@@ -245,156 +244,6 @@ fn gauges(
     labels: &[&str],
 ) -> Result<GaugeVec, prometheus::Error> {
     registered(registry, GaugeVec::new(Opts::new(name, about), labels)?)
-}
-
-impl Seen {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, about: &str| registered(registry, Gauge::new(name, about)?);
-        let gauges =
-            |name: &str, about: &str, labels: &[&str]| gauges(registry, name, about, labels);
-        Ok(Self {
-            at: gauge(
-                "hookonce_observed_timestamp_seconds",
-                "When the database was last looked at for the values that follow from it.",
-            )?,
-            keys: gauges(
-                "hookonce_keys",
-                "Idempotency records, by status.",
-                &["status"],
-            )?,
-            keys_expired: gauge(
-                "hookonce_keys_expired",
-                "Idempotency records past their time, not deleted yet.",
-            )?,
-            store_bytes: gauge("hookonce_store_size_bytes", "The size of the database.")?,
-            log_bytes: gauge(
-                "hookonce_store_log_size_bytes",
-                "What SQLite's log takes of the disk; 0 in memory and with PostgreSQL.",
-            )?,
-            records_bytes: gauge(
-                "hookonce_records_size_bytes",
-                "The size of the idempotency records with their indexes; of SQLite, of all that is in use.",
-            )?,
-            cleanup_began: gauge(
-                "hookonce_cleanup_last_run_timestamp_seconds",
-                "When the last clean-up that ended began, in any instance.",
-            )?,
-            cleanup_took: gauge(
-                "hookonce_cleanup_last_duration_seconds",
-                "How long the last clean-up took, in any instance.",
-            )?,
-            cleanup_succeeded: gauge(
-                "hookonce_cleanup_last_success",
-                "Whether the last clean-up went well: 1 or 0.",
-            )?,
-            deleted: registered(
-                registry,
-                IntCounter::new(
-                    "hookonce_cleanup_deleted_records_total",
-                    "Records that clean-ups have deleted, in all instances since the first start.",
-                )?,
-            )?,
-            alerts: gauges(
-                "hookonce_alert_firing",
-                "Whether this instance sees the alert firing: 1 or 0.",
-                &["name"],
-            )?,
-            writes_failing: gauge(
-                "hookonce_writes_failing",
-                "Whether writes fail: 1 or 0; also within the minute after.",
-            )?,
-            queue: gauge(
-                "hookonce_writer_queue_length",
-                "Writes that wait for the database.",
-            )?,
-            connections: gauges(
-                "hookonce_pool_connections",
-                "Connections of the pool, by state: with PostgreSQL all, with SQLite those that read.",
-                &["state"],
-            )?,
-            connections_most: gauge(
-                "hookonce_pool_connections_max",
-                "The most connections that the pool may have.",
-            )?,
-            cache_bytes: gauge(
-                "hookonce_cache_size_bytes",
-                "What the answers in this process's memory take, about.",
-            )?,
-            redis_up: gauge(
-                "hookonce_redis_up",
-                "Whether Redis works: 1 or 0; 1 where there is none.",
-            )?,
-            body_bytes: gauge(
-                "hookonce_body_bytes",
-                "What the bodies of requests under way take.",
-            )?,
-            body_bytes_most: gauge(
-                "hookonce_body_bytes_max",
-                "The most that the bodies of requests may take together.",
-            )?,
-        })
-    }
-
-    fn show_load(&self, load: Load, gathering: usize) {
-        self.queue.set((load.queue + gathering) as f64);
-        if let Some(pool) = load.pool {
-            let connections = |state| self.connections.with_label_values(&[state]);
-            connections("in_use").set(pool.in_use.into());
-            connections("idle").set(pool.idle.into());
-            self.connections_most.set(pool.most.into());
-        }
-    }
-
-    fn show_health(&self, health: &Health) {
-        let is_failing = health.failing_lately().is_some();
-        self.writes_failing.set(f64::from(is_failing));
-    }
-
-    fn show_cache(&self, cache: &Cache) {
-        self.cache_bytes.set(cache.bytes() as f64);
-        let is_away = cache.redis() == RedisState::Away;
-        self.redis_up.set(f64::from(!is_away));
-    }
-
-    fn show_bodies(&self, bodies: &BodyBudget) {
-        let (held, most) = bodies.fill();
-        self.body_bytes.set(held as f64);
-        self.body_bytes_most.set(most as f64);
-    }
-
-    fn show(&self, found: &Found) {
-        let (records, size) = (found.observed.records, found.observed.size);
-        self.at.set(seconds(found.at));
-        for (status, count) in [
-            ("in_progress", records.in_progress),
-            ("completed", records.completed),
-            ("failed", records.failed),
-        ] {
-            self.keys.with_label_values(&[status]).set(count as f64);
-        }
-        self.keys_expired.set(records.expired as f64);
-        self.store_bytes.set(size.store as f64);
-        self.log_bytes.set(size.log.unwrap_or_default() as f64);
-        self.records_bytes.set(size.records as f64);
-        if let Some(run) = &found.observed.last_run {
-            self.cleanup_began.set(seconds(run.started_at));
-            self.cleanup_took
-                .set(run.duration().unwrap_or_default().as_secs_f64());
-            self.cleanup_succeeded.set(f64::from(!run.is_failure()));
-        }
-        // It only grows, in the database too.
-        self.deleted.reset();
-        self.deleted.inc_by(found.deleted_total.unsigned_abs());
-        for name in AlertName::ALL {
-            let fires = found.firing.iter().any(|alert| alert.name == *name);
-            let alert = self.alerts.with_label_values(&[name.as_str()]);
-            alert.set(f64::from(fires));
-        }
-    }
-}
-
-fn seconds(at: Timestamp) -> f64 {
-    at.seconds() as f64
 }
 
 /// Show the metrics
@@ -413,7 +262,7 @@ pub async fn show(state: Data<State>) -> Result<HttpResponse, Problem> {
     metrics.seen.show_cache(&state.keys.cache);
     metrics.seen.show_bodies(&state.bodies);
     metrics.show_missing_lines(logging::missing());
-    if let Some(found) = state.board.read() {
+    if let Some(found) = state.latest_status.read() {
         metrics.seen.show(&found);
     }
     let encoder = TextEncoder::new();

@@ -57,7 +57,7 @@ pub use rate_limit::limit_addresses;
 pub use request_log::log_request;
 #[cfg(feature = "server")]
 #[doc(hidden)]
-pub use routes::{Part, routes};
+pub use routes::{RouteSet, routes};
 #[cfg(feature = "server")]
 use routes::{at, get, not_found_here};
 #[cfg(feature = "server")]

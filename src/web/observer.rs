@@ -23,13 +23,13 @@ pub(super) type Observer = Rc<dyn ObservesRequest>;
 /// Who observes this one.
 pub(super) fn observer_of(request: &HttpRequest) -> Observer {
     let observer = request.extensions().get::<Observer>().cloned();
-    observer.unwrap_or_else(|| Rc::new(Nobody))
+    observer.unwrap_or_else(|| Rc::new(NoObserver))
 }
 
 /// Where nobody does.
-struct Nobody;
+struct NoObserver;
 
-impl ObservesRequest for Nobody {
+impl ObservesRequest for NoObserver {
     fn received(&self) {}
     fn key(&self, _key: &IdempotencyKey) {}
     fn route(&self, _pattern: Option<String>) {}

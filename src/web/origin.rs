@@ -18,13 +18,13 @@ const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
 /// The URL that the sender called and signed, its path and query verbatim.
-pub fn public_url(request: &HttpRequest, belief: Belief<'_>) -> String {
-    Sighting::of(request).public_url(belief)
+pub fn public_url(request: &HttpRequest, belief: ProxyTrust<'_>) -> String {
+    RequestOrigin::of(request).public_url(belief)
 }
 
 /// What is believed of the way that requests come.
 #[derive(Clone, Copy, Debug)]
-pub struct Belief<'a> {
+pub struct ProxyTrust<'a> {
     /// Where senders are told to send to, up to the path: it is believed before all else.
     pub base_url: Option<&'a str>,
     /// Whose forwarding headers are believed.
@@ -35,7 +35,7 @@ pub struct Belief<'a> {
 
 /// What of a request tells which URL its sender called.
 #[derive(Clone, Copy, Debug)]
-pub struct Sighting<'a> {
+pub struct RequestOrigin<'a> {
     /// What stands in the request line.
     pub uri: &'a Uri,
     /// The headers.
@@ -66,7 +66,7 @@ impl UrlSource {
     }
 }
 
-impl<'a> Sighting<'a> {
+impl<'a> RequestOrigin<'a> {
     /// Of a request that has come.
     pub fn of(request: &'a HttpRequest) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl<'a> Sighting<'a> {
     }
 
     /// What is believed.
-    pub fn source(&self, belief: Belief<'_>) -> UrlSource {
+    pub fn source(&self, belief: ProxyTrust<'_>) -> UrlSource {
         let trusted = belief.proxies;
         match belief.base_url {
             Some(_) => UrlSource::Configured,
@@ -87,7 +87,7 @@ impl<'a> Sighting<'a> {
     }
 
     /// The URL that is believed.
-    pub fn public_url(&self, belief: Belief<'_>) -> String {
+    pub fn public_url(&self, belief: ProxyTrust<'_>) -> String {
         let path = self.path();
         match (belief.base_url, self.source(belief)) {
             (Some(base), _) => format!("{base}{path}"),
@@ -97,7 +97,7 @@ impl<'a> Sighting<'a> {
     }
 
     /// The URLs that are not believed, for whoever wants to know why a signature does not fit.
-    pub fn other_urls(&self, belief: Belief<'_>) -> Vec<OtherUrl> {
+    pub fn other_urls(&self, belief: ProxyTrust<'_>) -> Vec<OtherUrl> {
         let other = |change: &str, url: String, advice: String| OtherUrl {
             change: change.to_owned(),
             url,
@@ -153,12 +153,12 @@ impl<'a> Sighting<'a> {
         self.uri.path_and_query().map_or("/", |path| path.as_str())
     }
 
-    fn direct_url(&self, belief: Belief<'_>) -> String {
+    fn direct_url(&self, belief: ProxyTrust<'_>) -> String {
         format!("http://{}{}", self.host(belief), self.path())
     }
 
     /// By `Forwarded` (RFC 7239), else by its forerunners; of several proxies by what the first has written.
-    fn forwarded_url(&self, belief: Belief<'_>) -> String {
+    fn forwarded_url(&self, belief: ProxyTrust<'_>) -> String {
         let standard = |wanted: &str| {
             let lines = self.headers.get_all(FORWARDED);
             let lines = lines.filter_map(|line| line.to_str().ok());
@@ -181,7 +181,7 @@ impl<'a> Sighting<'a> {
         format!("{scheme}://{host}{}", self.path())
     }
 
-    fn host(&self, belief: Belief<'_>) -> String {
+    fn host(&self, belief: ProxyTrust<'_>) -> String {
         let header = self.headers.get(HOST).and_then(|host| host.to_str().ok());
         let authority = || self.uri.authority().map(|authority| authority.as_str());
         let host = header.or_else(authority).map(str::to_owned);
@@ -244,7 +244,7 @@ mod tests {
 
     /// The URL of a request, behind that network.
     fn seen(request: &HttpRequest, base_url: Option<&str>) -> String {
-        let belief = Belief {
+        let belief = ProxyTrust {
             base_url,
             proxies: &trusted(),
             bind: "127.0.0.1:8080".parse().unwrap(),

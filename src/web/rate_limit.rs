@@ -41,7 +41,7 @@ pub struct RateLimits(Option<Limiters>);
 struct Limiters {
     clients: Limiter<Uuid>,
     addresses: Limiter<IpAddr>,
-    guesses: Guesses<DefaultClock>,
+    guesses: HandshakeAttempts<DefaultClock>,
 }
 
 /// How often an address may try the token of a handshake: so many at once, and so many a minute from then on. A person chose
@@ -68,7 +68,7 @@ impl RateLimits {
                 config.rate_limit_address,
                 config.rate_limit_address_burst,
             )),
-            guesses: Guesses::new(DefaultClock::default()),
+            guesses: HandshakeAttempts::new(DefaultClock::default()),
         }))
     }
 
@@ -117,12 +117,12 @@ pub fn is_hard_to_guess(token: &Secret) -> bool {
 }
 
 /// The attempts at the tokens of handshakes.
-struct Guesses<C: Clock> {
+struct HandshakeAttempts<C: Clock> {
     addresses: Limiter<IpAddr, C>,
     all: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
 }
 
-impl<C: Clock + Clone> Guesses<C> {
+impl<C: Clock + Clone> HandshakeAttempts<C> {
     fn new(clock: C) -> Self {
         Self {
             addresses: Limiter::with_clock(per_minute(GUESSES), clock.clone()),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     /// How many of 100 attempts pass, one from each address.
-    fn from_everywhere(guesses: &Guesses<FakeRelativeClock>, is_hard: bool) -> usize {
+    fn from_everywhere(guesses: &HandshakeAttempts<FakeRelativeClock>, is_hard: bool) -> usize {
         let passed = (0..100).filter(|&n| guesses.count(address(n), is_hard).is_ok());
         passed.count()
     }
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn guesses_are_made_good_with_time_and_no_faster_for_those_who_go_on() {
         let clock = FakeRelativeClock::default();
-        let guesses = Guesses::new(clock.clone());
+        let guesses = HandshakeAttempts::new(clock.clone());
         let passed = (0..50).filter(|_| guesses.count(STRANGER, false).is_ok());
         assert_eq!(passed.count(), 10);
         assert_eq!(from_everywhere(&guesses, false), 20);
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn whoever_knows_a_token_that_nobody_guesses_is_not_shut_out_by_those_who_try() {
         let clock = FakeRelativeClock::default();
-        let guesses = Guesses::new(clock.clone());
+        let guesses = HandshakeAttempts::new(clock.clone());
         assert_eq!(from_everywhere(&guesses, true), 100);
         // Each address has no more than its own share all the same.
         let passed = (0..50).filter(|_| guesses.count(STRANGER, true).is_ok());

@@ -38,6 +38,9 @@ use crate::{
     store::{events, types::Uuid},
 };
 
+/// What the lines are filtered by in `RUST_LOG`.
+const TARGET: &str = module_path!();
+
 /// The header that carries the id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -58,7 +61,7 @@ pub struct RequestNotes(Rc<RefCell<Facts>>);
 struct Facts {
     id: String,
     route: Option<String>,
-    outcome: Option<Outcome>,
+    outcome: Option<RequestOutcome>,
     error_code: Option<ErrorCode>,
     key: Option<String>,
     event_ids: Vec<String>,
@@ -91,7 +94,7 @@ pub fn amendments(answer: &Answer) -> [(&'static str, u64); 2] {
 
 /// What came of a request that was done once for its key or its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum RequestOutcome {
     /// It was done.
     New,
     /// Its key had an answer.
@@ -134,10 +137,10 @@ impl RequestNotes {
         let is_conflict: fn(&EventReport) -> bool =
             |event| event.handled.outcome == events::Outcome::CONFLICT;
         facts.outcome = Some(match answer.replayed {
-            _ if answer.events.iter().any(is_conflict) => Outcome::Conflict,
-            true if answer.events.is_empty() => Outcome::Replayed,
-            true => Outcome::Duplicate,
-            false => Outcome::New,
+            _ if answer.events.iter().any(is_conflict) => RequestOutcome::Conflict,
+            true if answer.events.is_empty() => RequestOutcome::Replayed,
+            true => RequestOutcome::Duplicate,
+            false => RequestOutcome::New,
         });
         let outcomes = answer.events.iter().map(|event| match event.handled.known {
             true => "duplicate".to_owned(),
@@ -184,8 +187,8 @@ impl ObservesRequest for RequestNotes {
         let mut facts = self.0.borrow_mut();
         facts.error_code = ErrorCode::of_stored(reply);
         facts.outcome = Some(match replayed {
-            true => Outcome::Replayed,
-            false => Outcome::New,
+            true => RequestOutcome::Replayed,
+            false => RequestOutcome::New,
         });
     }
 }
@@ -198,7 +201,7 @@ pub async fn log_request(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let told = Told::of(&request);
+    let told = RequestGuard::of(&request);
     let (id, notes) = (told.notes.id(), told.notes.clone());
     let observer: Observer = Rc::new(notes.clone());
     request.extensions_mut().insert(notes.clone());
@@ -222,7 +225,7 @@ pub async fn log_request(
 }
 
 /// A request that is told of once: when it is answered, or when it is dropped since its sender went away.
-struct Told {
+struct RequestGuard {
     begun: Instant,
     method: Method,
     uri: Uri,
@@ -231,7 +234,7 @@ struct Told {
     is_told: bool,
 }
 
-impl Told {
+impl RequestGuard {
     fn of(request: &ServiceRequest) -> Self {
         let notes = RequestNotes::default();
         notes.0.borrow_mut().id = uuid::Uuid::new_v4().to_string();
@@ -267,7 +270,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         if !self.is_told {
             self.tell(None, None);

@@ -11,7 +11,7 @@ use super::{
 
 /// Which routes a socket serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum RouteSet {
     /// All of them.
     All,
     /// Those for providers and clients.
@@ -21,16 +21,16 @@ pub enum Part {
 }
 
 /// Puts a part of the routes into an actix application; at all others there is nothing.
-pub fn routes(state: Arc<State>, part: Part) -> impl FnOnce(&mut web::ServiceConfig) {
+pub fn routes(state: Arc<State>, part: RouteSet) -> impl FnOnce(&mut web::ServiceConfig) {
     // Whoever tries a route out sends to the address that the pages are from.
-    let can_try = part == Part::All;
+    let can_try = part == RouteSet::All;
     move |app| {
         app.app_data(state.bodies.clone());
         app.app_data(web::Data::from(state));
-        if part != Part::Operations {
+        if part != RouteSet::Operations {
             app.configure(webhooks::routes).configure(api::routes);
         }
-        if part != Part::Public {
+        if part != RouteSet::Public {
             let pages = at("/docs/{path:.*}", "GET, HEAD").route(get().to(docs::serve));
             app.configure(operations)
                 .service(pages.app_data(docs::settings(can_try)));

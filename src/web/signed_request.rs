@@ -44,7 +44,7 @@ pub struct SignedRequest {
 }
 
 /// A request that its sender signed.
-pub struct Genuine {
+pub struct VerifiedRequest {
     /// Which of several secrets signed it.
     #[cfg_attr(
         not(feature = "server"),
@@ -60,7 +60,11 @@ impl SignedRequest {
     ///
     /// # Errors
     /// Where nobody signed it.
-    pub fn open(mut self, headers: &HeaderMap, settings: &Settings) -> Result<Genuine, Problem> {
+    pub fn open(
+        mut self,
+        headers: &HeaderMap,
+        settings: &Settings,
+    ) -> Result<VerifiedRequest, Problem> {
         let (provider, route) = (self.provider, self.route);
         let (url, body) = (std::mem::take(&mut self.url), self.body.clone());
         let request = Request::new(&url, headers, &body, SystemTime::now());
@@ -69,7 +73,7 @@ impl SignedRequest {
             Ok(delivery) => self.inbound(delivery, request.content_type()),
             Err(refusal) => Err(refusal.into()),
         };
-        Ok(Genuine { signed_by, inbound })
+        Ok(VerifiedRequest { signed_by, inbound })
     }
 
     fn inbound(self, delivery: Delivery, content_type: &str) -> Result<Inbound, Problem> {

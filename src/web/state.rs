@@ -4,14 +4,14 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 use super::{
-    api::schema::Schemas, body_budget::BodyBudget, diagnosis, metrics::Metrics, origin::Belief,
+    api::schema::Schemas, body_budget::BodyBudget, diagnosis, metrics::Metrics, origin::ProxyTrust,
     rate_limit::RateLimits,
 };
 use crate::{
     config::Config,
     idempotency::transactional::Transactional,
     intake::Intake,
-    jobs::{cleanup::Cleanup, watch::Board},
+    jobs::{cleanup::Cleanup, watch::LatestStatus},
     server::Connections,
     shop::shops::Shops,
     statistics::Traffic,
@@ -41,7 +41,7 @@ pub struct State {
     /// What is counted for Prometheus.
     pub metrics: Metrics,
     /// What was last seen of the database.
-    pub board: Board,
+    pub latest_status: LatestStatus,
     /// How many signatures are looked into.
     pub diagnoses: diagnosis::Budget,
     /// How much memory the bodies of requests may take.
@@ -61,7 +61,7 @@ impl State {
     }
 }
 
-impl<'a> From<&'a Config> for Belief<'a> {
+impl<'a> From<&'a Config> for ProxyTrust<'a> {
     fn from(config: &'a Config) -> Self {
         Self {
             base_url: config.public_base_url.as_ref().map(|url| url.as_str()),

@@ -9,7 +9,7 @@ use hookonce::{
     shop::outcomes,
     store::{
         Conn, StoreError,
-        deliveries::{self, DeliveryFilter, Position, Sender},
+        deliveries::{self, DeliveryFilter, DeliverySource, Position},
         events::Outcome,
         idempotency::RecordStatus,
         types::{Timestamp, Uuid},
@@ -1004,11 +1004,11 @@ fn now() -> Position {
 fn every_filter() -> Vec<DeliveryFilter> {
     type Change = Box<dyn Fn(&mut DeliveryFilter)>;
     let mut changes: Vec<Change> = vec![Box::new(|_| {})];
-    let providers = REGISTRY.iter().map(|provider| Sender::Provider {
+    let providers = REGISTRY.iter().map(|provider| DeliverySource::Provider {
         scope: provider.scope(),
         kinds: provider.webhook_types(),
     });
-    for sender in providers.chain([Sender::Clients]) {
+    for sender in providers.chain([DeliverySource::Clients]) {
         changes.push(Box::new(move |filter| filter.sender = Some(sender.clone())));
     }
     for status in RecordStatus::ALL {

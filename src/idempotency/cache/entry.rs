@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, collections::BTreeMap, str::FromStr as _};
 
-use super::{Kept, Wanted};
+use super::{CachedAnswer, Lookup};
 use crate::{
     idempotency::reply::{Answered, StoredReply},
     store::types::{Timestamp, Uuid},
@@ -46,7 +46,7 @@ enum Body<'a> {
 }
 
 /// Writes an answer for Redis.
-pub(super) fn encode(wanted: Wanted<'_>, kept: &Kept) -> serde_json::Result<Vec<u8>> {
+pub(super) fn encode(wanted: Lookup<'_>, kept: &CachedAnswer) -> serde_json::Result<Vec<u8>> {
     let answered = &kept.answered;
     let reply = &answered.reply;
     serde_json::to_vec(&Form {
@@ -68,7 +68,7 @@ pub(super) fn encode(wanted: Wanted<'_>, kept: &Kept) -> serde_json::Result<Vec<
 }
 
 /// Reads what Redis holds. None: it is no answer of this version to this very request.
-pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Kept> {
+pub(super) fn decode(wanted: Lookup<'_>, bytes: &[u8]) -> Option<CachedAnswer> {
     let Versioned { version } = serde_json::from_slice(bytes).ok()?;
     if version != VERSION {
         return None;
@@ -93,7 +93,7 @@ pub(super) fn decode(wanted: Wanted<'_>, bytes: &[u8]) -> Option<Kept> {
             },
         },
     };
-    Some(Kept {
+    Some(CachedAnswer {
         answered,
         at: Timestamp::from_microseconds(form.kept_at)?,
     })
@@ -121,7 +121,7 @@ mod tests {
         (key.parse().unwrap(), fingerprint)
     }
 
-    fn kept(body: &'static [u8]) -> Kept {
+    fn kept(body: &'static [u8]) -> CachedAnswer {
         let answered = Answered {
             record: Uuid::random(),
             reply: StoredReply {
@@ -132,7 +132,7 @@ mod tests {
             },
             expires_at: Timestamp::now(),
         };
-        Kept {
+        CachedAnswer {
             answered,
             at: Timestamp::now(),
         }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn an_answer_comes_back_byte_for_byte() {
         let (key, fingerprint) = request("k", b"1");
-        let wanted = Wanted {
+        let wanted = Lookup {
             scope: "s",
             key: &key,
             fingerprint: &fingerprint,
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_answers_another_request_or_cannot_be_read_is_nothing() {
         let (key, fingerprint) = request("k", b"1");
-        let wanted = Wanted {
+        let wanted = Lookup {
             scope: "s",
             key: &key,
             fingerprint: &fingerprint,
@@ -170,15 +170,15 @@ mod tests {
         let text = String::from_utf8(written.clone()).unwrap();
         let (other_key, other_fingerprint) = request("l", b"2");
         for other in [
-            Wanted {
+            Lookup {
                 scope: "t",
                 ..wanted
             },
-            Wanted {
+            Lookup {
                 key: &other_key,
                 ..wanted
             },
-            Wanted {
+            Lookup {
                 fingerprint: &other_fingerprint,
                 ..wanted
             },

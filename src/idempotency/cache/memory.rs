@@ -2,7 +2,7 @@
 
 use moka::{policy::EvictionPolicy, sync};
 
-use super::{Kept, Wanted};
+use super::{CachedAnswer, Lookup};
 use crate::idempotency::{fingerprint::Fingerprint, key::IdempotencyKey};
 
 /// What an entry takes beside its texts: the cache's own nodes and the allocator's rounding, by what a process with
@@ -15,7 +15,7 @@ pub(super) struct Memory(sync::Cache<Box<str>, Entry>);
 #[derive(Clone)]
 struct Entry {
     fingerprint: Fingerprint,
-    kept: Kept,
+    kept: CachedAnswer,
 }
 
 impl Memory {
@@ -30,12 +30,12 @@ impl Memory {
         Self(cache)
     }
 
-    pub fn find(&self, wanted: Wanted<'_>) -> Option<Kept> {
+    pub fn find(&self, wanted: Lookup<'_>) -> Option<CachedAnswer> {
         let entry = self.0.get(&*name(wanted.scope, wanted.key))?;
         (entry.fingerprint == *wanted.fingerprint).then_some(entry.kept)
     }
 
-    pub fn keep(&self, wanted: Wanted<'_>, kept: Kept) {
+    pub fn keep(&self, wanted: Lookup<'_>, kept: CachedAnswer) {
         let entry = Entry {
             fingerprint: *wanted.fingerprint,
             kept,

@@ -48,7 +48,7 @@ struct Inner {
 
 /// An answer, and when it was known to be that of the database.
 #[derive(Clone, Debug, PartialEq)]
-struct Kept {
+struct CachedAnswer {
     answered: Answered,
     at: Timestamp,
 }
@@ -61,7 +61,7 @@ pub trait Listener: Send + Sync {
 
 /// What a look-up is for.
 #[derive(Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct Lookup<'a> {
     /// Who the key belongs to.
     pub scope: &'a str,
     /// The key.
@@ -109,7 +109,7 @@ impl Cache {
     /// long it took to find; what is not found here is looked up on.
     pub async fn find(
         &self,
-        wanted: Wanted<'_>,
+        wanted: Lookup<'_>,
         lookups: &LookupTimer,
         now: Timestamp,
     ) -> Option<Answered> {
@@ -123,11 +123,11 @@ impl Cache {
 
     /// Keeps an answer that is committed; `asked_at` is a time before the database said so. Redis gets it a little later, if
     /// at all.
-    pub fn keep(&self, wanted: Wanted<'_>, answered: &Answered, asked_at: Timestamp) {
+    pub fn keep(&self, wanted: Lookup<'_>, answered: &Answered, asked_at: Timestamp) {
         let Some(inner) = self.0.as_deref() else {
             return;
         };
-        let kept = Kept {
+        let kept = CachedAnswer {
             answered: answered.clone(),
             at: asked_at,
         };
@@ -195,7 +195,7 @@ impl Cache {
 }
 
 impl Inner {
-    async fn find(&self, wanted: Wanted<'_>, now: Timestamp) -> Option<Answered> {
+    async fn find(&self, wanted: Lookup<'_>, now: Timestamp) -> Option<Answered> {
         if let Some(memory) = &self.memory {
             let found = memory.find(wanted).ok_or("miss");
             if let Some(kept) = self.compare("memory", found, now) {
@@ -214,10 +214,11 @@ impl Inner {
     fn compare(
         &self,
         cache: &str,
-        found: Result<Kept, &'static str>,
+        found: Result<CachedAnswer, &'static str>,
         now: Timestamp,
-    ) -> Option<Kept> {
-        let standing = |kept: Kept| self.is_active(&kept, now).then_some(kept).ok_or("stale");
+    ) -> Option<CachedAnswer> {
+        let standing =
+            |kept: CachedAnswer| self.is_active(&kept, now).then_some(kept).ok_or("stale");
         let judged = found.and_then(standing);
         let result = judged.as_ref().err().unwrap_or(&"hit");
         if let Some(listener) = self.listener.get() {
@@ -226,7 +227,7 @@ impl Inner {
         judged.ok()
     }
 
-    fn is_active(&self, kept: &Kept, now: Timestamp) -> bool {
+    fn is_active(&self, kept: &CachedAnswer, now: Timestamp) -> bool {
         let expires_at = kept.answered.expires_at;
         let is_past = |time: Timestamp, bound: &AtomicI64| {
             time.microseconds() <= bound.load(Ordering::Relaxed)
@@ -257,8 +258,8 @@ mod tests {
         }
     }
 
-    fn wanted<'a>(key: &'a IdempotencyKey, fingerprint: &'a Fingerprint) -> Wanted<'a> {
-        Wanted {
+    fn wanted<'a>(key: &'a IdempotencyKey, fingerprint: &'a Fingerprint) -> Lookup<'a> {
+        Lookup {
             scope: "s",
             key,
             fingerprint,

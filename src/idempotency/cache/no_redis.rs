@@ -1,6 +1,6 @@
 //! Stands where Redis would, in a build without it: there is never one.
 
-use super::{Kept, Wanted};
+use super::{CachedAnswer, Lookup};
 use crate::idempotency::key::IdempotencyKey;
 
 pub(super) enum Redis {}
@@ -10,11 +10,11 @@ impl Redis {
         match *self {}
     }
 
-    pub async fn find(&self, _wanted: Wanted<'_>) -> Result<Kept, &'static str> {
+    pub async fn find(&self, _wanted: Lookup<'_>) -> Result<CachedAnswer, &'static str> {
         match *self {}
     }
 
-    pub fn keep(&self, _wanted: Wanted<'_>, _kept: &Kept) {
+    pub fn keep(&self, _wanted: Lookup<'_>, _kept: &CachedAnswer) {
         match *self {}
     }
 

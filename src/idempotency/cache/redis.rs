@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Kept, Wanted,
+    CachedAnswer, Lookup,
     breaker::{Act, Breaker},
     entry,
 };
@@ -152,7 +152,7 @@ impl Redis {
     }
 
     /// The answer that is there; else what that is counted as.
-    pub async fn find(&self, wanted: Wanted<'_>) -> Result<Kept, &'static str> {
+    pub async fn find(&self, wanted: Lookup<'_>) -> Result<CachedAnswer, &'static str> {
         if self.is_away() {
             return Err("skipped");
         }
@@ -174,7 +174,7 @@ impl Redis {
     }
 
     /// Puts an answer there for as long as it stands, without anybody waiting for it.
-    pub fn keep(&self, wanted: Wanted<'_>, kept: &Kept) {
+    pub fn keep(&self, wanted: Lookup<'_>, kept: &CachedAnswer) {
         if self.is_away() {
             return;
         }

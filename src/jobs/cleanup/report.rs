@@ -2,7 +2,7 @@
 
 use crate::store::{
     StoreError,
-    cleanup::{self as rows, Run},
+    cleanup::{self as rows, CleanupRun},
     types::Uuid,
 };
 
@@ -10,7 +10,7 @@ use crate::store::{
 #[derive(Debug)]
 pub struct Report {
     /// What it did.
-    pub run: Run,
+    pub run: CleanupRun,
     /// Why it did not come to its end.
     pub failure: Option<Failure>,
 }

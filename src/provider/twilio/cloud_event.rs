@@ -78,3 +78,21 @@ fn stored(id: String, kind: &str, value: &Value) -> Event {
         content: Content::Other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_without_a_cloud_event_is_one_event_known_by_its_bytes() {
+        let of = |body: &[u8]| parse_json(body).unwrap().events;
+        let plain = br#"[{"a":1},{"a":2}]"#;
+        let events = of(plain);
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].id, sha256_hex(plain));
+        let event = r#"{"specversion":"1.0","id":"E1","type":"t","source":"/s"}"#;
+        let mixed = of(format!("[{event},{{\"a\":2}}]").as_bytes());
+        assert_eq!(mixed.len(), 2);
+        assert_eq!(mixed[0].id, "E1");
+    }
+}

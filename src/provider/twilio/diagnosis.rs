@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     provider::{
-        diagnosis::{BodyHash, BodyHashState, Diagnosis, Fit, OtherUrl, SignatureForm, shown_url},
+        diagnosis::{
+            BodyHash, BodyHashState, Diagnosis, MatchingChange, OtherUrl, SignatureForm, shown_url,
+        },
         form::Form,
         request::Request,
     },
@@ -101,8 +103,8 @@ impl Signed<'_> {
     }
 }
 
-fn fit(other: &OtherUrl, secret: usize) -> Fit {
-    Fit {
+fn fit(other: &OtherUrl, secret: usize) -> MatchingChange {
+    MatchingChange {
         change: other.change.clone(),
         url: Some(shown_url(&other.url, &[BODY_HASH])),
         secret,
@@ -310,6 +312,24 @@ mod tests {
         assert_eq!(
             of(Some("AAAA")),
             SignatureForm::Length { is: 3, should: 20 }
+        );
+    }
+
+    #[test]
+    fn what_the_url_says_of_the_body_is_told() {
+        let of = |query: &str| body_hash(&format!("https://a.example/p{query}"), b"x").state;
+        let right = crate::provider::value::sha256_hex(b"x");
+        assert_eq!(of(""), BodyHashState::Absent);
+        assert_eq!(of("?bodySHA256=00"), BodyHashState::Malformed);
+        assert_eq!(of("?bodySHA256=zz"), BodyHashState::Malformed);
+        assert_eq!(
+            of(&format!("?bodySHA256={}", "0".repeat(64))),
+            BodyHashState::Differs
+        );
+        assert_eq!(of(&format!("?bodySHA256={right}")), BodyHashState::Fits);
+        assert_eq!(
+            of(&format!("?bodySHA256={right}&bodySHA256={right}")),
+            BodyHashState::Absent
         );
     }
 }

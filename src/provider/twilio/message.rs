@@ -160,3 +160,46 @@ fn message_sid(params: &Value) -> Result<&str, Malformed> {
         .filter(valid)
         .ok_or_else(|| Malformed("MessageSid is not SM or MM and 32 hex digits".to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::form::Form;
+
+    #[test]
+    fn the_steps_of_a_message_are_in_the_order_in_which_they_come() {
+        let order = [
+            &["unheard of"][..],
+            &["accepted", "scheduled", "queued"],
+            &["sending"],
+            &["sent"],
+            &["failed", "undelivered", "canceled"],
+            &["delivered"],
+            &["read"],
+        ];
+        for pair in order.windows(2) {
+            for (earlier, later) in pair[0].iter().zip(pair[1].iter().cycle()) {
+                assert!(rank(earlier) < rank(later), "{earlier} {later}");
+            }
+            assert!(pair[1].iter().all(|step| rank(step) == rank(pair[1][0])));
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_a_cart_is_its_note_unless_there_is_nothing() {
+        let note = |body: &str| {
+            let form = format!(
+                "MessageSid=SM{:032}&From=whatsapp%3A%2B15550001&To=whatsapp%3A%2B15550002&MessageType=order\
+                 &InteractiveData=%7B%22product_items%22%3A%5B%7B%22product_retailer_id%22%3A%22P1%22%2C%22quantity%22%3A1%7D%5D%7D&Body={body}",
+                1
+            );
+            let params = Form::parse(form.as_bytes()).unwrap().to_json().unwrap();
+            match message_content(&params) {
+                Content::Cart { note, .. } => note,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(note(""), None);
+        assert_eq!(note("soon").as_deref(), Some("soon"));
+    }
+}

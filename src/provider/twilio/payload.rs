@@ -307,4 +307,39 @@ mod tests {
         assert!(parse_json(b"{").is_err());
         assert!(parse_json(&[b"[".repeat(100_000), b"]".repeat(100_000)].concat()).is_err());
     }
+
+    #[test]
+    fn a_status_is_told_from_a_message() {
+        let sid = format!("SM{:032}", 1);
+        assert!(is_status(
+            format!("MessageSid={sid}&MessageStatus=sent").as_bytes()
+        ));
+        assert!(!is_status(format!("MessageSid={sid}&Body=hi").as_bytes()));
+        assert!(!is_status(b"%"));
+    }
+
+    #[test]
+    fn what_is_no_message_belongs_to_our_number() {
+        let of = |body: &str| {
+            let form = Form::parse(body.as_bytes()).unwrap();
+            let delivery = parse_form(&form).unwrap();
+            delivery.events[0].ours.clone().map(|ours| ours.as_str().to_owned())
+        };
+        let (ours, theirs) = ("%2B14155550100", "%2B14155550199");
+        let expected = Some("+14155550100".to_owned());
+        let call = "CallSid=CA1";
+        assert_eq!(
+            of(&format!("{call}&Direction=inbound&To={ours}&From={theirs}")),
+            expected
+        );
+        assert_eq!(
+            of(&format!(
+                "{call}&Direction=outbound-api&To={theirs}&From={ours}"
+            )),
+            expected
+        );
+        let conversation = format!("EventType=onMessageAdded&MessagingBinding.ProxyAddress={ours}");
+        assert_eq!(of(&conversation), expected);
+        assert_eq!(of(&format!("EventType=onMessageAdded&To={ours}")), None);
+    }
 }

@@ -48,3 +48,37 @@ pub fn json(body: &[u8]) -> Result<Vec<u8>, Malformed> {
     }
     Ok(value.to_string().into_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_has_one_new_id_and_all_else_as_it_was() {
+        let body = b"MessageSid=SM1&SmsSid=SM1&Body=a+b%26c";
+        let renewed = form(body).unwrap();
+        let pairs = Form::parse(&renewed).unwrap().to_json().unwrap();
+        let text = |name: &str| pairs.get(name).and_then(Value::as_str).unwrap().to_owned();
+        assert_eq!(text("Body"), "a b&c");
+        assert_eq!(text("MessageSid"), text("SmsSid"));
+        assert_eq!(text("MessageSid").len(), 34);
+        assert_ne!(form(body).unwrap(), renewed);
+    }
+
+    #[test]
+    fn a_document_has_new_ids_and_all_else_as_it_was() {
+        let of = |body: &[u8]| Value::parse(&json(body).unwrap()).unwrap();
+        let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
+        let array = of(br#"[{"id":"a","x":1},{"id":"b"}]"#);
+        let ids = [id(&array[0]), id(&array[1])];
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids.iter().all(|id| id.len() == 36), "{ids:?}");
+        assert_eq!(array[0]["x"].to_string(), "1");
+
+        let object = of(br#"{"id":"a","x":1}"#);
+        assert_eq!(id(&object).len(), 36);
+        assert_eq!(object["x"].to_string(), "1");
+        assert_eq!(object.to_string().matches("\"id\"").count(), 1);
+        assert!(json(b"{").is_err());
+    }
+}

@@ -17,7 +17,7 @@ pub const VARIABLE: &str = "TWILIO_SHARED_KEYS";
 
 /// What a request says it was signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum SignedWith {
     /// A key that is configured.
     Known(String),
     /// A key that is not.
@@ -26,7 +26,7 @@ pub enum Named {
     Algorithm(String),
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for SignedWith {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Known(name) => write!(f, "the shared key {name}"),
@@ -41,7 +41,7 @@ impl fmt::Display for Named {
     }
 }
 
-impl Named {
+impl SignedWith {
     /// What is said of it where it is the reason of a refusal.
     pub(super) fn told(&self) -> NamedKey {
         let advice = match self {
@@ -66,7 +66,7 @@ pub struct Keys<'a> {
     /// The auth tokens, then the shared keys.
     pub secrets: Vec<&'a Secret>,
     /// What the request names.
-    pub named: Option<Named>,
+    pub named: Option<SignedWith>,
 }
 
 impl<'a> Keys<'a> {
@@ -89,9 +89,9 @@ impl<'a> Keys<'a> {
                 .any(|known| known.eq_ignore_ascii_case(algorithm))
         };
         let named = match (name, algorithm.filter(|algorithm| !is_known(algorithm))) {
-            (_, Some(algorithm)) => Some(Named::Algorithm(shown(algorithm))),
-            (Some(name), None) if fitting.is_empty() => Some(Named::Unknown(shown(name))),
-            (Some(name), None) => Some(Named::Known(shown(name))),
+            (_, Some(algorithm)) => Some(SignedWith::Algorithm(shown(algorithm))),
+            (Some(name), None) if fitting.is_empty() => Some(SignedWith::Unknown(shown(name))),
+            (Some(name), None) => Some(SignedWith::Known(shown(name))),
             (None, None) => None,
         };
         Self {
@@ -114,7 +114,7 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn keys(header: Option<&str>) -> (Vec<String>, Option<Named>) {
+    fn keys(header: Option<&str>) -> (Vec<String>, Option<SignedWith>) {
         let tokens = [Secret::new("token")];
         let shared: Vec<NamedSecret> = ["one:first", "two:of:colons", "one:second"]
             .map(|text| text.parse().unwrap())
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_by_its_name_and_two_of_one_name_are_both_tried() {
-        let one = Named::Known("one".to_owned());
+        let one = SignedWith::Known("one".to_owned());
         assert_eq!(
             keys(Some("key=one,algorithm=HMAC_SHA256")),
             (
@@ -134,7 +134,7 @@ mod tests {
                 Some(one)
             )
         );
-        let two = Named::Known("two".to_owned());
+        let two = SignedWith::Known("two".to_owned());
         assert_eq!(
             keys(Some(" algorithm=hmac_sha256 , Key = two ")),
             (vec!["token".into(), "of:colons".into()], Some(two))
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_not_configured_is_named() {
-        let unknown = Named::Unknown("th\\nree".to_owned());
+        let unknown = SignedWith::Unknown("th\\nree".to_owned());
         assert_eq!(
             keys(Some("key=th\nree")),
             (vec!["token".into()], Some(unknown))
@@ -151,7 +151,7 @@ mod tests {
         let (_, named) = keys(Some(&format!("key={}", "x".repeat(9_000))));
         assert!(named.unwrap().to_string().len() < 200);
         let (_, named) = keys(Some("key=one,algorithm=HMAC_MD5"));
-        assert_eq!(named, Some(Named::Algorithm("HMAC_MD5".to_owned())));
+        assert_eq!(named, Some(SignedWith::Algorithm("HMAC_MD5".to_owned())));
     }
 
     #[test]

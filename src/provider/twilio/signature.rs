@@ -247,6 +247,8 @@ mod tests {
             ("http://a.example?x", "http://a.example:80?x"),
             ("https://a.example:8443/p", "https://a.example/p"),
             ("https://u:p@a.example/p", "https://u:p@a.example:443/p"),
+            ("https://u:@a.example/p", "https://u:@a.example:443/p"),
+            ("https://u:@a.example:1/p", "https://u:@a.example/p"),
             ("https://[::1]:8080/p", "https://[::1]/p"),
             ("https://[::1]/p", "https://[::1]:443/p"),
         ];
@@ -345,5 +347,10 @@ mod tests {
             verify_json(&tokens, Some(&over_url_alone), bare, b"{}"),
             Err(SignatureError::Invalid)
         );
+    }
+
+    #[test]
+    fn what_stands_for_a_space_or_has_a_meaning_stays_escaped() {
+        assert_eq!(plain("a%20b%7F%26%41%21"), "a%20b%7F%26A!");
     }
 }

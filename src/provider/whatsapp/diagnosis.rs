@@ -99,4 +99,12 @@ mod tests {
             SignatureForm::Length { is: 1, should: 32 }
         );
     }
+
+    #[test]
+    fn slashes_are_escaped_once() {
+        assert_eq!(escaped("a/é", true), "a\\/\\u00e9");
+        assert_eq!(escaped("\\/", true), "\\/");
+        assert_eq!(escaped("\\\\/", true), "\\\\\\/");
+        assert_eq!(escaped("a/é", false), "a/\\u00e9");
+    }
 }

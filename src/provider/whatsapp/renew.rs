@@ -35,3 +35,29 @@ fn list<'a>(value: &'a mut Value, member: &str) -> impl Iterator<Item = &'a mut 
         .into_iter()
         .flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_and_status_has_a_new_id_and_all_else_is_as_it_was() {
+        let body = br#"{"entry":[{"id":"1","changes":[{"value":{"messages":[{"id":"wamid.A","from":"1"}]}},
+            {"value":{"statuses":[{"id":"wamid.B"},{"id":"wamid.C"}]}},{"field":"other"}]}]}"#;
+        let renewed = Value::parse(&json(body).unwrap()).unwrap();
+        let changes = &renewed["entry"][0]["changes"];
+        let message = &changes[0]["value"]["messages"][0];
+        let statuses = &changes[1]["value"]["statuses"];
+        let ids = [&message["id"], &statuses[0]["id"], &statuses[1]["id"]];
+        let mut ids = ids.map(|id| id.as_str().unwrap().to_owned());
+        assert!(
+            ids.iter()
+                .all(|id| id.starts_with("wamid.") && id.len() > 20)
+        );
+        ids.sort();
+        assert!(ids[0] != ids[1] && ids[1] != ids[2]);
+        assert_eq!(message["from"].as_str(), Some("1"));
+        assert_eq!(renewed["entry"][0]["id"].as_str(), Some("1"));
+        assert!(json(b"no JSON").is_err());
+    }
+}

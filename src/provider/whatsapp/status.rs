@@ -104,4 +104,22 @@ mod tests {
         let of_g = |event: &Event| matches!(&event.content, Content::Status(step) if step.message_id == "wamid.G");
         assert!(events.iter().all(of_g));
     }
+
+    #[test]
+    fn the_steps_of_a_message_are_in_the_order_in_which_they_come() {
+        let order = [
+            "unheard of",
+            "accepted",
+            "sent",
+            "failed",
+            "delivered",
+            "read",
+            "played",
+        ];
+        assert!(
+            order
+                .map(rank)
+                .is_sorted_by(|earlier, later| earlier < later)
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! An order while its text is being read.
 
 use super::{
-    Catalogue, Line, MAX_LINES, MAX_QUANTITY, MAX_SUGGESTIONS, Misread, Product, Reading,
+    Catalogue, Line, MAX_LINES, MAX_QUANTITY, MAX_SUGGESTIONS, NotUnderstood, Product, Reading,
     line::nearest, segment::Segment,
 };
 
@@ -12,7 +12,7 @@ const MAX_QUOTED_CHARS: usize = 80;
 pub(super) struct OrderDraft<'c> {
     catalogue: &'c Catalogue,
     lines: Vec<Line<'c>>,
-    misreads: Vec<Misread<'c>>,
+    misreads: Vec<NotUnderstood<'c>>,
     /// How many lines were read, understood or not.
     lines_read: usize,
 }
@@ -71,7 +71,7 @@ impl<'c> OrderDraft<'c> {
     }
 
     fn misread(&mut self, text: &str) {
-        self.misreads.push(Misread {
+        self.misreads.push(NotUnderstood {
             text: quoted(text),
             nearest: self.suggestion(text),
         });

@@ -46,7 +46,7 @@ pub struct Line<'c> {
 
 /// A piece of an order that was not understood.
 #[derive(Debug, PartialEq)]
-pub struct Misread<'c> {
+pub struct NotUnderstood<'c> {
     /// The piece as the customer wrote it, without control and invisible characters, and no longer
     /// than 80 characters.
     pub text: String,
@@ -63,7 +63,7 @@ pub enum Reading<'c> {
     /// An order that was understood whole: each product once, in the order they were written.
     Order(Vec<Line<'c>>),
     /// An order with pieces that were not understood. None of it should be acted on.
-    Misunderstood(Vec<Misread<'c>>),
+    Misunderstood(Vec<NotUnderstood<'c>>),
 }
 
 /// Reads a text as an order for products in the catalogue.

@@ -4,9 +4,9 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn received(verdict: Verdict) -> Received {
-    Received {
-        verdict,
+fn received(class: TrafficClass) -> RequestSample {
+    RequestSample {
+        class,
         took: Duration::from_millis(1),
         duplicate_events: 0,
         conflicts: 0,
@@ -22,9 +22,9 @@ fn received(verdict: Verdict) -> Received {
 fn numbers_that_no_retailer_has_are_counted_by_message_and_named_for_an_hour() {
     let traffic = Traffic::new(Uuid::random());
     let now = Timestamp::now();
-    let to = |number: &str, count| Received {
+    let to = |number: &str, count| RequestSample {
         unknown_retailers: [(number.to_owned(), count)].into(),
-        ..received(Verdict::First)
+        ..received(TrafficClass::First)
     };
     traffic.count(&to("+1", 3), now);
     traffic.count(&to("+2", 1), now.after(MINUTE));
@@ -38,7 +38,7 @@ fn numbers_that_no_retailer_has_are_counted_by_message_and_named_for_an_hour() {
     for n in 0..1_000 {
         traffic.count(&to(&n.to_string(), 1), now);
     }
-    assert_eq!(named(now).len(), Strangers::KEPT);
+    assert_eq!(named(now).len(), UnknownNumbers::KEPT);
 }
 
 #[test]
@@ -46,16 +46,16 @@ fn each_request_is_received_and_one_thing_more() {
     let traffic = Traffic::new(Uuid::random());
     let now = Timestamp::now();
     let all = [
-        Verdict::First,
-        Verdict::Replayed,
-        Verdict::Mismatched,
-        Verdict::InProgressRejected,
-        Verdict::SignatureRejected,
-        Verdict::Malformed,
-        Verdict::Failed,
+        TrafficClass::First,
+        TrafficClass::Replayed,
+        TrafficClass::Mismatched,
+        TrafficClass::InProgressRejected,
+        TrafficClass::SignatureRejected,
+        TrafficClass::Malformed,
+        TrafficClass::Failed,
     ];
-    for verdict in all {
-        traffic.count(&received(verdict), now);
+    for class in all {
+        traffic.count(&received(class), now);
     }
     let counts = traffic.rows().iter().map(|row| row.counts).sum::<Counts>();
     assert_eq!(counts.received, 7);
@@ -76,7 +76,7 @@ fn a_clock_that_is_set_back_counts_in_a_row_of_its_own() {
     let traffic = Traffic::new(Uuid::random());
     let noon = Timestamp::now().hour();
     for at in [noon, noon.after(60 * MINUTE), noon, noon.after(MINUTE)] {
-        traffic.count(&received(Verdict::First), at);
+        traffic.count(&received(TrafficClass::First), at);
     }
     let rows = traffic.rows();
     let found: Vec<_> = rows
@@ -92,10 +92,10 @@ fn a_clock_that_is_set_back_counts_in_a_row_of_its_own() {
 fn what_was_counted_while_it_was_written_is_written_the_next_time() {
     let traffic = Traffic::new(Uuid::random());
     let now = Timestamp::now();
-    traffic.count(&received(Verdict::First), now);
+    traffic.count(&received(TrafficClass::First), now);
     let before = traffic.unwritten();
     assert_eq!(before.rows.len(), 1);
-    traffic.count(&received(Verdict::First), now);
+    traffic.count(&received(TrafficClass::First), now);
     traffic.counted().forget(&before.versions);
     let after = traffic.unwritten();
     assert_eq!(after.rows[0].counts.first, 2);
@@ -108,9 +108,12 @@ fn what_happened_lately_is_forgotten_after_a_while() {
     let traffic = Traffic::new(Uuid::random());
     let then = Timestamp::now().minute();
     for _ in 0..3 {
-        traffic.count(&received(Verdict::SignatureRejected), then);
+        traffic.count(&received(TrafficClass::SignatureRejected), then);
     }
-    traffic.count(&received(Verdict::SignatureRejected), then.after(MINUTE));
+    traffic.count(
+        &received(TrafficClass::SignatureRejected),
+        then.after(MINUTE),
+    );
     traffic.looked_up(Duration::from_millis(7), then);
     let recent = traffic.recent(then.after(2 * MINUTE));
     assert_eq!(recent.signatures_rejected, 3);

@@ -56,7 +56,7 @@ pub enum BackupError {
     InUse(PathBuf),
     /// It is no backup, or not of this program.
     #[error("{0} is no backup of hookonce's: {1}")]
-    Foreign(String, String),
+    ForeignMessage(String, String),
     /// What is stored in it does not hold together.
     #[error("{0} is damaged: {1}")]
     Damaged(String, Findings),

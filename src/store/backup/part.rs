@@ -13,13 +13,13 @@ use crate::store::sqlite::file::{MODE, beside};
 
 /// The file, empty at first and closed to all but its owner. Gone with the value, unless it was put in its place; what a
 /// killed process leaves the next one takes over.
-pub(super) struct Part {
+pub(super) struct PartialFile {
     /// Open for as long as the value lives, for it carries the lock.
     pub file: File,
     pub path: PathBuf,
 }
 
-impl Part {
+impl PartialFile {
     /// Beside `place`, under its name with `end` behind it.
     pub fn new(place: &Path, end: &str) -> Result<Self, BackupError> {
         let path = beside(place, end);
@@ -79,7 +79,7 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         // Once it is in its place nothing of this name is ours.
         if is_same(&self.path, &self.file) {

@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     BackupError, Checked, Findings, Restored, Source, Target, at,
-    part::{Part, real},
+    part::{PartialFile, real},
     unknown_migrations,
 };
 use crate::store::{
@@ -39,7 +39,7 @@ impl Server {
             Target::File(place) => (real(place)?, false),
             Target::Output => (temporary.path().join("backup"), true),
         };
-        let mut part = Part::new(&place, ".part")?;
+        let mut part = PartialFile::new(&place, ".part")?;
         let into = part.file.try_clone();
         let into = into.map_err(at(&part.path, "it cannot be written"))?;
         let mut dump = program(DUMP, &self.url);
@@ -69,7 +69,7 @@ impl Server {
         let known = migrations::known()?;
         if versions.is_empty() {
             let why = "it has none of hookonce's tables".to_owned();
-            return Err(BackupError::Foreign(name, why));
+            return Err(BackupError::ForeignMessage(name, why));
         }
         if let Some(newer) = unknown_migrations(&versions, &known) {
             return Err(BackupError::Newer(name, newer));

@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     BackupError, Restored, Source, at,
-    part::{Part, is_same, real, sync_folder},
+    part::{PartialFile, is_same, real, sync_folder},
     sqlite::{parts, refuse_itself, seal, sound},
 };
 use crate::store::{
@@ -27,8 +27,8 @@ use crate::store::{
 
 pub(super) fn restore(path: &Path, source: &Source) -> Result<Restored, BackupError> {
     let path = real(path)?;
-    let old = Old::lock(&path)?;
-    let mut part = Part::new(&path, ".restoring")?;
+    let old = ReplacedDatabase::lock(&path)?;
+    let mut part = PartialFile::new(&path, ".restoring")?;
     let name = match source {
         Source::File(file) => {
             refuse_itself(&path, file)?;
@@ -56,7 +56,7 @@ pub(super) fn restore(path: &Path, source: &Source) -> Result<Restored, BackupEr
 
 /// Copies a backup, with the log that may lie beside it: a file that was copied with its log while nothing was running is
 /// a backup too.
-fn copy(from: &Path, part: &mut Part) -> Result<(), BackupError> {
+fn copy(from: &Path, part: &mut PartialFile) -> Result<(), BackupError> {
     let open = |path: &Path| File::open(path).map_err(at(path, "it cannot be read"));
     if !real(from)?.exists() {
         return Err(BackupError::NoDatabase(from.to_owned()));
@@ -95,7 +95,7 @@ fn make_ready(path: &Path, name: &str) -> Result<(), BackupError> {
 }
 
 /// The database that is replaced, while nobody can open it.
-struct Old {
+struct ReplacedDatabase {
     path: PathBuf,
     file: File,
     /// Whether there was none.
@@ -104,7 +104,7 @@ struct Old {
     index: Option<File>,
 }
 
-impl Old {
+impl ReplacedDatabase {
     /// Fails where anybody has it open: each connection of SQLite's to a file with a log has a lock on it.
     fn lock(path: &Path) -> Result<Self, BackupError> {
         let failed = || at(path, "it cannot be opened");
@@ -204,7 +204,7 @@ impl Old {
     }
 }
 
-impl Drop for Old {
+impl Drop for ReplacedDatabase {
     /// An empty file is no database.
     fn drop(&mut self) {
         if self.is_new && is_same(&self.path, &self.file) {

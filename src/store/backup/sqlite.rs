@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     BackupError, Checked, Findings, Target, at,
-    part::{Part, real},
+    part::{PartialFile, real},
     unknown_migrations,
 };
 use crate::store::{
@@ -30,14 +30,14 @@ pub(super) fn backup(path: &Path, target: &Target) -> Result<u64, BackupError> {
         Target::File(place) => {
             let place = real(place)?;
             refuse_itself(path, &place)?;
-            let part = Part::new(&place, ".part")?;
+            let part = PartialFile::new(&place, ".part")?;
             copy(from, &part.path)?;
             part.put(&place)
         }
         Target::Output => {
             let folder = tempfile::tempdir();
             let folder = folder.map_err(at(&std::env::temp_dir(), "nothing can be made there"))?;
-            let mut part = Part::new(&folder.path().join("backup"), ".part")?;
+            let mut part = PartialFile::new(&folder.path().join("backup"), ".part")?;
             copy(from, &part.path)?;
             part.print()
         }
@@ -181,7 +181,7 @@ fn versions(conn: &Connection, name: &str) -> Result<Vec<String>, BackupError> {
         let mut query = conn.prepare(migrations::APPLIED)?;
         query.query_map((), |row| row.get(0))?.collect()
     };
-    let foreign = |why: String| BackupError::Foreign(name.to_owned(), why);
+    let foreign = |why: String| BackupError::ForeignMessage(name.to_owned(), why);
     let applied = applied().map_err(|error| foreign(error.to_string()))?;
     let known = migrations::known()?;
     if !applied.iter().any(|version| known.contains(version)) {

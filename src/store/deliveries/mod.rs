@@ -5,7 +5,7 @@ mod search;
 use diesel::prelude::*;
 use std::cmp::Reverse;
 
-use self::search::{Looked, Search, scans};
+use self::search::{Search, SearchResult, scans};
 
 use super::{
     Conn, StoreError,
@@ -21,7 +21,7 @@ const WINDOW: usize = 10_000;
 
 /// Who sends requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sender {
+pub enum DeliverySource {
     /// A provider.
     Provider {
         /// What its keys belong to.
@@ -33,7 +33,7 @@ pub enum Sender {
     Clients,
 }
 
-impl Sender {
+impl DeliverySource {
     /// Whether they sent what is kept under a key of this scope.
     fn has_scope(&self, scope: &str) -> bool {
         match self {
@@ -58,7 +58,7 @@ const WEBHOOKS: &str = "webhook:";
 #[derive(Clone, Debug, Default)]
 pub struct DeliveryFilter {
     /// Who sent them.
-    pub sender: Option<Sender>,
+    pub sender: Option<DeliverySource>,
     /// How far they have come.
     pub status: Option<RecordStatus>,
     /// Whose they are.
@@ -159,7 +159,7 @@ pub fn list(
 ) -> Result<DeliveryPage, StoreError> {
     let scans = scans(conn, filter)?;
     let window = WINDOW.div_ceil(scans.len().max(1));
-    let mut looked = Looked::default();
+    let mut looked = SearchResult::default();
     for scan in scans {
         looked.add(Search::new(scan, filter, after).look(conn, limit, window)?);
     }

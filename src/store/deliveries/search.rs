@@ -23,13 +23,13 @@ use super::{
 
 /// What came of looking through scans.
 #[derive(Default)]
-pub(super) struct Looked {
+pub(super) struct SearchResult {
     pub found: Vec<Position>,
     /// How far; none: to the end.
     pub to: Option<Position>,
 }
 
-impl Looked {
+impl SearchResult {
     /// Adds what was found in another scan.
     pub fn add(&mut self, other: Self) {
         self.found.extend(other.found);
@@ -209,8 +209,8 @@ impl<'a> Search<'a> {
         conn: &mut Conn<'_>,
         limit: usize,
         window: usize,
-    ) -> Result<Looked, StoreError> {
-        let mut looked = Looked::default();
+    ) -> Result<SearchResult, StoreError> {
+        let mut looked = SearchResult::default();
         let (enough, mut left) = match self.scan.is_short() {
             true => (limit.saturating_add(1), usize::MAX),
             false => (limit, window),

@@ -18,13 +18,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::store::{Conn, Foreign, SchemaName, StoreError, migrations};
+use crate::store::{Conn, ForeignMessage, SchemaName, StoreError, migrations};
 
 /// A connection, and what is known of its server.
 ///
 /// Diesel does not tell PostgreSQL's error codes (SQLSTATE), and has a kind for a few alone. The others are told from the
 /// words, which are known in English. An ordinary role may not choose the language; where the server keeps to another,
-/// all errors without a kind are taken for passing ones ([`StoreError::Foreign`]): nothing of them is kept, so they are
+/// all errors without a kind are taken for passing ones ([`StoreError::ForeignMessage`]): nothing of them is kept, so they are
 /// tried again, apart from others, and put off.
 pub struct Session {
     conn: PgConnection,
@@ -56,7 +56,7 @@ impl Words {
             return error;
         }
         let waited = self.begun.elapsed() >= self.lock_timeout;
-        match Foreign::of(&error, waited) {
+        match ForeignMessage::of(&error, waited) {
             None => error,
             Some(foreign) => StoreError::from(foreign).into(),
         }
@@ -314,13 +314,13 @@ fn speaks_english(conn: &mut PgConnection) -> Result<bool, QueryError> {
 }
 
 /// The connector as the pool has it. No connection is being made once it is closed.
-pub(super) struct Door {
+pub(super) struct GuardedConnector {
     connector: Connector,
     /// Shared by whoever is connecting. `false`: it is closed.
     is_open: RwLock<bool>,
 }
 
-impl Door {
+impl GuardedConnector {
     pub fn new(connector: Connector) -> Self {
         Self {
             connector,
@@ -340,9 +340,9 @@ impl Door {
 }
 
 /// For the pool, which keeps it to itself.
-pub(super) struct ThroughDoor(pub Arc<Door>);
+pub(super) struct PoolConnector(pub Arc<GuardedConnector>);
 
-impl ManageConnection for ThroughDoor {
+impl ManageConnection for PoolConnector {
     type Connection = Session;
     type Error = ConnectError;
 

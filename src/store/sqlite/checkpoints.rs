@@ -87,7 +87,7 @@ impl Log {
         let (due, is_due) = sync_channel(1);
         let (urgent, is_urgent) = sync_channel(1);
         let moves = Arc::new(AtomicU64::new(0));
-        let mover = Mover {
+        let mover = Checkpointer {
             conn,
             due: is_due,
             urgent: is_urgent,
@@ -149,7 +149,7 @@ impl Log {
 }
 
 /// Moves what was committed from the log into the database file.
-struct Mover {
+struct Checkpointer {
     conn: SqliteConnection,
     due: Receiver<()>,
     urgent: Receiver<()>,
@@ -160,7 +160,7 @@ struct Mover {
     file: Arc<DatabaseFile>,
 }
 
-impl Mover {
+impl Checkpointer {
     /// How long commits are gathered, for a page that changes often need be moved only once.
     const PAUSE: Duration = Duration::from_millis(500);
     /// After so long without a commit what the log takes of the disk is given back.

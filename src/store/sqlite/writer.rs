@@ -42,7 +42,7 @@ pub(super) struct Writer {
     /// When the first of them was put there, or the last one was done.
     background_since: Instant,
     stopping: bool,
-    others: Others,
+    others: OtherWriters,
     syncs: bool,
     health: Health,
     /// How many rows this connection had changed when the transaction began; known while writes fail.
@@ -81,7 +81,7 @@ impl Writer {
             background: VecDeque::new(),
             background_since: Instant::now(),
             stopping: false,
-            others: Others::unknown(),
+            others: OtherWriters::unknown(),
             syncs: true,
             health,
             changes: None,
@@ -310,7 +310,7 @@ impl Writer {
 }
 
 /// Who else writes: requests here, and other processes.
-struct Others {
+struct OtherWriters {
     last_request: Instant,
     last_process: Instant,
     /// Changes with every commit of another connection.
@@ -323,7 +323,7 @@ struct DataVersion {
     data_version: i64,
 }
 
-impl Others {
+impl OtherWriters {
     /// Whoever is there has the time to show it.
     fn unknown() -> Self {
         Self {

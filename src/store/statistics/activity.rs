@@ -33,7 +33,7 @@ const WEEK_S: i64 = 7 * 24 * 60 * 60;
 
 /// A retailer for which nothing has come for longer than usual.
 #[derive(Clone, Debug, PartialEq, QueryableByName)]
-pub struct Silent {
+pub struct SilentRetailer {
     /// The retailer.
     #[diesel(sql_type = Id)]
     pub retailer_id: Uuid,
@@ -53,7 +53,7 @@ pub fn silent_retailers(
     least_s: i64,
     now: Timestamp,
     most: i64,
-) -> Result<Vec<Silent>, StoreError> {
+) -> Result<Vec<SilentRetailer>, StoreError> {
     let query = sql_query(
         "SELECT retailer_id, silent_s, usual_s FROM (
              SELECT retailer_id, $1 - last_at_s AS silent_s,

@@ -6,7 +6,7 @@ mod size;
 mod snapshots;
 mod traffic;
 
-pub use activity::{Silent, note_activity, silent_retailers};
+pub use activity::{SilentRetailer, note_activity, silent_retailers};
 pub use records::{RecordCounts, Records, fold_counts, records};
 pub use size::{Size, size};
 pub use snapshots::{Snapshot, forget_snapshots, put_snapshot, snapshots_from};

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     access::Scope,
     store::{
-        cleanup::{Run, Trigger},
+        cleanup::{CleanupRun, Trigger},
         types::Timestamp,
     },
     web::problem::Problem,
@@ -44,8 +44,8 @@ pub struct CleanupResource {
     error: Option<String>,
 }
 
-impl From<Run> for CleanupResource {
-    fn from(run: Run) -> Self {
+impl From<CleanupRun> for CleanupResource {
+    fn from(run: CleanupRun) -> Self {
         let duration = run.duration();
         Self {
             id: run.id.0,

@@ -92,7 +92,7 @@ impl From<Booking> for BookingResource {
 )]
 pub async fn book(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     call.create(payload, Kind::Bookings, |conn, body: BookingBody, at| {
-        let booking = bookings::book(conn, body.into(), at.reach, at.now)?;
+        let booking = bookings::book(conn, body.into(), at.tenants, at.now)?;
         Ok(Created {
             location: format!("/api/v1/bookings/{}", booking.id),
             message: "Booked".to_owned(),
@@ -114,7 +114,7 @@ pub async fn book(call: Call, payload: Payload) -> Result<HttpResponse, Problem>
 pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
     call.read("Booking", move |conn, at| {
-        Ok(BookingResource::from(bookings::find(conn, id, at.reach)?))
+        Ok(BookingResource::from(bookings::find(conn, id, at.tenants)?))
     })
     .await
 }

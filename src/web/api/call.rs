@@ -30,7 +30,7 @@ use crate::{
     media_type,
     shop::{
         error::{FieldError, ShopError},
-        reach::Reach,
+        tenant_scope::TenantScope,
     },
     store::{
         Conn, StoreError,
@@ -257,7 +257,10 @@ impl Call {
 
     fn context(&self, now: Timestamp) -> Context {
         Context {
-            reach: self.caller.retailer.map_or(Reach::All, Reach::Only),
+            tenants: self
+                .caller
+                .retailer
+                .map_or(TenantScope::All, TenantScope::Only),
             now,
             shops: self.state.shops.clone(),
         }

@@ -10,8 +10,8 @@ use super::{
     call::Call,
     envelope::{Envelope, Page, with_document},
     orders::OrderResource,
-    parameters::{self, Cursor as _, Parameters, Part},
-    received::{self, Received},
+    parameters::{self, Cursor as _, PageRequest, Parameters},
+    received::{self, FoundDelivery},
     senders::{self, DeliveryProvider},
 };
 use crate::{
@@ -216,7 +216,7 @@ enum BodyEncoding {
 
 impl FullResource {
     /// Without the request's body, which is put in as it is stored.
-    fn of(received: Received) -> Result<Self, StoreError> {
+    fn of(received: FoundDelivery) -> Result<Self, StoreError> {
         let delivery = received.delivery;
         let events = events(&delivery)?;
         let delivery = DeliveryResource::of(delivery, &events);
@@ -304,7 +304,7 @@ pub struct ListParameters {
 )]
 pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::of(call.request.query_string());
-    let part = Part::take(&mut parameters);
+    let part = PageRequest::take(&mut parameters);
     let filter = DeliveryFilter {
         sender: parameters.take("provider", senders::parse),
         status: parameters.take("status", |text| parameters::word(text, RecordStatus::ALL)),
@@ -317,7 +317,7 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     };
     parameters.finish()?;
     let looking = call.look_up(move |conn, at| {
-        let found = received::list(conn, &filter, at.reach, part.after, part.limit)?;
+        let found = received::list(conn, &filter, at.tenants, part.after, part.limit)?;
         let data = found.deliveries.into_iter().map(DeliveryResource::listed);
         Ok(Page {
             success: true,
@@ -347,7 +347,7 @@ fn key(text: &str) -> Result<String, String> {
 pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
     let looking = call.look_up(move |conn, at| {
-        let mut received = received::find(conn, id, at.reach)?;
+        let mut received = received::find(conn, id, at.tenants)?;
         let body = received.body.take();
         let body = body.map_or(Ok(Value::Null), |json| json.as_str().parse());
         let body = body.map_err(StoreError::unreadable)?;

@@ -18,7 +18,7 @@ use crate::json::{Number, Value};
 pub struct Instance;
 
 /// How much may be found wrong with a document before no more of it is shown.
-pub struct Patience {
+pub struct ErrorLimit {
     found: AtomicUsize,
     most: usize,
 }
@@ -27,7 +27,7 @@ pub struct Patience {
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     value: &'a Value,
-    patience: &'a Patience,
+    patience: &'a ErrorLimit,
 }
 
 /// Part of what stands at an error, for the validator alone: whether the error was found once patience had ended, where
@@ -35,9 +35,9 @@ pub struct View<'a> {
 const BELATED: serde_json::Value = serde_json::Value::Bool(true);
 
 /// The patience with names, each a document of its own to the validator.
-static WITH_NAMES: Patience = Patience::new(usize::MAX);
+static WITH_NAMES: ErrorLimit = ErrorLimit::new(usize::MAX);
 
-impl Patience {
+impl ErrorLimit {
     /// Ends with so many errors.
     pub const fn new(most: usize) -> Self {
         Self {
@@ -65,7 +65,7 @@ pub fn is_belated(instance: &serde_json::Value) -> bool {
 
 impl<'a> View<'a> {
     /// All of a document.
-    pub fn new(value: &'a Value, patience: &'a Patience) -> Self {
+    pub fn new(value: &'a Value, patience: &'a ErrorLimit) -> Self {
         Self { value, patience }
     }
 

@@ -62,12 +62,21 @@ fn may_read(caller: &Caller, path: &str) -> bool {
 
 /// Puts the routes into an actix application.
 pub fn routes(app: &mut web::ServiceConfig) {
+    shop_routes(app);
+    catalogue_routes(app);
+    operation_routes(app);
+}
+
+fn may(scope: Scope, route: Route) -> Route {
+    route.wrap(require(scope))
+}
+
+/// Orders, payments, refunds and bookings.
+fn shop_routes(app: &mut web::ServiceConfig) {
     use Scope::{
-        Admin, BookingsRead, BookingsWrite, CatalogueRead, CatalogueWrite, DeliveriesRead,
-        LedgerRead, OrdersRead, OrdersWrite, PaymentsRead, PaymentsWrite, RefundsRead,
-        RefundsWrite, StatsRead,
+        BookingsRead, BookingsWrite, OrdersRead, OrdersWrite, PaymentsRead, PaymentsWrite,
+        RefundsRead, RefundsWrite,
     };
-    let may = |scope, route: Route| route.wrap(require(scope));
     app.service(
         at("/api/v1/orders", "GET, HEAD, POST")
             .route(may(OrdersRead, get().to(orders::list)))
@@ -94,8 +103,13 @@ pub fn routes(app: &mut web::ServiceConfig) {
     .service(at("/api/v1/bookings", "POST").route(may(BookingsWrite, post().to(bookings::book))))
     .service(
         at("/api/v1/bookings/{id}", "GET, HEAD").route(may(BookingsRead, get().to(bookings::show))),
-    )
-    .service(
+    );
+}
+
+/// Retailers and their products.
+fn catalogue_routes(app: &mut web::ServiceConfig) {
+    use Scope::{CatalogueRead, CatalogueWrite, LedgerRead};
+    app.service(
         at("/api/v1/retailers", "GET, HEAD, POST")
             .route(may(CatalogueRead, get().to(retailers::list)))
             .route(may(CatalogueWrite, post().to(retailers::add))),
@@ -121,15 +135,20 @@ pub fn routes(app: &mut web::ServiceConfig) {
         )
         .route(may(CatalogueRead, get().to(retailers::show_product)))
         .route(may(CatalogueWrite, put().to(retailers::change_product))),
-    )
-    .service(at("/api/v1/stats", "GET, HEAD").route(may(StatsRead, get().to(stats::show))))
-    .service(
-        at("/api/v1/deliveries", "GET, HEAD")
-            .route(may(DeliveriesRead, get().to(deliveries::list))),
-    )
-    .service(
-        at("/api/v1/deliveries/{id}", "GET, HEAD")
-            .route(may(DeliveriesRead, get().to(deliveries::show))),
-    )
-    .service(at("/api/v1/admin/cleanup", "POST").route(may(Admin, post().to(admin::clean_up))));
+    );
+}
+
+/// What an operator looks at and does.
+fn operation_routes(app: &mut web::ServiceConfig) {
+    use Scope::{Admin, DeliveriesRead, StatsRead};
+    app.service(at("/api/v1/stats", "GET, HEAD").route(may(StatsRead, get().to(stats::show))))
+        .service(
+            at("/api/v1/deliveries", "GET, HEAD")
+                .route(may(DeliveriesRead, get().to(deliveries::list))),
+        )
+        .service(
+            at("/api/v1/deliveries/{id}", "GET, HEAD")
+                .route(may(DeliveriesRead, get().to(deliveries::show))),
+        )
+        .service(at("/api/v1/admin/cleanup", "POST").route(may(Admin, post().to(admin::clean_up))));
 }

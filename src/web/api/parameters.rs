@@ -117,14 +117,14 @@ fn is_hex(text: &str) -> bool {
 
 /// Which part of a list is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<C = Uuid> {
+pub struct PageRequest<C = Uuid> {
     /// Where the page before ended.
     pub after: Option<C>,
     /// How many rows.
     pub limit: usize,
 }
 
-impl<C: Cursor> Part<C> {
+impl<C: Cursor> PageRequest<C> {
     const USUAL: usize = 50;
     const MOST: usize = 100;
 
@@ -144,7 +144,7 @@ impl<C: Cursor> Part<C> {
     }
 }
 
-impl Part {
+impl PageRequest {
     /// How many rows to fetch: one more than asked for tells whether there is another page.
     pub fn fetch(self) -> i64 {
         i64::try_from(self.limit)

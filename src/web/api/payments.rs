@@ -124,7 +124,7 @@ impl PaymentResource {
 )]
 pub async fn pay(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     call.create(payload, Kind::Payments, |conn, body: PaymentBody, at| {
-        let payment = payments::pay(conn, body.into(), at.reach, at.now)?;
+        let payment = payments::pay(conn, body.into(), at.tenants, at.now)?;
         Ok(Created {
             location: format!("/api/v1/payments/{}", payment.id),
             message: "Payment taken".to_owned(),
@@ -146,7 +146,7 @@ pub async fn pay(call: Call, payload: Payload) -> Result<HttpResponse, Problem> 
 pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
     call.read("Payment", move |conn, at| {
-        Ok(PaymentResource::of(payments::find(conn, id, at.reach)?)?)
+        Ok(PaymentResource::of(payments::find(conn, id, at.tenants)?)?)
     })
     .await
 }
@@ -226,7 +226,7 @@ impl RefundResource {
 )]
 pub async fn refund(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     call.create(payload, Kind::Refunds, |conn, body: RefundBody, at| {
-        let refund = payments::refund(conn, body.into(), at.reach, at.now)?;
+        let refund = payments::refund(conn, body.into(), at.tenants, at.now)?;
         Ok(Created {
             location: format!("/api/v1/refunds/{}", refund.id),
             message: "Refund given".to_owned(),
@@ -249,7 +249,7 @@ pub async fn show_refund(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
     call.read("Refund", move |conn, at| {
         Ok(RefundResource::of(payments::find_refund(
-            conn, id, at.reach,
+            conn, id, at.tenants,
         )?)?)
     })
     .await

@@ -4,7 +4,7 @@ use super::whole_body;
 use crate::{
     idempotency::StoredReply,
     provider::REGISTRY,
-    shop::{error::ShopError, ordering::PlacedOrder, orders, reach::Reach},
+    shop::{error::ShopError, ordering::PlacedOrder, orders, tenant_scope::TenantScope},
     store::{
         Conn, StoreError,
         deliveries::{self, Delivery, DeliveryFilter, DeliveryPage, Position},
@@ -14,7 +14,7 @@ use crate::{
 
 /// A request and all that came of it.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct FoundDelivery {
     /// Its record.
     pub delivery: Delivery,
     /// Its body, as it is kept.
@@ -32,11 +32,11 @@ pub struct Received {
 pub fn list(
     conn: &mut Conn<'_>,
     filter: &DeliveryFilter,
-    reach: Reach,
+    tenants: TenantScope,
     after: Option<Position>,
     limit: usize,
 ) -> Result<DeliveryPage, StoreError> {
-    let Some(retailer_id) = reach.confine(filter.retailer_id) else {
+    let Some(retailer_id) = tenants.confine(filter.retailer_id) else {
         return Ok(DeliveryPage::default());
     };
     let webhook_types = REGISTRY
@@ -54,19 +54,23 @@ pub fn list(
 ///
 /// # Errors
 /// Where there is none within reach; or the database's own.
-pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Received, ShopError> {
+pub fn find(
+    conn: &mut Conn<'_>,
+    id: Uuid,
+    tenants: TenantScope,
+) -> Result<FoundDelivery, ShopError> {
     let is_within_reach = |delivery: &Delivery| match delivery.retailer_id {
-        Some(retailer) => reach.covers(retailer),
-        None => reach == Reach::All,
+        Some(retailer) => tenants.covers(retailer),
+        None => tenants == TenantScope::All,
     };
     let found = deliveries::find(conn, id)?.filter(|found| is_within_reach(&found.delivery));
     let found = found.ok_or(ShopError::NotFound("delivery"))?;
     let is_answered = found.record.response_status.is_some();
     let reply = is_answered.then(|| StoredReply::from_record(&found.record));
-    Ok(Received {
+    Ok(FoundDelivery {
         body: whole_body::whole(conn, &found)?,
         reply: reply.transpose()?,
-        order: order(conn, &found.delivery, reach)?,
+        order: order(conn, &found.delivery, tenants)?,
         delivery: found.delivery,
     })
 }
@@ -74,12 +78,12 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid, reach: Reach) -> Result<Received, Sho
 fn order(
     conn: &mut Conn<'_>,
     delivery: &Delivery,
-    reach: Reach,
+    tenants: TenantScope,
 ) -> Result<Option<PlacedOrder>, StoreError> {
     let Some(id) = delivery.order_id else {
         return Ok(None);
     };
-    match orders::find(conn, id, reach) {
+    match orders::find(conn, id, tenants) {
         Ok(placed) => Ok(Some(placed)),
         Err(ShopError::Store(error)) => Err(error),
         Err(ShopError::NotFound(_) | ShopError::Invalid(_)) => Ok(None),

@@ -9,7 +9,7 @@ use super::{
     envelope::{Envelope, Page},
     kind::Kind,
     money::decimal,
-    parameters::{Parameters, Part},
+    parameters::{PageRequest, Parameters},
     schema::RequestBody,
     texts::{AmountText, CurrencyCode, Line, Phone},
     work::{Changed, Created},
@@ -19,8 +19,8 @@ use crate::{
     shop::{
         amount::money_error,
         error::ShopError,
-        reach::Reach,
         retailers::{self, Balance, NewProduct, NewRetailer},
+        tenant_scope::TenantScope,
     },
     store::{Conn, StoreError, products::Product, retailers::Retailer, types::Uuid},
     web::problem::Problem,
@@ -97,7 +97,7 @@ impl From<Retailer> for RetailerResource {
 /// Which part of a list.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[allow(dead_code)] // For the OpenAPI document; `Part` reads them.
+#[allow(dead_code)] // For the OpenAPI document; `PageRequest` reads them.
 pub struct PartParameters {
     /// How many on a page.
     #[param(minimum = 1, maximum = 100, default = 50)]
@@ -119,7 +119,7 @@ pub struct PartParameters {
 pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let part = part(&call)?;
     let looking = call
-        .look_up(move |conn, at| Ok(retailers::list(conn, at.reach, part.after, part.fetch())?));
+        .look_up(move |conn, at| Ok(retailers::list(conn, at.tenants, part.after, part.fetch())?));
     let mut rows = looking.await?;
     let next_cursor = part.cut(&mut rows, |retailer| retailer.id);
     Ok(HttpResponse::Ok().json(Page::<RetailerResource> {
@@ -130,9 +130,9 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     }))
 }
 
-fn part(call: &Call) -> Result<Part, Problem> {
+fn part(call: &Call) -> Result<PageRequest, Problem> {
     let mut parameters = Parameters::of(call.request.query_string());
-    let part = Part::take(&mut parameters);
+    let part = PageRequest::take(&mut parameters);
     parameters.finish()?;
     Ok(part)
 }
@@ -171,7 +171,7 @@ pub async fn add(call: Call, payload: Payload) -> Result<HttpResponse, Problem> 
 pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
     call.read("Retailer", move |conn, at| {
-        Ok(RetailerResource::from(at.reach.retailer(conn, id)?))
+        Ok(RetailerResource::from(at.tenants.retailer(conn, id)?))
     })
     .await
 }
@@ -194,7 +194,7 @@ pub async fn change(call: Call, payload: Payload) -> Result<HttpResponse, Proble
         "Retailer changed",
         move |conn, body: RetailerBody, at| {
             let new = body.try_into()?;
-            let retailer = retailers::change(conn, id, &new, at.reach, at.now)?;
+            let retailer = retailers::change(conn, id, &new, at.tenants, at.now)?;
             Ok(Changed {
                 retailer_id: retailer.id,
                 order_id: None,
@@ -259,7 +259,7 @@ pub async fn balance(call: Call) -> Result<HttpResponse, Problem> {
     call.read("Balance", move |conn, at| {
         Ok(BalanceResource::of(
             id,
-            &retailers::balance(conn, id, at.reach)?,
+            &retailers::balance(conn, id, at.tenants)?,
         ))
     })
     .await
@@ -340,9 +340,9 @@ impl ProductResource {
     fn with_currency(
         conn: &mut Conn<'_>,
         product: Product,
-        reach: Reach,
+        tenants: TenantScope,
     ) -> Result<Self, ShopError> {
-        let retailer = reach.retailer(conn, product.retailer_id)?;
+        let retailer = tenants.retailer(conn, product.retailer_id)?;
         Ok(Self::of(product, &retailer.currency)?)
     }
 }
@@ -359,8 +359,8 @@ impl ProductResource {
 pub async fn list_products(call: Call) -> Result<HttpResponse, Problem> {
     let (id, part) = (call.id("id")?, part(&call)?);
     let looking = call.look_up(move |conn, at| {
-        let retailer = at.reach.retailer(conn, id)?;
-        let rows = retailers::list_products(conn, id, at.reach, part.after, part.fetch())?;
+        let retailer = at.tenants.retailer(conn, id)?;
+        let rows = retailers::list_products(conn, id, at.tenants, part.after, part.fetch())?;
         Ok((rows, retailer.currency))
     });
     let (mut rows, currency) = looking.await?;
@@ -389,13 +389,13 @@ pub async fn add_product(call: Call, payload: Payload) -> Result<HttpResponse, P
         payload,
         Kind::Products,
         move |conn, body: ProductBody, at| {
-            let product = retailers::add_product(conn, id, &body.into(), at.reach, at.now)?;
+            let product = retailers::add_product(conn, id, &body.into(), at.tenants, at.now)?;
             Ok(Created {
                 location: format!("/api/v1/retailers/{id}/products/{}", product.id),
                 message: "Product added".to_owned(),
                 retailer_id: Some(id),
                 order_id: None,
-                data: ProductResource::with_currency(conn, product, at.reach)?,
+                data: ProductResource::with_currency(conn, product, at.tenants)?,
             })
         },
     )
@@ -412,8 +412,8 @@ pub async fn add_product(call: Call, payload: Payload) -> Result<HttpResponse, P
 pub async fn show_product(call: Call) -> Result<HttpResponse, Problem> {
     let (id, product) = (call.id("id")?, call.id("product_id")?);
     call.read("Product", move |conn, at| {
-        let product = retailers::find_product(conn, id, product, at.reach)?;
-        ProductResource::with_currency(conn, product, at.reach)
+        let product = retailers::find_product(conn, id, product, at.tenants)?;
+        ProductResource::with_currency(conn, product, at.tenants)
     })
     .await
 }
@@ -436,11 +436,11 @@ pub async fn change_product(call: Call, payload: Payload) -> Result<HttpResponse
         "Product changed",
         move |conn, body: ProductBody, at| {
             let new = body.into();
-            let product = retailers::change_product(conn, id, product, &new, at.reach, at.now)?;
+            let product = retailers::change_product(conn, id, product, &new, at.tenants, at.now)?;
             Ok(Changed {
                 retailer_id: product.retailer_id,
                 order_id: None,
-                data: ProductResource::with_currency(conn, product, at.reach)?,
+                data: ProductResource::with_currency(conn, product, at.tenants)?,
             })
         },
     )

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use utoipa::openapi::OpenApi;
 
-use super::instance::{Instance, Patience, View, is_belated};
+use super::instance::{ErrorLimit, Instance, View, is_belated};
 use crate::{
     json::{Value, escaped},
     shop::error::FieldError,
@@ -71,7 +71,7 @@ impl Schemas {
         document: &Value,
         body: &[u8],
     ) -> Result<T, Vec<FieldError>> {
-        let patience = Patience::new(MOST_FOUND);
+        let patience = ErrorLimit::new(MOST_FOUND);
         let errors = self.errors(T::choose(document), document, &patience);
         if !errors.is_empty() {
             return Err(errors);
@@ -81,7 +81,7 @@ impl Schemas {
             .map_err(|error| vec![FieldError::new("", "invalid", error.to_string())])
     }
 
-    fn errors(&self, schema: &str, document: &Value, patience: &Patience) -> Vec<FieldError> {
+    fn errors(&self, schema: &str, document: &Value, patience: &ErrorLimit) -> Vec<FieldError> {
         let Some(validator) = self.validators.get(schema) else {
             // Nothing passes unchecked.
             let message = format!("cannot be checked: there is no schema {schema}");
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::web::openapi;
 
-    fn errors(items: &[String], patience: &Patience) -> Vec<FieldError> {
+    fn errors(items: &[String], patience: &ErrorLimit) -> Vec<FieldError> {
         let body = format!(
             r#"{{"customer":{{"name":"Ana"}},"items":[{}]}}"#,
             items.join(",")
@@ -219,15 +219,15 @@ mod tests {
             "null".to_owned(),
         ];
         let all: Vec<String> = kinds.iter().cycle().take(200).cloned().collect();
-        let few = errors(&all[..7], &Patience::new(usize::MAX));
+        let few = errors(&all[..7], &ErrorLimit::new(usize::MAX));
         assert!((20..100).contains(&few.len()), "{}", few.len());
-        let unbounded = Patience::new(usize::MAX);
+        let unbounded = ErrorLimit::new(usize::MAX);
         let many = errors(&all, &unbounded);
         assert_eq!(many[..few.len()], few);
         assert_eq!(many.len(), MOST_ERRORS + 1);
         assert!(unbounded.found() > 400, "{}", unbounded.found());
 
-        let patience = Patience::new(150);
+        let patience = ErrorLimit::new(150);
         let first = errors(&all, &patience);
         assert_eq!(first, many);
         assert!(
@@ -241,7 +241,7 @@ mod tests {
     fn what_was_not_shown_is_not_told_as_missing() {
         let all = vec![r#"{"sku":7,"quantity":1}"#.to_owned(); 200];
         for most in 1..20 {
-            let patience = Patience::new(most);
+            let patience = ErrorLimit::new(most);
             let mut told = errors(&all, &patience);
             let last = told.pop().unwrap();
             assert_eq!((&*last.field, last.code), ("", "invalid"));
@@ -251,6 +251,6 @@ mod tests {
             }
         }
         let right = vec![r#"{"sku":"COLA","quantity":1}"#.to_owned(); 200];
-        assert_eq!(errors(&right, &Patience::new(1)), []);
+        assert_eq!(errors(&right, &ErrorLimit::new(1)), []);
     }
 }

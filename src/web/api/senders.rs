@@ -9,7 +9,7 @@ use utoipa::{
 use super::parameters;
 use crate::{
     provider::{self, SCOPE_PREFIX},
-    store::deliveries::Sender,
+    store::deliveries::DeliverySource,
 };
 
 /// The name of the clients.
@@ -29,14 +29,14 @@ pub fn of_scope(scope: &str) -> &str {
 ///
 /// # Errors
 /// Which there are.
-pub fn parse(text: &str) -> Result<Sender, String> {
+pub fn parse(text: &str) -> Result<DeliverySource, String> {
     let name = parameters::name(text, names())?;
     Ok(match provider::find(name) {
-        Some(provider) => Sender::Provider {
+        Some(provider) => DeliverySource::Provider {
             scope: provider.scope(),
             kinds: provider.webhook_types(),
         },
-        None => Sender::Clients,
+        None => DeliverySource::Clients,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    shop::{reach::Reach, shops::Shops},
+    shop::{shops::Shops, tenant_scope::TenantScope},
     store::types::{Timestamp, Uuid},
 };
 
@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Context {
     /// Whose business the caller may see and touch.
-    pub reach: Reach,
+    pub tenants: TenantScope,
     /// The time of the request.
     pub now: Timestamp,
     /// The shops that were used lately.

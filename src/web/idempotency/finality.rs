@@ -34,7 +34,7 @@ pub fn was_refused(response: &HttpResponse) -> bool {
 fn is_about_reading(error: &Error) -> bool {
     let problem = error.as_error::<Problem>();
     problem.is_some_and(|problem| problem.code.leaves_unread())
-        || error.as_error::<Unread>().is_some()
+        || error.as_error::<UnreadableRequest>().is_some()
         || is::<JsonPayloadError>(error)
         || is::<UrlencodedError>(error)
         || is::<QueryPayloadError>(error)
@@ -61,20 +61,20 @@ fn is<T: ResponseError + 'static>(error: &Error) -> bool {
 /// JsonConfig::default().error_handler(|error, _| unread(ErrorUnprocessableEntity(error.to_string())));
 /// ```
 pub fn unread(error: impl Into<Error>) -> Error {
-    Unread(error.into()).into()
+    UnreadableRequest(error.into()).into()
 }
 
 /// An error of a request that could not be read.
 #[derive(Debug)]
-pub struct Unread(Error);
+pub struct UnreadableRequest(Error);
 
-impl fmt::Display for Unread {
+impl fmt::Display for UnreadableRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl ResponseError for Unread {
+impl ResponseError for UnreadableRequest {
     fn status_code(&self) -> StatusCode {
         self.0.as_response_error().status_code()
     }

@@ -25,7 +25,7 @@ use crate::idempotency::StoredReply;
 use run::ToTheEnd;
 use settings::Settings;
 
-pub use finality::{Unread, is_final, unread, was_refused};
+pub use finality::{UnreadableRequest, is_final, unread, was_refused};
 
 /// Middleware around an `App`, a `Scope`, a `Resource` or a `Route`: a request that carries an idempotency key reaches
 /// the handler once, and every repetition of it gets the first answer, byte for byte.

@@ -71,7 +71,7 @@ impl<F: Future + 'static> Drop for ToTheEnd<F> {
 }
 
 /// What became of a request in its handler.
-enum Outcome {
+enum HandlerResult {
     /// An answer to store.
     Answered(HttpResponse, StoredReply),
     /// An answer that is not stored: the same request may come again.
@@ -125,7 +125,7 @@ impl Settings {
         let handler = AssertUnwindSafe(self.run(service, request)).catch_unwind();
         let (request, outcome) = match handler.await {
             Ok(ran) => ran,
-            Err(panic) => (None, Outcome::Failed(Failure::Died(said(&*panic)))),
+            Err(panic) => (None, HandlerResult::Failed(Failure::Died(said(&*panic)))),
         };
         let answer = self.settle(*running, outcome, &*observer, &accepted).await;
         send(request, answer)
@@ -136,7 +136,7 @@ impl Settings {
         &self,
         service: Rc<S>,
         request: ServiceRequest,
-    ) -> (Option<HttpRequest>, Outcome)
+    ) -> (Option<HttpRequest>, HandlerResult)
     where
         S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
         B: MessageBody + 'static,
@@ -149,23 +149,25 @@ impl Settings {
             Err(error) => (None, HttpResponse::from_error(error)),
         };
         let outcome = match () {
-            () if (self.refuses)(&response) => Outcome::Refused(response),
+            () if (self.refuses)(&response) => HandlerResult::Refused(response),
             () if (self.stores)(&response) => self.collect(response).await,
-            () if was_refused(&response) => Outcome::Refused(response),
-            () => Outcome::Again(response),
+            () if was_refused(&response) => HandlerResult::Refused(response),
+            () => HandlerResult::Again(response),
         };
         (request, outcome)
     }
 
     /// Reads the answer into memory, if it is not larger than what is stored.
-    async fn collect(&self, response: HttpResponse) -> Outcome {
+    async fn collect(&self, response: HttpResponse) -> HandlerResult {
         let (head, body) = response.into_parts();
         let reading = to_bytes_limited(body, StoredReply::MAX_BYTES);
         let body = match timeout(self.answer_timeout, reading).await {
             Ok(Ok(Ok(body))) => body,
-            Ok(Ok(Err(error))) => return Outcome::Failed(Failure::BrokeOff(error.to_string())),
-            Ok(Err(_larger)) => return Outcome::Failed(Failure::TooLarge),
-            Err(_elapsed) => return Outcome::Failed(Failure::Endless(self.answer_timeout)),
+            Ok(Ok(Err(error))) => {
+                return HandlerResult::Failed(Failure::BrokeOff(error.to_string()));
+            }
+            Ok(Err(_larger)) => return HandlerResult::Failed(Failure::TooLarge),
+            Err(_elapsed) => return HandlerResult::Failed(Failure::Endless(self.answer_timeout)),
         };
         let names = self.replayed_headers.iter();
         let headers = names
@@ -177,19 +179,19 @@ impl Settings {
             headers: headers.collect(),
             body: body.clone(),
         };
-        Outcome::Answered(head.set_body(BoxBody::new(body)), reply)
+        HandlerResult::Answered(head.set_body(BoxBody::new(body)), reply)
     }
 
     /// Stores the answer or gives the key back, and says what is sent.
     async fn settle(
         &self,
         running: Running,
-        outcome: Outcome,
+        outcome: HandlerResult,
         observer: &dyn ObservesRequest,
         accepted: &HeaderMap,
     ) -> Result<HttpResponse, Problem> {
         match outcome {
-            Outcome::Answered(response, reply) => {
+            HandlerResult::Answered(response, reply) => {
                 observer.reply(&reply, false);
                 match running.complete(reply).await? {
                     CompletionResult::Stored => Ok(first(response)),
@@ -199,15 +201,15 @@ impl Settings {
                     }
                 }
             }
-            Outcome::Again(response) => {
+            HandlerResult::Again(response) => {
                 running.release(&reason(&response)).await;
                 Ok(first(response))
             }
-            Outcome::Refused(response) => {
+            HandlerResult::Refused(response) => {
                 running.withdraw(&reason(&response)).await;
                 Ok(first(response))
             }
-            Outcome::Failed(failure) => {
+            HandlerResult::Failed(failure) => {
                 running.release(&failure.to_string()).await;
                 Err(Problem::internal(failure))
             }

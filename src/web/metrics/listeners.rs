@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// What the store tells of its writes.
-pub(super) struct Writes {
+pub(super) struct WriteMetrics {
     sizes: Histogram,
     failures: IntCounterVec,
 }
 
-impl Writes {
+impl WriteMetrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
         let about = "How many writes shared a transaction.";
@@ -34,7 +34,7 @@ impl Writes {
     }
 }
 
-impl store::Listener for Writes {
+impl store::Listener for WriteMetrics {
     fn gathered(&self, writes: usize) {
         self.sizes.observe(writes as f64);
     }
@@ -45,9 +45,9 @@ impl store::Listener for Writes {
 }
 
 /// What the caches tell of looks into them.
-pub(super) struct Looks(IntCounterVec);
+pub(super) struct CacheMetrics(IntCounterVec);
 
-impl Looks {
+impl CacheMetrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let about = "Look-ups of answers in the caches in front of the database, by cache and what came of them.";
         let opts = Opts::new("hookonce_cache_lookups_total", about);
@@ -56,7 +56,7 @@ impl Looks {
     }
 }
 
-impl cache::Listener for Looks {
+impl cache::Listener for CacheMetrics {
     fn looked(&self, cache: &str, result: &str) {
         self.0.with_label_values(&[cache, result]).inc();
     }

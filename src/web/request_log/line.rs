@@ -10,13 +10,13 @@ use super::{
         State,
         problem::{ErrorCode, Problem},
     },
-    Facts, MOST_EVENTS, MOST_PATH, NO_ROUTE, Outcome,
+    Facts, MOST_EVENTS, MOST_PATH, NO_ROUTE, RequestOutcome, TARGET,
 };
 
 use crate::{
     access::Token,
     logging::{self, Fields},
-    statistics::{Received, Verdict},
+    statistics::{RequestSample, TrafficClass},
     store::types::Timestamp,
 };
 
@@ -40,8 +40,8 @@ impl Line<'_> {
         let metrics = &state.metrics;
         metrics.count_request(route, self.outcome(), self.duration);
         if self.facts.received {
-            let received = Received {
-                verdict: self.verdict(),
+            let received = RequestSample {
+                class: self.traffic_class(),
                 took: self.duration,
                 duplicate_events: self.facts.duplicate_events,
                 conflicts: self.facts.conflicts,
@@ -56,20 +56,24 @@ impl Line<'_> {
     }
 
     /// What came of it, of the seven things that may.
-    fn verdict(&self) -> Verdict {
+    fn traffic_class(&self) -> TrafficClass {
         let is_failure = self.status.is_none_or(|status| status.is_server_error());
         match (self.problem, self.facts.outcome) {
-            _ if is_failure => Verdict::Failed,
-            (_, Some(Outcome::Replayed | Outcome::Duplicate)) => Verdict::Replayed,
-            (_, Some(Outcome::New | Outcome::Conflict)) | (None, None) => Verdict::First,
+            _ if is_failure => TrafficClass::Failed,
+            (_, Some(RequestOutcome::Replayed | RequestOutcome::Duplicate)) => {
+                TrafficClass::Replayed
+            }
+            (_, Some(RequestOutcome::New | RequestOutcome::Conflict)) | (None, None) => {
+                TrafficClass::First
+            }
             (Some(problem), None) => match problem.code {
-                ErrorCode::IdempotencyKeyMismatch => Verdict::Mismatched,
-                ErrorCode::RequestProcessing => Verdict::InProgressRejected,
+                ErrorCode::IdempotencyKeyMismatch => TrafficClass::Mismatched,
+                ErrorCode::RequestProcessing => TrafficClass::InProgressRejected,
                 // An address has its limit for what nobody has signed.
                 ErrorCode::SignatureMissing
                 | ErrorCode::SignatureInvalid
-                | ErrorCode::RateLimited => Verdict::SignatureRejected,
-                _ => Verdict::Malformed,
+                | ErrorCode::RateLimited => TrafficClass::SignatureRejected,
+                _ => TrafficClass::Malformed,
             },
         }
     }
@@ -96,7 +100,7 @@ impl Line<'_> {
         let kind = format_args!("{known} {:?} {outcome} {code:?}", self.status);
         let log = |line| {
             let fields = || self.fields(&path);
-            logging::log(level, module_path!(), kind, line, fields);
+            logging::log(level, TARGET, kind, line, fields);
         };
         match self.status.map(|status| status.as_u16()) {
             Some(status) => log(format_args!("{method} {route} {status} {outcome}")),
@@ -123,7 +127,7 @@ impl Line<'_> {
         };
         logging::log(
             Level::Warn,
-            module_path!(),
+            TARGET,
             format_args!("unknown retailer"),
             format_args!(
                 "no retailer has the number that was written to: nothing became of the message"
@@ -180,10 +184,10 @@ impl Line<'_> {
                 ErrorCode::RequestProcessing => "in progress",
                 _ => by_status(status),
             },
-            (None, Some(Outcome::New)) => "new",
-            (None, Some(Outcome::Replayed)) => "replayed",
-            (None, Some(Outcome::Duplicate)) => "duplicate",
-            (None, Some(Outcome::Conflict)) => "conflict",
+            (None, Some(RequestOutcome::New)) => "new",
+            (None, Some(RequestOutcome::Replayed)) => "replayed",
+            (None, Some(RequestOutcome::Duplicate)) => "duplicate",
+            (None, Some(RequestOutcome::Conflict)) => "conflict",
             (None, None) => by_status(status),
         }
     }

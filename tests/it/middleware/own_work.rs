@@ -3,7 +3,7 @@
 use diesel::{PgConnection, RunQueryDsl as _, sql_query};
 use hookonce::{
     idempotency::{
-        Claim, Conclusion, KeyedRequest, Lifetimes, LookupTimer, StoredReply, claim, complete,
+        Claim, KeyedRequest, Lifetimes, LookupTimer, Settlement, StoredReply, claim, complete,
         fingerprint,
     },
     store::{Conn, Store, StoreError, types::Timestamp},
@@ -66,14 +66,14 @@ async fn charge(store: &Store, breaks: Breaks) -> Result<bool, StoreError> {
             status: 201,
             ..StoredReply::default()
         };
-        let came_to = Conclusion {
+        let settlement = Settlement {
             reply: &reply,
             retailer: None,
             order: None,
             events: None,
             body: None,
         };
-        assert!(complete(conn, owned, came_to)?);
+        assert!(complete(conn, owned, settlement)?);
         here(Breaks::AfterTheAnswer);
         Ok(false)
     };

@@ -47,7 +47,10 @@ impl Guarded {
             App::new()
                 .wrap(from_fn(hookonce_web::limit_addresses))
                 .wrap(from_fn(hookonce_web::log_request))
-                .configure(hookonce_web::routes(state.clone(), hookonce_web::Part::All))
+                .configure(hookonce_web::routes(
+                    state.clone(),
+                    hookonce_web::RouteSet::All,
+                ))
                 .configure(routes)
         });
         let server = server.workers(2).disable_signals();

@@ -17,7 +17,7 @@ use super::{
     call::Call,
     envelope::{Envelope, Page},
     kind::Kind,
-    parameters::{self, Parameters, Part},
+    parameters::{self, PageRequest, Parameters},
     senders,
     work::{Changed, Created},
 };
@@ -39,7 +39,7 @@ use crate::{
 )]
 pub async fn create(call: Call, payload: Payload) -> Result<HttpResponse, Problem> {
     call.create(payload, Kind::Orders, |conn, body: OrderBody, at| {
-        let placed = orders::create(conn, &at.shops, body.into(), at.reach, at.now)?;
+        let placed = orders::create(conn, &at.shops, body.into(), at.tenants, at.now)?;
         let order = &placed.order;
         Ok(Created {
             location: format!("/api/v1/orders/{}", order.id),
@@ -62,7 +62,7 @@ pub async fn create(call: Call, payload: Payload) -> Result<HttpResponse, Proble
 pub async fn show(call: Call) -> Result<HttpResponse, Problem> {
     let id = call.id("id")?;
     call.read("Order", move |conn, at| {
-        Ok(OrderResource::of(orders::find(conn, id, at.reach)?)?)
+        Ok(OrderResource::of(orders::find(conn, id, at.tenants)?)?)
     })
     .await
 }
@@ -86,7 +86,7 @@ pub async fn change(call: Call, payload: Payload) -> Result<HttpResponse, Proble
         "Order changed",
         move |conn, body: ChangeBody, at| {
             let to = body.status.into();
-            let placed = orders::change_status(conn, id, to, at.reach, at.now)?;
+            let placed = orders::change_status(conn, id, to, at.tenants, at.now)?;
             Ok(Changed {
                 retailer_id: placed.order.retailer_id,
                 order_id: Some(placed.order.id),
@@ -144,7 +144,7 @@ pub struct ListParameters {
 )]
 pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::of(call.request.query_string());
-    let part = Part::take(&mut parameters);
+    let part = PageRequest::take(&mut parameters);
     let filter = OrderFilter {
         retailer_id: parameters.take("retailer_id", parameters::uuid),
         status: parameters.take("status", |text| parameters::word(text, OrderStatus::ALL)),
@@ -163,7 +163,7 @@ pub async fn list(call: Call) -> Result<HttpResponse, Problem> {
         Ok(orders::list(
             conn,
             &filter,
-            at.reach,
+            at.tenants,
             part.after,
             part.fetch(),
         )?)

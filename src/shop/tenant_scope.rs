@@ -9,14 +9,14 @@ use crate::store::{
 
 /// One retailer's business, or everybody's. What lies beyond looks as if it did not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum TenantScope {
     /// Everybody's.
     All,
     /// This retailer's alone.
     Only(Uuid),
 }
 
-impl Reach {
+impl TenantScope {
     /// Whether a retailer's business is within reach.
     pub fn covers(self, retailer: Uuid) -> bool {
         match self {
