@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-pub use crate::store::events::Outcome;
+pub use crate::store::outcome::Outcome;
 
 /// Acts on events.
 pub trait Handler: Send + Sync + 'static {
@@ -106,6 +106,9 @@ pub struct Handled {
     pub retailer_id: Option<Uuid>,
     /// The order that it is about.
     pub order_id: Option<Uuid>,
+    /// Whether its event is kept for ever, and so known however late it comes again. One with an order is in any case; others
+    /// are forgotten once no provider sends them again.
+    pub lasting: bool,
     /// That order's number.
     pub order_number: Option<String>,
     /// Whether it was done before, and its event forgotten since, so that nothing was done now.
@@ -131,6 +134,7 @@ impl Handled {
             reply: None,
             retailer_id: None,
             order_id: None,
+            lasting: false,
             order_number: None,
             known: false,
             notes: Vec::new(),

@@ -6,9 +6,10 @@
 //!
 //! Work that reaches outside cannot be: [`two_phase`], and over it the middleware [`crate::web::Idempotency`].
 
+#[doc(hidden)]
 pub mod cache;
 mod claim;
-pub mod fingerprint;
+pub(crate) mod fingerprint;
 mod key;
 mod lookups;
 mod multipart;
@@ -18,16 +19,26 @@ mod reply;
 mod request_error;
 #[doc(hidden)]
 pub mod transactional;
+#[doc(hidden)]
 pub mod two_phase;
 
+#[doc(hidden)]
 pub use cache::Cache;
+#[doc(hidden)]
 pub use claim::{claim, existing_claim, look};
 pub use fingerprint::{Fingerprint, fingerprint, fingerprint_of_json};
 pub use key::{IdempotencyKey, InvalidKey};
+#[doc(hidden)]
 pub use lookups::{CountsLookups, LookupTimer};
-pub use once::{Key, Keyed, Once, OnceError, Transacted, once};
+pub use once::{Key, Once, OnceError, once};
+#[doc(hidden)]
+pub use once::{Keyed, Transacted};
+#[doc(hidden)]
 pub use replays::ReplayTally;
-pub use reply::{Answered, StoredReply};
+#[doc(hidden)]
+pub use reply::Answered;
+pub use reply::StoredReply;
+#[doc(hidden)]
 pub use request_error::RequestError;
 
 use cache::Lookup;
@@ -42,6 +53,7 @@ use crate::store::{
 };
 
 /// A request that wants a key.
+#[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct KeyedRequest {
     /// Who the key belongs to.
@@ -93,6 +105,7 @@ impl KeyedRequest {
 }
 
 /// How long an answer and a lease last.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetimes {
     /// How long an answer is replayed.
@@ -102,6 +115,7 @@ pub struct Lifetimes {
 }
 
 /// The right to complete a record, for as long as nobody has taken it over.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lease {
     /// The record.
@@ -126,6 +140,7 @@ impl Lease {
 }
 
 /// What came of claiming a key.
+#[doc(hidden)]
 #[derive(Debug, PartialEq)]
 pub enum Claim {
     /// The caller does the request.
@@ -142,6 +157,7 @@ pub enum Claim {
 }
 
 /// What a request came to.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Settlement<'a> {
     /// What is answered, now and whenever the request comes again.
@@ -157,6 +173,7 @@ pub struct Settlement<'a> {
 }
 
 /// What became of the request with a key.
+#[doc(hidden)]
 #[derive(Debug, PartialEq)]
 pub enum KeyStatus {
     /// Never seen, or forgotten.
@@ -178,6 +195,7 @@ pub enum KeyStatus {
 ///
 /// # Errors
 /// Where the database refuses.
+#[doc(hidden)]
 pub fn key_status(
     conn: &mut Conn<'_>,
     scope: &str,
@@ -204,6 +222,7 @@ pub fn key_status(
 ///
 /// # Errors
 /// Where the database refuses.
+#[doc(hidden)]
 pub fn complete(
     conn: &mut Conn<'_>,
     lease: Lease,
@@ -233,6 +252,7 @@ pub fn complete(
 
 /// The record by which the key of `request` is claimed, once it is inserted; answered in the same statement where it is
 /// known what the request will come to.
+#[doc(hidden)]
 pub fn new_claim<'a>(
     request: &'a KeyedRequest,
     lifetimes: Lifetimes,
@@ -281,6 +301,7 @@ pub fn new_claim<'a>(
 ///
 /// # Errors
 /// Where the database refuses.
+#[doc(hidden)]
 pub fn renew(
     conn: &mut Conn<'_>,
     lease: Lease,
@@ -295,6 +316,7 @@ pub fn renew(
 ///
 /// # Errors
 /// Where the database refuses.
+#[doc(hidden)]
 pub fn release(conn: &mut Conn<'_>, lease: Lease, error: &str) -> Result<bool, StoreError> {
     rows::release(conn, lease.id, lease.token, error)
 }
@@ -304,6 +326,7 @@ pub fn release(conn: &mut Conn<'_>, lease: Lease, error: &str) -> Result<bool, S
 ///
 /// # Errors
 /// Where the database refuses.
+#[doc(hidden)]
 pub fn withdraw(conn: &mut Conn<'_>, lease: Lease, error: &str) -> Result<bool, StoreError> {
     rows::withdraw(conn, lease.id, lease.token, error)
 }
@@ -313,6 +336,7 @@ pub fn withdraw(conn: &mut Conn<'_>, lease: Lease, error: &str) -> Result<bool, 
 ///
 /// # Errors
 /// Where the database refuses.
+#[doc(hidden)]
 pub fn record_failure(
     conn: &mut Conn<'_>,
     request: &KeyedRequest,

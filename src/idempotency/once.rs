@@ -223,6 +223,7 @@ impl Keyed<'_> {
 
 impl StoredReply {
     /// What a request comes to that is about nothing of the shop's.
+    #[doc(hidden)]
     pub fn conclusion(&self) -> Settlement<'_> {
         Settlement {
             reply: self,

@@ -174,6 +174,7 @@ impl<'a> Item<'a> {
             outcome: &expected.outcome,
             retailer_id: expected.retailer_id,
             order_id: expected.order_id,
+            lasting: expected.lasting,
             reply: expected.reply.as_deref(),
             payload: &job.prepared.payloads[self.at],
             created_at: job.now,
@@ -241,6 +242,7 @@ fn columns(handled: &Handled) -> Correction<'_> {
         outcome: &handled.outcome,
         retailer_id: handled.retailer_id,
         order_id: handled.order_id,
+        lasting: handled.lasting,
         reply: handled.reply.as_deref(),
     }
 }

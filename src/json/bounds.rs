@@ -4,6 +4,7 @@
 use super::MAX_DEPTH;
 
 /// How much of each there may be.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Values in all.
@@ -15,6 +16,7 @@ pub struct Bounds {
 }
 
 /// There is more than there may be.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitExceeded {
     /// See [`Bounds::values`].

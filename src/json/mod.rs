@@ -6,9 +6,13 @@ mod cut;
 mod parse;
 mod write;
 
+#[doc(hidden)]
 pub use bounds::{Bounds, LimitExceeded};
+#[doc(hidden)]
 pub use cut::{Place, cut, put_back};
-pub use parse::{Invalid, MAX_DEPTH, check};
+#[doc(hidden)]
+pub use parse::check;
+pub use parse::{Invalid, MAX_DEPTH};
 
 use std::{collections::BTreeSet, ops::Index};
 

@@ -12,6 +12,7 @@ use super::{
 use crate::store::{Conn, StoreError, products, retailers::Retailer, types::Uuid};
 
 /// A retailer and what it sells.
+#[doc(hidden)]
 #[derive(Debug)]
 pub struct Shop {
     /// Its id.
@@ -40,6 +41,7 @@ impl Shops {
     const MOST: usize = 10_000;
 
     /// The shop as it was when it was used last: it may have changed since.
+    #[doc(hidden)]
     pub fn recall(&self, address: &str) -> Option<Arc<Shop>> {
         self.kept().get(address).cloned()
     }
@@ -49,6 +51,7 @@ impl Shops {
     ///
     /// # Errors
     /// Where the database refuses.
+    #[doc(hidden)]
     pub fn current(
         &self,
         conn: &mut Conn<'_>,

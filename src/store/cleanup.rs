@@ -160,10 +160,21 @@ pub fn delete_records(conn: &mut Conn<'_>, now: Timestamp, most: i64) -> Result<
     Ok(on_each!(conn, |c| delete.execute(c))? as i64)
 }
 
-/// Deletes at most `most` events that no order refers to and that came by `until`, the oldest first. Gives how many.
+/// Deletes at most `most` events that are not kept for ever and that came by `until`, the oldest first. Gives how many.
 pub fn delete_events(conn: &mut Conn<'_>, until: Timestamp, most: i64) -> Result<i64, StoreError> {
-    let chosen = "SELECT {row} FROM webhook_event WHERE order_id IS NULL AND created_at <= $1
-        ORDER BY created_at LIMIT $2";
+    // As the index that is for them says it.
+    let chosen = match conn {
+        #[cfg(feature = "sqlite")]
+        Conn::Sqlite(_) => {
+            "SELECT {row} FROM webhook_event WHERE order_id IS NULL AND lasting = 0 AND created_at <= $1
+             ORDER BY created_at LIMIT $2"
+        }
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(_) => {
+            "SELECT {row} FROM webhook_event WHERE order_id IS NULL AND NOT lasting AND created_at <= $1
+             ORDER BY created_at LIMIT $2"
+        }
+    };
     let sql = delete(conn, "webhook_event", chosen);
     let delete = sql_query(sql)
         .bind::<Moment, _>(until)

@@ -1,16 +1,9 @@
 //! The events that deliveries told, each known once by its provider and id.
 
-use diesel::{
-    backend::Backend,
-    deserialize::{self, FromSql, FromSqlRow},
-    expression::AsExpression,
-    prelude::*,
-    serialize::{self, Output, ToSql},
-    sql_types::Text,
-};
+use diesel::prelude::*;
+use std::collections::HashMap;
 #[cfg(feature = "postgres")]
 use std::collections::HashSet;
-use std::{borrow::Cow, collections::HashMap, fmt};
 
 use super::{
     Conn, StoreError,
@@ -20,53 +13,7 @@ use super::{
     types::{Digest, Json, Timestamp, Uuid},
 };
 
-/// What became of an event, in one word: a handler has words of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
-#[diesel(sql_type = Text)]
-pub struct Outcome(Cow<'static, str>);
-
-impl Outcome {
-    /// It was known before.
-    pub const DUPLICATE: Self = Self::new("duplicate");
-    /// Stored, and nothing else.
-    pub const IGNORED: Self = Self::new("ignored");
-    /// Its id is known with another content: nothing was done.
-    pub const CONFLICT: Self = Self::new("conflict");
-
-    /// A handler's own word.
-    pub const fn new(word: &'static str) -> Self {
-        Self(Cow::Borrowed(word))
-    }
-
-    /// The word.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<DB: Backend> ToSql<Text, DB> for Outcome
-where
-    str: ToSql<Text, DB>,
-{
-    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
-        (*self.0).to_sql(out)
-    }
-}
-
-impl<DB: Backend> FromSql<Text, DB> for Outcome
-where
-    String: FromSql<Text, DB>,
-{
-    fn from_sql(raw: DB::RawValue<'_>) -> deserialize::Result<Self> {
-        Ok(Self(String::from_sql(raw)?.into()))
-    }
-}
+pub use super::outcome::Outcome;
 
 /// An event to claim.
 #[derive(Debug, Insertable)]
@@ -90,6 +37,8 @@ pub struct NewEvent<'a> {
     pub retailer_id: Option<Uuid>,
     /// The order that it makes.
     pub order_id: Option<Uuid>,
+    /// Whether it is kept for ever. One with an order is in any case.
+    pub lasting: bool,
     /// What the customer is told.
     pub reply: Option<&'a str>,
     /// All that the provider said of it.
@@ -208,6 +157,8 @@ pub struct Correction<'a> {
     pub retailer_id: Option<Uuid>,
     /// The order that it is about.
     pub order_id: Option<Uuid>,
+    /// Whether it is kept for ever.
+    pub lasting: bool,
     /// What the customer is told.
     pub reply: Option<&'a str>,
 }
@@ -270,6 +221,7 @@ fn hold_places(
             outcome: &outcome,
             retailer_id: None,
             order_id: None,
+            lasting: false,
             reply: None,
             payload: &payload,
             created_at: now,

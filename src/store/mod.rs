@@ -4,13 +4,16 @@
 #[doc(hidden)]
 pub mod alerts;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod amendments;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod backup;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod bookings;
 mod cached;
+#[doc(hidden)]
 pub mod cleanup;
 #[cfg(feature = "server")]
 #[doc(hidden)]
@@ -20,32 +23,42 @@ mod conn;
 #[doc(hidden)]
 pub mod deliveries;
 mod error;
+#[doc(hidden)]
 pub mod events;
 mod fault;
 mod health;
+#[doc(hidden)]
 pub mod idempotency;
+#[doc(hidden)]
 pub mod installation;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod job_lease;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod ledger;
 mod load;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod message_status;
 mod migrations;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod orders;
+pub(crate) mod outcome;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod payments;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod products;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod readiness;
 #[cfg(feature = "shop")]
+#[doc(hidden)]
 pub mod retailers;
 mod schema;
 #[cfg(feature = "sqlite")]
@@ -65,11 +78,18 @@ use conn::Checked;
 pub use conn::Conn;
 pub(crate) use conn::on_each;
 pub use error::StoreError;
+#[doc(hidden)]
 pub use fault::FileFault;
+#[doc(hidden)]
 pub use health::{Failing, Health, Listener};
+#[doc(hidden)]
 pub use load::{Load, PoolLoad};
 #[cfg(feature = "postgres")]
-pub use postgres::{PgConn, Session};
+pub use postgres::PgConn;
+#[cfg(feature = "postgres")]
+#[doc(hidden)]
+pub use postgres::Session;
+#[doc(hidden)]
 pub use trouble::{ForeignMessage, Trouble};
 pub use url::{DatabaseUrl, SchemaName};
 
@@ -90,6 +110,7 @@ pub enum Store {
 }
 
 /// Whether others write too, and would have to wait.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteLoad {
     /// Nobody has for a while.
@@ -147,6 +168,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`], and [`StoreError::Missing`] where there is none.
+    #[doc(hidden)]
     pub async fn open_existing(
         url: &DatabaseUrl,
         options: &StoreOptions,
@@ -163,6 +185,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Missing`] where there is none, [`StoreError::NotCurrent`] where its schema is older than this
     /// program; else where it cannot be reached.
+    #[doc(hidden)]
     pub async fn open_to_read(
         url: &DatabaseUrl,
         options: &StoreOptions,
@@ -198,6 +221,7 @@ impl Store {
     }
 
     /// Whether it gathers writes that wait into one transaction by itself.
+    #[doc(hidden)]
     pub fn gathers(&self) -> bool {
         match self {
             #[cfg(feature = "sqlite")]
@@ -233,6 +257,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
+    #[doc(hidden)]
     pub async fn write_together<T, E, F>(&self, count: usize, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Conn<'_>) -> Result<T, E> + Clone + Send + 'static,
@@ -312,6 +337,7 @@ impl Store {
     }
 
     /// What its writes have met of late.
+    #[doc(hidden)]
     pub fn health(&self) -> &Health {
         match self {
             #[cfg(feature = "sqlite")]
@@ -325,6 +351,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
+    #[doc(hidden)]
     pub async fn try_again(&self) -> Result<(), StoreError> {
         match self.health().failing() {
             Some(failing) if !failing.outweighs() => {}
@@ -336,6 +363,7 @@ impl Store {
     }
 
     /// How busy it is now.
+    #[doc(hidden)]
     pub fn load(&self) -> Load {
         match self {
             #[cfg(feature = "sqlite")]
@@ -350,6 +378,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the file is gone, is another or is damaged, or its file system does not tell.
+    #[doc(hidden)]
     pub fn free_disk(&self) -> Result<Option<u64>, FileFault> {
         match self {
             #[cfg(feature = "sqlite")]

@@ -176,6 +176,7 @@ diesel::table! {
         outcome -> Text,
         retailer_id -> Nullable<Id>,
         order_id -> Nullable<Id>,
+        lasting -> Bool,
         reply -> Nullable<Text>,
         payload -> Document,
         created_at -> Moment,

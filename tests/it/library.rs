@@ -1,7 +1,14 @@
 //! What a program of one's own builds on the crate, by the examples that it copies: once, whatever is killed when.
 
+use actix_web::{App, http::StatusCode, test};
 use futures_util::future::join_all;
-use hookonce::provider::Hmac;
+use hookonce::{
+    clean_up::clean_up,
+    handler::{Handled, Handler, HandlerError, Outcome, Task},
+    provider::{Hmac, event::Event},
+    receiver::Receiver,
+    store::{Conn, Store, StoreOptions},
+};
 use rand::RngExt as _;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -15,6 +22,8 @@ on_both! {
     a_source_and_a_handler_of_ones_own_act_once_whenever_the_process_is_killed
     an_event_that_a_handler_fails_on_leaves_nothing_and_is_tried_again
     an_event_that_no_handler_wants_is_stored_and_answered
+    an_event_that_lasts_is_known_when_others_are_forgotten
+    a_handler_that_gives_too_few_results_has_done_nothing
 }
 
 const SECRET: &str = "a secret of the tests";
@@ -205,4 +214,121 @@ async fn work_in_a_transaction_of_ones_own_pool_is_done_once_whenever_the_proces
     let sums = "SELECT count(*), count(DISTINCT cents) FROM transfers";
     let counts = database.query_row(sums, (), |row| Ok((row.get(0)?, row.get(1)?)));
     assert_eq!(counts.expect("counts"), (keys as i64, keys as i64));
+}
+
+/// Has done what it is told, and says of some events that they are never to be done again.
+struct Lasting;
+
+impl Handler for Lasting {
+    fn wants(&self, _: &Event) -> bool {
+        true
+    }
+
+    fn apply(&self, _: &mut Conn<'_>, task: &Task<'_>) -> Result<Handled, HandlerError> {
+        Ok(Handled {
+            lasting: task.work.event.kind == "lasting",
+            ..Handled::new(Outcome::new("done"))
+        })
+    }
+}
+
+/// Forgets one event of several.
+struct Forgetful;
+
+impl Handler for Forgetful {
+    fn wants(&self, _: &Event) -> bool {
+        true
+    }
+
+    fn apply(&self, _: &mut Conn<'_>, _: &Task<'_>) -> Result<Handled, HandlerError> {
+        Ok(Handled::new(Outcome::new("done")))
+    }
+
+    fn apply_all(
+        &self,
+        _: &mut Conn<'_>,
+        tasks: &[Task<'_>],
+    ) -> Result<Vec<Handled>, HandlerError> {
+        let results = tasks.iter().skip(1);
+        Ok(results
+            .map(|_| Handled::new(Outcome::new("done")))
+            .collect())
+    }
+}
+
+fn source() -> Hmac {
+    let source = Hmac::sha256("points", "X-Signature").prefix("sha256=");
+    source.secret(SECRET).id_member("/id").kind_member("/type")
+}
+
+/// Sends signed bodies to a receiver with a handler. Gives the statuses and the answers.
+async fn receive(
+    store: &Store,
+    handler: impl Handler,
+    bodies: &[&str],
+) -> Vec<(StatusCode, String)> {
+    let receiver = Receiver::of_own(source()).handler(handler).build(store);
+    let app = test::init_service(App::new().service(receiver)).await;
+    let mut answers = Vec::new();
+    for body in bodies {
+        let signature = source().sign(0, body.as_bytes()).expect("a signature");
+        let request = test::TestRequest::post()
+            .uri("/webhooks/points")
+            .insert_header(("Content-Type", "application/json"))
+            .insert_header(("X-Signature", signature))
+            .set_payload((*body).to_owned());
+        let response = test::call_service(&app, request.to_request()).await;
+        let status = response.status();
+        let body = test::read_body(response).await;
+        answers.push((status, String::from_utf8_lossy(&body).into_owned()));
+    }
+    answers
+}
+
+async fn an_event_that_lasts_is_known_when_others_are_forgotten(engine: Engine) {
+    let database = Database::new(engine);
+    let url = database.url.parse().expect("a URL");
+    let store = Store::open(&url, &StoreOptions::default())
+        .await
+        .expect("a store");
+    let lasting = r#"{"id": "1", "type": "lasting"}"#;
+    let passing = r#"{"id": "2", "type": "passing"}"#;
+    for (status, answer) in receive(&store, Lasting, &[lasting, passing]).await {
+        assert_eq!(
+            (status, answer.contains("done")),
+            (StatusCode::OK, true),
+            "{answer}"
+        );
+    }
+    // The keys are forgotten with the events.
+    database.execute("DELETE FROM webhook_idempotency");
+    sleep(Duration::from_millis(5)).await;
+    let cleaned = clean_up(&store, Duration::ZERO).await.expect("a clean-up");
+    assert_eq!(cleaned.events, 1);
+    let events = "SELECT count(*) AS n FROM v_events WHERE event_id = '1'";
+    assert_eq!(database.count(events), 1);
+    let again = receive(&store, Lasting, &[lasting, passing]).await;
+    // Another word than the first time says whether it was done again.
+    let known = "SELECT count(*) AS n FROM webhook_event WHERE event_id = '1'
+        AND created_at < (SELECT created_at FROM webhook_event WHERE event_id = '2')";
+    assert_eq!(database.count(known), 1, "{again:?}");
+    assert!(
+        again.iter().all(|(status, _)| *status == StatusCode::OK),
+        "{again:?}"
+    );
+    store.close().await;
+}
+
+async fn a_handler_that_gives_too_few_results_has_done_nothing(engine: Engine) {
+    let database = Database::new(engine);
+    let url = database.url.parse().expect("a URL");
+    let store = Store::open(&url, &StoreOptions::default())
+        .await
+        .expect("a store");
+    let bodies = [r#"{"id": "1", "type": "x"}"#];
+    for (status, answer) in receive(&store, Forgetful, &bodies).await {
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR, "{answer}");
+    }
+    assert_eq!(database.count("SELECT count(*) AS n FROM webhook_event"), 0);
+    store.close().await;
 }

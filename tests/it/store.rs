@@ -232,6 +232,7 @@ async fn one_of_sixteen_claims_an_event(engine: Engine) {
                     outcome: &Outcome::IGNORED,
                     retailer_id: None,
                     order_id: None,
+                    lasting: false,
                     reply: None,
                     payload: &json("{}"),
                     created_at: noon(),

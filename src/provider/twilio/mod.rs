@@ -6,9 +6,11 @@ mod kinds;
 mod message;
 mod other;
 mod params;
+#[doc(hidden)]
 pub mod payload;
 mod renew;
 mod shared_key;
+#[doc(hidden)]
 pub mod signature;
 mod twiml;
 

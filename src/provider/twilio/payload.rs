@@ -323,7 +323,10 @@ mod tests {
         let of = |body: &str| {
             let form = Form::parse(body.as_bytes()).unwrap();
             let delivery = parse_form(&form).unwrap();
-            delivery.events[0].ours.clone().map(|ours| ours.as_str().to_owned())
+            delivery.events[0]
+                .ours
+                .clone()
+                .map(|ours| ours.as_str().to_owned())
         };
         let (ours, theirs) = ("%2B14155550100", "%2B14155550199");
         let expected = Some("+14155550100".to_owned());

@@ -2,6 +2,7 @@
 
 pub(super) mod cart;
 mod diagnosis;
+#[doc(hidden)]
 pub mod payload;
 mod renew;
 mod sender;
