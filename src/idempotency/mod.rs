@@ -268,6 +268,10 @@ pub fn new_claim<'a>(
         None => (RecordStatus::InProgress, Some(token)),
     };
     let mut claim = new_record(request, lifetimes, now, status, owner_token, None);
+    if settlement.is_some() {
+        // A lease that never ran takes no room in SQLite.
+        claim.lease_expires_at = Timestamp::beginning();
+    }
     let parted = settlement.and_then(|settlement| settlement.body);
     if let Some(parted) = parted {
         claim.request_body = Some(&parted.rest);

@@ -20,3 +20,34 @@ SELECT
     reply,
     payload
 FROM webhook_event;
+-- The lease of a request that was answered at once never ran.
+DROP VIEW v_deliveries;
+CREATE VIEW v_deliveries AS
+SELECT
+    id,
+    created_at,
+    scope,
+    idempotency_key,
+    webhook_type,
+    status,
+    response_status,
+    order_id,
+    retailer_id,
+    replay_count,
+    last_accessed_at,
+    expires_at,
+    CASE WHEN status = 'in_progress' THEN lease_expires_at END AS lease_expires_at,
+    owner_token,
+    method,
+    path,
+    encode(fingerprint, 'hex') AS fingerprint,
+    source_ip,
+    error_message,
+    response_content_type,
+    response_headers,
+    response_encoding,
+    response_body,
+    request_body,
+    body_places,
+    events
+FROM webhook_idempotency;
