@@ -2,10 +2,12 @@
 
 use chrono::DateTime;
 use futures_util::future::join_all;
+use hookonce::idempotency::{self, IdempotencyKey, KeyStatus};
 use hookonce::store::{
-    Conn, DatabaseUrl, Store, StoreError, StoreOptions,
+    Conn, DatabaseUrl, Store, StoreError, StoreOptions, clients,
     events::{self, NewEvent, Outcome},
     idempotency::{self as records, BodyEncoding, Completion, NewRecord, Record, RecordStatus},
+    retailers,
     types::{Digest, Json, Timestamp, Uuid},
 };
 use std::time::Duration;
@@ -28,6 +30,9 @@ on_both! {
     one_of_sixteen_takes_over
     a_record_is_completed_by_its_owner_once
     a_late_worker_changes_nothing
+    a_key_is_given_back_by_its_owner_once
+    the_state_of_a_key_is_that_of_its_record
+    what_is_not_there_is_neither_changed_nor_revoked
     times_come_back_to_the_microsecond_and_compare
     json_comes_back_byte_for_byte
 }
@@ -416,6 +421,89 @@ async fn a_late_worker_changes_nothing(engine: Engine) {
     assert_eq!(outcome.unwrap(), [true, false, true, false]);
     let kept = found(&store, "a").await.expect("a record");
     assert_eq!(kept.response_body, Some(json("\"next\"")));
+}
+
+async fn a_key_is_given_back_by_its_owner_once(engine: Engine) {
+    let database = Database::new(engine);
+    let store = open(&database).await;
+    let outcome: Result<_, StoreError> = store
+        .write(|conn| {
+            let mut given_back = Vec::new();
+            for (key, give_back) in [
+                (
+                    "a",
+                    records::release as fn(&mut Conn<'_>, Uuid, Uuid, &str) -> _,
+                ),
+                ("b", records::withdraw),
+            ] {
+                let claimed = record(key, noon());
+                records::claim(conn, &claimed)?;
+                for token in [Uuid::random(), claimed.owner_token.unwrap()] {
+                    given_back.push(give_back(conn, claimed.id, token, "it failed")?);
+                }
+                let again = claimed.owner_token.unwrap();
+                given_back.push(give_back(conn, claimed.id, again, "once more")?);
+            }
+            Ok(given_back)
+        })
+        .await;
+    assert_eq!(outcome.unwrap(), [false, true, false].repeat(2));
+    for key in ["a", "b"] {
+        let kept = found(&store, key).await.expect("a record");
+        assert_eq!(kept.status, RecordStatus::Failed);
+    }
+}
+
+async fn the_state_of_a_key_is_that_of_its_record(engine: Engine) {
+    let database = Database::new(engine);
+    let store = open(&database).await;
+    let outcome: Result<_, StoreError> = store
+        .write(|conn| {
+            let claimed = record("a", noon());
+            records::claim(conn, &claimed)?;
+            let key: IdempotencyKey = "a".parse().unwrap();
+            let mut states = Vec::new();
+            let second = Duration::from_secs(1);
+            // Under its lease of a minute, when that has run out, and when the record has expired.
+            for after in [
+                Duration::ZERO,
+                minutes(1),
+                minutes(60) - second,
+                minutes(60),
+            ] {
+                let now = noon().after(after);
+                states.push(idempotency::key_status(conn, "webhook:test", &key, now)?);
+            }
+            states.push(idempotency::key_status(
+                conn,
+                "webhook:other",
+                &key,
+                noon(),
+            )?);
+            Ok(states)
+        })
+        .await;
+    let expected = [
+        KeyStatus::InProgress,
+        KeyStatus::Failed,
+        KeyStatus::Failed,
+        KeyStatus::Unknown,
+        KeyStatus::Unknown,
+    ];
+    assert_eq!(outcome.unwrap(), expected);
+}
+
+async fn what_is_not_there_is_neither_changed_nor_revoked(engine: Engine) {
+    let database = Database::new(engine);
+    let store = open(&database).await;
+    let outcome: Result<_, StoreError> = store
+        .write(|conn| {
+            let nobody = Uuid::random();
+            let changed = retailers::update(conn, nobody, "A", "+14155550100", None, noon())?;
+            Ok((changed, clients::revoke(conn, nobody, noon())?))
+        })
+        .await;
+    assert_eq!(outcome.unwrap(), (false, false));
 }
 
 async fn times_come_back_to_the_microsecond_and_compare(engine: Engine) {
