@@ -35,8 +35,18 @@ pub async fn rate(
     address: &str,
     status: &'static str,
     count: usize,
-    mut request: impl FnMut() -> Vec<u8>,
+    request: impl FnMut() -> Vec<u8>,
 ) -> f64 {
+    load(address, status, count, request).await.0
+}
+
+/// The same, with how long each answer took, sorted.
+pub async fn load(
+    address: &str,
+    status: &'static str,
+    count: usize,
+    mut request: impl FnMut() -> Vec<u8>,
+) -> (f64, Vec<Duration>) {
     let each = count / CONNECTIONS;
     let mut connections = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -50,17 +60,24 @@ pub async fn rate(
         .into_iter()
         .map(|(stream, requests)| tokio::spawn(send(stream, requests, status)))
         .collect();
+    let mut waits = Vec::with_capacity(each * CONNECTIONS);
     for sender in senders {
-        sender.await.expect("every answer is as expected");
+        waits.extend(sender.await.expect("every answer is as expected"));
     }
-    (each * CONNECTIONS) as f64 / begun.elapsed().as_secs_f64()
+    let rate = waits.len() as f64 / begun.elapsed().as_secs_f64();
+    waits.sort_unstable();
+    (rate, waits)
 }
 
-async fn send(mut stream: TcpStream, requests: Vec<Vec<u8>>, status: &str) {
+async fn send(mut stream: TcpStream, requests: Vec<Vec<u8>>, status: &str) -> Vec<Duration> {
+    let mut waits = Vec::with_capacity(requests.len());
     for request in requests {
+        let begun = Instant::now();
         let answer = exchange(&mut stream, &request).await;
         assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
+        waits.push(begun.elapsed());
     }
+    waits
 }
 
 /// Sends requests at a steady pace while `work` goes on: so many a second over so many connections. Gives its outcome, and
@@ -165,7 +182,9 @@ pub fn request(genuine: bool) -> Vec<u8> {
 pub struct Server {
     process: Child,
     pub address: String,
-    _folder: tempfile::TempDir,
+    /// From the start of the process until it took connections.
+    pub started_in: Duration,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -180,12 +199,13 @@ impl Server {
     pub fn start_in(folder: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         // Logs as it does out of the box, into a file as under a service manager.
         let log = folder.path().join("log");
+        let begun = Instant::now();
         let process = program(folder.path(), variables)
             .stderr(File::create(&log).expect("a log"))
             .spawn()
             .expect("the server starts");
         let address = loop {
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(2));
             let text = std::fs::read_to_string(&log).expect("the log");
             if let Some((_, rest)) = text.split_once("listening on http://") {
                 break rest.lines().next().unwrap_or_default().to_owned();
@@ -194,8 +214,28 @@ impl Server {
         Self {
             process,
             address,
-            _folder: folder,
+            started_in: begun.elapsed(),
+            folder,
         }
+    }
+
+    /// What the process takes of the memory, in MB; Linux tells it.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+        kilobytes.unwrap_or_default() / 1024
+    }
+
+    /// Ends it as a service manager does, and gives its folder back.
+    pub fn stop(mut self) -> tempfile::TempDir {
+        let _ = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
+        let _ = self.process.wait();
+        let empty = tempfile::tempdir().expect("a folder");
+        std::mem::replace(&mut self.folder, empty)
     }
 }
 

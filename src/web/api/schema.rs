@@ -4,7 +4,7 @@
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use utoipa::openapi::OpenApi;
 
 use super::instance::{ErrorLimit, Instance, View, is_belated};
@@ -17,6 +17,9 @@ use crate::{
 /// The most errors that the validator finds: alternatives and keywords each have their own about one thing, so that there
 /// are several of them for one that is told.
 const MOST_FOUND: usize = 4 * MOST_ERRORS;
+
+/// Where a document has its schemas.
+const REFERENCE: &str = "#/components/schemas/";
 
 /// A schema that is none.
 #[derive(Debug, thiserror::Error)]
@@ -44,20 +47,25 @@ pub struct Schemas {
 }
 
 impl Schemas {
-    /// The schemas of an OpenAPI document.
+    /// The schemas of the bodies of an OpenAPI document's requests. A validator takes much memory: there is one for each of
+    /// these, and it knows no more than its schema refers to.
     ///
     /// # Errors
     /// Where one of them is no JSON Schema.
     pub fn of(document: &OpenApi) -> Result<Self, BadSchema> {
-        let components = json!({"components": document.components});
-        let names = document
-            .components
-            .iter()
-            .flat_map(|all| all.schemas.keys());
-        let validator = |name: &String| Ok((name.clone(), validator(&components, name)?));
+        let document = json!(document);
+        let all = &document["components"]["schemas"];
+        let mut bodies = BTreeSet::new();
+        for operation in document["paths"].as_object().into_iter().flatten() {
+            let methods = operation.1.as_object().into_iter().flatten();
+            methods.for_each(|(_, method)| add_references(&method["requestBody"], &mut bodies));
+        }
+        let components = with_references(all, bodies);
+        let names = components.keys();
+        let validator = |name: &String| Ok((name.clone(), validator(all, name)?));
         let validators = names.map(validator).collect::<Result<_, BadSchema>>()?;
         Ok(Self {
-            components,
+            components: json!({"components": {"schemas": components}}),
             validators,
         })
     }
@@ -157,14 +165,51 @@ fn says_all(last: &FieldError, error: &FieldError) -> bool {
     last == error || (last.field == error.field && last.code == "wrong_type")
 }
 
-fn validator(components: &serde_json::Value, name: &str) -> Result<Validator<Instance>, BadSchema> {
-    let mut schema = components.clone();
-    schema["$ref"] = json!(format!("#/components/schemas/{name}"));
+fn validator(all: &serde_json::Value, name: &str) -> Result<Validator<Instance>, BadSchema> {
+    let schemas = with_references(all, BTreeSet::from([name.to_owned()]));
+    let schema = json!({
+        "$ref": format!("{REFERENCE}{name}"),
+        "components": {"schemas": schemas},
+    });
     let options = jsonschema::options_for::<Instance>().should_validate_formats(true);
     options.build(&schema).map_err(|error| BadSchema {
         name: name.to_owned(),
         message: error.to_string(),
     })
+}
+
+/// These schemas, and all that they refer to.
+fn with_references(
+    all: &serde_json::Value,
+    mut names: BTreeSet<String>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let mut found = serde_json::Map::new();
+    while let Some(name) = names.pop_first() {
+        if let Some(schema) = all.get(&name)
+            && !found.contains_key(&name)
+        {
+            add_references(schema, &mut names);
+            found.insert(name, schema.clone());
+        }
+    }
+    found
+}
+
+/// Adds the names of the schemas that a part of a document refers to.
+fn add_references(part: &serde_json::Value, names: &mut BTreeSet<String>) {
+    match part {
+        serde_json::Value::Object(members) => {
+            let reference = members.get("$ref").and_then(serde_json::Value::as_str);
+            names.extend(reference.and_then(|it| Some(it.strip_prefix(REFERENCE)?.to_owned())));
+            members
+                .values()
+                .for_each(|member| add_references(member, names));
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| add_references(item, names))
+        }
+        _ => {}
+    }
 }
 
 /// Of the alternatives that a value failed, the errors of the one whose type it has.
