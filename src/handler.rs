@@ -86,7 +86,7 @@ pub struct Task<'a> {
     pub plan: &'a Plan,
 }
 
-/// What an event is expected to come to.
+/// The outcome that an event is expected to have.
 #[derive(Clone, Default)]
 pub struct Plan {
     /// What it comes to, if all is as it was when this was planned.
@@ -95,10 +95,10 @@ pub struct Plan {
     pub details: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// What an event came to.
+/// The outcome of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Handled {
-    /// In a word.
+    /// In one word.
     pub outcome: Outcome,
     /// What whoever wrote is told, where the provider's answer can say it.
     pub reply: Option<String>,

@@ -180,7 +180,7 @@ pub fn list(conn: &mut Conn<'_>) -> Result<Vec<TokenSummary>, StoreError> {
     .collect()
 }
 
-/// What came of revoking a token.
+/// The result of revoking a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
     /// It is worth nothing from now on.

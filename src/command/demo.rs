@@ -138,7 +138,7 @@ async fn send_all(
     Ok(answers)
 }
 
-/// What became of a fixture's events: told in the answer where it reports them, else looked up.
+/// The outcome of a fixture's events: told in the answer where it reports them, else looked up.
 async fn look_up(
     store: &Store,
     fixture: Fixture,

@@ -319,7 +319,7 @@ fn append(headers: &mut HeaderMap, name: &str, value: &[u8]) -> Result<(), NoReq
     Ok(())
 }
 
-/// The body that chunks make up (RFC 9112). None where they are none, or some are missing.
+/// The body that chunks make up (RFC 9112). `None` where they are none, or some are missing.
 fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! `hookonce replay`: sends recorded webhooks, signed, and says what came of it.
+//! `hookonce replay`: sends recorded webhooks, signed, and prints the results.
 
 use futures_util::{StreamExt as _, stream};
 use indicatif::ProgressBar;
@@ -105,7 +105,7 @@ fn load(paths: &[PathBuf]) -> Result<Vec<Fixture>, CommandError> {
     Ok(fixtures)
 }
 
-/// What came of all the sendings.
+/// The result of all the sendings.
 #[derive(Default)]
 struct Summary {
     outcomes: BTreeMap<String, u64>,

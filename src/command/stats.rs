@@ -1,4 +1,4 @@
-//! `hookonce stats`: what came and what came of it, how much there is, what is the matter.
+//! `hookonce stats`: what was received and with which results, how much there is, what is the matter.
 
 use clap::Parser;
 use comfy_table::{Cell, CellAlignment, Table, presets::NOTHING};

@@ -90,7 +90,7 @@ impl Environment {
 }
 
 impl LoadedConfig {
-    /// The variables that have other values in `new`. None where `.env` is not there any more, which is more likely an
+    /// The variables that have other values in `new`. `None` where `.env` is not there any more, which is more likely an
     /// accident than the wish to go on without.
     pub fn changes(&self, new: &Self) -> Option<Vec<&'static str>> {
         if self.has_file && !new.has_file {

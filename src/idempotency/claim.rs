@@ -74,7 +74,7 @@ pub fn claim(
     }
 }
 
-/// What claiming the key of `request` would come to. None: it is free. Changes nothing.
+/// What claiming the key of `request` would come to. `None`: it is free. Changes nothing.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -89,7 +89,7 @@ pub fn look(
     }
 }
 
-/// What the record of its key says to `request`. None: the key may be taken over.
+/// What the record of its key says to `request`. `None`: the key may be taken over.
 ///
 /// # Errors
 /// Where the record cannot be read.

@@ -139,7 +139,7 @@ impl Lease {
     }
 }
 
-/// What came of claiming a key.
+/// The result of claiming a key.
 #[doc(hidden)]
 #[derive(Debug, PartialEq)]
 pub enum Claim {
@@ -156,7 +156,7 @@ pub enum Claim {
     },
 }
 
-/// What a request came to.
+/// The result of a request.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Settlement<'a> {
@@ -166,13 +166,13 @@ pub struct Settlement<'a> {
     pub retailer: Option<Uuid>,
     /// The order that it is about.
     pub order: Option<Uuid>,
-    /// What became of the events of a delivery: a JSON array.
+    /// The outcomes of the events of a delivery: a JSON array.
     pub events: Option<&'a Json>,
     /// What is left of a delivery's body where its events have the rest; none: it is kept as the request has it.
     pub body: Option<&'a PartedBody>,
 }
 
-/// What became of the request with a key.
+/// The outcome of the request with a key.
 #[doc(hidden)]
 #[derive(Debug, PartialEq)]
 pub enum KeyStatus {
@@ -191,7 +191,7 @@ pub enum KeyStatus {
     },
 }
 
-/// What became of the request with a key.
+/// The outcome of the request with a key.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -218,7 +218,7 @@ pub fn key_status(
     })
 }
 
-/// Stores what a request came to. `false`: another has taken it over since, and nothing was stored.
+/// Stores the result of a request. `false`: another has taken it over since, and nothing was stored.
 ///
 /// # Errors
 /// Where the database refuses.

@@ -43,7 +43,7 @@ impl Key {
     }
 }
 
-/// What came of work that is to be done once.
+/// The result of work that is to be done once.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Once {
     /// It was done now: its answer.
@@ -171,11 +171,11 @@ pub struct Keyed<'a> {
     pub now: Timestamp,
 }
 
-/// What came of a request.
+/// The result of a request.
 pub enum Transacted<T> {
     /// It was done.
     Done {
-        /// What came of it.
+        /// Its result.
         value: T,
         /// What its record says now.
         answered: Answered,

@@ -52,7 +52,7 @@ impl StoredReply {
     /// The largest body that is kept; a larger reply fails its request instead of being cut.
     pub const MAX_BYTES: usize = 1024 * 1024;
 
-    /// The body as the JSON that is kept, which an operator can read where it is text. None where there is none.
+    /// The body as the JSON that is kept, which an operator can read where it is text. `None` where there is none.
     pub(super) fn body_to_json(&self) -> Option<(Json, BodyEncoding)> {
         if self.body.is_empty() {
             return None;
@@ -71,7 +71,7 @@ impl StoredReply {
         }
     }
 
-    /// The other headers as the JSON that is kept. None where there is none.
+    /// The other headers as the JSON that is kept. `None` where there is none.
     pub(super) fn headers_to_json(&self) -> Option<Json> {
         let headers = self.headers.iter();
         let headers = headers.map(|(name, value)| (name.clone(), Value::from(value.as_str())));

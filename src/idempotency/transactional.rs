@@ -30,7 +30,7 @@ pub struct Transactional {
     pub replays: Arc<ReplayTally>,
 }
 
-/// What the work of a request came to.
+/// The result of the work of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Response {
     /// What is answered, now and whenever the request comes again.
@@ -192,7 +192,7 @@ impl Transactional {
     }
 }
 
-/// What a request came to, and what its record says now, with whether that is a replay.
+/// The result of a request, and what its record says now, with whether that is a replay.
 type Outcome = (Response, Option<(Answered, bool)>);
 
 fn transact(

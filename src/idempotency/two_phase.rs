@@ -39,7 +39,7 @@ pub struct TwoPhase {
     runtime: Option<Handle>,
 }
 
-/// What came of asking for a key.
+/// The result of asking for a key.
 pub enum Begun {
     /// The work is ours to do.
     Acquired(Box<Running>),
@@ -56,7 +56,7 @@ pub struct Running {
     _heartbeat: Heartbeat,
 }
 
-/// What came of the answer.
+/// Whether the answer was stored.
 pub enum CompletionResult {
     /// It is stored.
     Stored,

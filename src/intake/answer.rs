@@ -24,7 +24,7 @@ pub enum Reply {
     },
     /// Nothing.
     Empty,
-    /// What became of each event.
+    /// The outcome of each event.
     Report {
         /// The events, or the first of them.
         events: Vec<EventReport>,
@@ -38,7 +38,7 @@ pub enum Reply {
 pub struct EventReport {
     /// The event.
     pub id: String,
-    /// What became of it. `known`: before, with the same content, so that nothing was done.
+    /// Its outcome. `known`: before, with the same content, so that nothing was done.
     pub handled: Handled,
 }
 
@@ -49,7 +49,7 @@ pub struct Answer {
     pub reply: StoredReply,
     /// Whether it was answered before, and nothing was done.
     pub replayed: bool,
-    /// What became of the events that were looked at: none where the key's record answered.
+    /// The outcome of the events that were looked at: none where the key's record answered.
     pub events: Vec<EventReport>,
     /// The retailers that it was for: none where the key's record answered.
     pub retailers: Vec<Uuid>,

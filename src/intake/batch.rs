@@ -15,7 +15,7 @@ use crate::{
     store::{Conn, StoreError},
 };
 
-/// What became of a job. None: it could not be batched, and nothing was done.
+/// What became of a job. `None`: it could not be batched, and nothing was done.
 pub(super) type JobResult = Option<Result<Processed, RequestError>>;
 
 /// Acts on jobs. Gives the result of each.

@@ -27,7 +27,7 @@ pub(super) struct Item<'a> {
     pub at: usize,
 }
 
-/// What became of an event.
+/// The outcome of an event.
 pub(super) struct EventResult {
     /// The place of its job in the batch.
     pub job: usize,
@@ -116,7 +116,7 @@ fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult
         .collect())
 }
 
-/// What became of the events of earlier pieces. Looked up again, for a later piece may have changed what an ignored one came
+/// The outcomes of the events of earlier pieces. Looked up again, for a later piece may have changed what an ignored one came
 /// to.
 pub(super) fn look_again(
     conn: &mut Conn<'_>,

@@ -39,7 +39,7 @@ pub(super) struct Piece {
     pub places: Vec<usize>,
     /// The key, where an earlier piece has claimed it.
     pub held: Option<HeldKey>,
-    /// What became of the events of the earlier pieces, by their places.
+    /// The outcomes of the events of the earlier pieces, by their places.
     pub before: Arc<Vec<(usize, EventReport)>>,
     /// Whether others follow, so that there is nothing to answer yet.
     pub is_followed: bool,
@@ -48,7 +48,7 @@ pub(super) struct Piece {
 /// A key that is claimed.
 #[derive(Clone, Copy)]
 pub(super) struct HeldKey {
-    /// None where keys do not count.
+    /// `None` where keys do not count.
     pub lease: Option<Lease>,
     /// Whether it is the request's own key, whose answer the caches may keep.
     pub is_kept: bool,
@@ -202,7 +202,7 @@ impl Job {
         &self.prepared.plans[at].plan
     }
 
-    /// What became of an event of the piece, with its place in the delivery.
+    /// The outcome of an event of the piece, with its place in the delivery.
     pub fn report(&self, at: usize, handled: Handled) -> (usize, EventReport) {
         let id = self.event(at).id.clone();
         (self.piece.places[at], EventReport { id, handled })

@@ -56,7 +56,7 @@ impl Job {
     }
 
     /// What is left of the body where those of the events are new that `is_new` says so of, by their places. What was
-    /// known before was kept before, and may have been told in other words. None: the body is not kept.
+    /// known before was kept before, and may have been told in other words. `None`: the body is not kept.
     pub fn parted(
         &self,
         is_new: impl Fn(usize) -> bool,

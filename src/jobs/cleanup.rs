@@ -38,9 +38,9 @@ const LEASE: Duration = Duration::from_secs(30);
 const KEPT_RUNS: i64 = 1_000;
 /// How often a run of another process is looked at, to go on where it dies.
 const LOOK: Duration = Duration::from_secs(1);
-/// What became of a request whose owner let its lease run out, for the operator.
+/// The outcome of a request whose owner let its lease run out, for the operator.
 const OWNER_GONE: &str = "whoever did this is gone: its lease ran out before it had an answer";
-/// What became of a run that let its lease run out.
+/// The outcome of a run that let its lease run out.
 const RUN_GONE: &str = "whoever did this is gone: its lease ran out before the end";
 
 /// How it is done.

@@ -40,7 +40,7 @@ pub struct OtherUrl {
 pub struct NamedKey {
     /// In a phrase, bounded and free of what a terminal might obey: anybody can write the header.
     pub about: String,
-    /// What to do about one that is not known here. None where it is.
+    /// What to do about one that is not known here. `None` where it is.
     pub advice: Option<String>,
 }
 
@@ -199,7 +199,7 @@ impl BodyHash {
 }
 
 impl BodyHashState {
-    /// In a word.
+    /// In one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Absent => "absent",

@@ -83,7 +83,7 @@ impl Address {
 /// Who wrote, by all that is told of it: the same user may be told by the one alone another day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender {
-    /// The number. None where it is hidden, and where the sender is a name.
+    /// The number. `None` where it is hidden, and where the sender is a name.
     pub phone: Option<PhoneNumber>,
     /// Meta's business-scoped user id.
     pub user_id: Option<UserId>,
@@ -123,13 +123,13 @@ pub struct StatusChange {
 pub struct Amendment {
     /// The message.
     pub message_id: String,
-    /// What became of it.
+    /// Its outcome.
     pub change: MessageChange,
     /// When, in seconds since 1970.
     pub at_s: Option<i64>,
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageChange {
     /// It says something else now.

@@ -17,7 +17,7 @@ pub struct Handshake {
     pub variable: &'static str,
     /// The parameter of the query that carries the token. Whoever sends it may be guessing.
     pub token_parameter: &'static str,
-    /// What is given back, by a look-up of the query's parameters. None where it is no question that can be answered.
+    /// What is given back, by a look-up of the query's parameters. `None` where it is no question that can be answered.
     pub challenge: fn(&Query<'_>) -> Option<String>,
     /// What a question must be, for whoever asked another.
     pub expected: &'static str,

@@ -105,7 +105,7 @@ pub trait Provider: Send + Sync + 'static {
         &[]
     }
 
-    /// The request that was recorded in a file with such an ending. None where its name says too little.
+    /// The request that was recorded in a file with such an ending. `None` where its name says too little.
     fn recording(&self, file_name: &str, body: Vec<u8>) -> Option<Recording> {
         let _ = (file_name, body);
         None

@@ -7,7 +7,7 @@ use crate::media_type;
 
 /// Looks headers up.
 pub trait Headers {
-    /// The first value of a header, whatever the case of its name. None where it is no visible ASCII text.
+    /// The first value of a header, whatever the case of its name. `None` where it is no visible ASCII text.
     fn get(&self, name: &str) -> Option<&str>;
 }
 

@@ -27,7 +27,7 @@ pub struct NewAmendment<'a> {
     pub message_id: &'a str,
     /// The event.
     pub event_id: &'a str,
-    /// What became of the message.
+    /// The outcome of the message.
     pub kind: AmendmentKind,
     /// Whose number it was written to.
     pub retailer_id: Uuid,
@@ -37,7 +37,7 @@ pub struct NewAmendment<'a> {
     pub amended_at: Option<Timestamp>,
 }
 
-/// What became of the event of an amendment that is noted on an order.
+/// The outcome of the event of an amendment that is noted on an order.
 pub fn outcome(kind: AmendmentKind) -> Outcome {
     match kind {
         AmendmentKind::Edit => outcomes::EDIT_NOTED,

@@ -111,7 +111,7 @@ impl fmt::Display for Currency {
     }
 }
 
-/// A decimal number from its text, exactly: `7.99`, `8`, `1e2`. None where it is no such number or too long to keep.
+/// A decimal number from its text, exactly: `7.99`, `8`, `1e2`. `None` where it is no such number or too long to keep.
 pub fn decimal(text: &str) -> Option<Decimal> {
     Decimal::from_str_exact(text)
         .or_else(|_| Decimal::from_scientific(text))

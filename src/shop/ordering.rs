@@ -100,7 +100,7 @@ pub struct PlacedOrder {
     pub order: Order,
     /// Its items, in their order.
     pub items: Vec<OrderItem>,
-    /// What became of its message afterwards, as far as that was looked up.
+    /// What was done to its message afterwards, as far as that was looked up.
     pub amendments: Vec<Amendment>,
 }
 
@@ -194,7 +194,7 @@ fn price_difference(line: &RequestedLine, product: &Product, shop: &Shop) -> Opt
 }
 
 impl Draft {
-    /// An order of products, at the catalogue's prices. None where the total is more than can be counted.
+    /// An order of products, at the catalogue's prices. `None` where the total is more than can be counted.
     pub fn of_lines(
         lines: Vec<(Product, u32)>,
         note: Option<String>,

@@ -23,7 +23,7 @@ use crate::{
 /// What is to be done about an event, and the shop that it holds for.
 #[derive(Clone, Debug)]
 pub(super) struct Decided {
-    /// None: without a catalogue.
+    /// `None`: without a catalogue.
     pub shop: Option<Arc<Shop>>,
     pub handled: Handled,
     pub order: Option<PlacedOrder>,

@@ -25,7 +25,7 @@ impl TenantScope {
         }
     }
 
-    /// The retailer to which lists are confined, beside what is asked for. None where that is out of reach.
+    /// The retailer to which lists are confined, beside what is asked for. `None` where that is out of reach.
     pub fn confine(self, asked: Option<Uuid>) -> Option<Option<Uuid>> {
         match (self, asked) {
             (Self::All, asked) => Some(asked),

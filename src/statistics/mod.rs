@@ -1,4 +1,4 @@
-//! What an operator looks at: what came and what came of it, how much there is, what is the matter. Counts in memory and
+//! What an operator looks at: what was received and with which results, how much there is, what is the matter. Counts in memory and
 //! reads from the database; knows neither HTTP nor SQL.
 
 mod alerts;

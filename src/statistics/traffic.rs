@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What came of a request. Each that is received has one of these.
+/// The result of a request. Each that is received has one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrafficClass {
     /// It was acted on, and its answer is the first.
@@ -40,10 +40,10 @@ pub enum TrafficClass {
     Failed,
 }
 
-/// A request that was received, and what came of it.
+/// A request that was received, and its result.
 #[derive(Clone, Debug)]
 pub struct RequestSample {
-    /// What came of it.
+    /// Its result.
     pub class: TrafficClass,
     /// How long it took.
     pub took: Duration,

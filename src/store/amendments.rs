@@ -14,7 +14,7 @@ use super::{
 pub const MOST: i64 = 50;
 
 text_enum! {
-    /// What became of a message.
+    /// The outcome of a message.
     AmendmentKind {
         /// It says something else now.
         Edit => "edit",
@@ -33,7 +33,7 @@ pub struct Amendment {
     pub message_id: String,
     /// The event that tells of it.
     pub event_id: String,
-    /// What became of it.
+    /// Its outcome.
     pub kind: AmendmentKind,
     /// Whose number both were written to.
     pub retailer_id: Uuid,

@@ -95,7 +95,7 @@ pub fn update_run(conn: &mut Conn<'_>, run: &CleanupRun) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Ends the runs that nobody will end, with what became of them.
+/// Ends the runs that nobody will end, with their outcomes.
 pub fn end_runs(conn: &mut Conn<'_>, error: &str, now: Timestamp) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::update(runs::table)
         .filter(runs::finished_at.is_null())
@@ -182,7 +182,7 @@ pub fn delete_events(conn: &mut Conn<'_>, until: Timestamp, most: i64) -> Result
     Ok(on_each!(conn, |c| delete.execute(c))? as i64)
 }
 
-/// Gives at most `most` keys back whose owners let their leases run out, with what became of them. Gives how many.
+/// Gives at most `most` keys back whose owners let their leases run out, with their outcomes. Gives how many.
 pub fn release_leases(
     conn: &mut Conn<'_>,
     error: &str,

@@ -31,7 +31,7 @@ pub struct NewEvent<'a> {
     pub delivery_fingerprint: Digest,
     /// The record of that delivery, where keys are kept.
     pub delivery_id: Option<Uuid>,
-    /// What becomes of it.
+    /// Its outcome.
     pub outcome: &'a Outcome,
     /// Whose it is.
     pub retailer_id: Option<Uuid>,
@@ -56,7 +56,7 @@ pub struct KnownEvent {
     pub delivery_fingerprint: Digest,
     /// The record of that delivery, where keys are kept.
     pub delivery_id: Option<Uuid>,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Whose it is.
     pub retailer_id: Option<Uuid>,
@@ -147,11 +147,11 @@ pub fn find_all(
     Ok(known)
 }
 
-/// What became of an event that this transaction has claimed, where that is not what it was claimed with.
+/// The outcome of an event that this transaction has claimed, where that is not what it was claimed with.
 #[derive(PartialEq, AsChangeset)]
 #[diesel(table_name = table, treat_none_as_null = true)]
 pub struct Correction<'a> {
-    /// In a word.
+    /// In one word.
     pub outcome: &'a Outcome,
     /// Whose it is.
     pub retailer_id: Option<Uuid>,
@@ -163,7 +163,7 @@ pub struct Correction<'a> {
     pub reply: Option<&'a str>,
 }
 
-/// Corrects what became of an event.
+/// Corrects the outcome of an event.
 pub fn correct(
     conn: &mut Conn<'_>,
     provider: &str,

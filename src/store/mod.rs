@@ -399,7 +399,7 @@ impl Store {
     }
 }
 
-/// What came of work with SQLite, whose errors may tell that the file is damaged.
+/// The result of work with SQLite, whose errors may tell that the file is damaged.
 #[cfg(feature = "sqlite")]
 fn noted<T, E: Error + 'static>(sqlite: &sqlite::Sqlite, outcome: Result<T, E>) -> Result<T, E> {
     outcome.inspect_err(|error| sqlite.note(error))

@@ -1,4 +1,4 @@
-//! What became of an event, as it is stored.
+//! The outcome of an event, as it is stored.
 
 use diesel::{
     backend::Backend,
@@ -9,7 +9,7 @@ use diesel::{
 };
 use std::{borrow::Cow, fmt};
 
-/// What became of an event, in one word: a handler has words of its own.
+/// The outcome of an event, in one word: a handler has words of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, AsExpression, FromSqlRow)]
 #[diesel(sql_type = Text)]
 pub struct Outcome(Cow<'static, str>);

@@ -263,7 +263,7 @@ impl HandleError<diesel::r2d2::Error> for Failures {
 #[derive(Clone, Copy)]
 pub(super) struct Begin {
     pub statements: &'static str,
-    /// How long it waits for a lock; None: as long as it may.
+    /// How long it waits for a lock; `None`: as long as it may.
     pub lock_timeout: Option<Duration>,
 }
 

@@ -47,7 +47,7 @@ pub struct Findings {
     pub disk: CheckResult,
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub enum CheckResult {
     /// It is as it should be.

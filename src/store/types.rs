@@ -201,7 +201,7 @@ impl Timestamp {
         self.0.timestamp_micros()
     }
 
-    /// The instant so many microseconds after the beginning of 1970. None: there is no such.
+    /// The instant so many microseconds after the beginning of 1970. `None`: there is no such.
     pub fn from_microseconds(microseconds: i64) -> Option<Self> {
         DateTime::from_timestamp_micros(microseconds).map(Self)
     }

@@ -114,7 +114,7 @@ fn has_credentials(path: &str) -> bool {
     matches!(ends, (Some(begin), Some(end)) if begin < end)
 }
 
-/// What of PostgreSQL's address may be shown: its hosts and the database. None where a part of the password, which was not
+/// What of PostgreSQL's address may be shown: its hosts and the database. `None` where a part of the password, which was not
 /// encoded as it must be, might be taken for one of them. Reads as libpq does (`conninfo_uri_parse_options`), which shows
 /// in its errors what it takes for a host, a port, a parameter's name or something that is encoded.
 fn shown(url: &str) -> Option<String> {

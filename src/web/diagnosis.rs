@@ -170,7 +170,7 @@ fn write(
     );
 }
 
-/// Each secret by its place, with what came of it.
+/// Each secret by its place, with its result.
 pub fn describe_secrets(diagnosis: &Diagnosis) -> Vec<String> {
     let count = diagnosis.secrets.len();
     let secrets = diagnosis.secrets.iter().enumerate();

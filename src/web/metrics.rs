@@ -126,7 +126,7 @@ impl Metrics {
         })
     }
 
-    /// Counts a request: the pattern of its path, what came of it, how long it took.
+    /// Counts a request: the pattern of its path, its result, how long it took.
     pub fn count_request(&self, route: &str, outcome: &str, took: Duration) {
         let labels = [route, outcome];
         self.requests.with_label_values(&labels).inc();

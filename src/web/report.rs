@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What became of each event of a batch.
+/// The outcome of each event of a batch.
 #[derive(ToSchema)]
 #[schema(as = Report)]
 #[allow(dead_code)] // Shows what `reply::encode` writes.
@@ -17,7 +17,7 @@ pub struct ReportSchema {
     events_more: Option<usize>,
 }
 
-/// What became of an event, as it is answered and kept.
+/// The outcome of an event, as it is answered and kept.
 #[derive(Deserialize, Serialize, ToSchema)]
 #[schema(as = EventReport)]
 pub struct EventReportSchema {

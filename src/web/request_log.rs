@@ -92,7 +92,7 @@ pub fn amendments(answer: &Answer) -> [(&'static str, u64); 2] {
     ]
 }
 
-/// What came of a request that was done once for its key or its events.
+/// The result of a request that was done once for its key or its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RequestOutcome {
     /// It was done.
@@ -193,7 +193,7 @@ impl ObservesRequest for RequestNotes {
     }
 }
 
-/// Answers, then logs: what was asked for, what came of it, how long it took.
+/// Answers, then logs: what was asked for, its result, how long it took.
 ///
 /// # Errors
 /// That of a handler which took its request along, as a panic does; with its id.

@@ -67,7 +67,7 @@ pub(super) fn encode(wanted: Lookup<'_>, kept: &CachedAnswer) -> serde_json::Res
     })
 }
 
-/// Reads what Redis holds. None: it is no answer of this version to this very request.
+/// Reads what Redis holds. `None`: it is no answer of this version to this very request.
 pub(super) fn decode(wanted: Lookup<'_>, bytes: &[u8]) -> Option<CachedAnswer> {
     let Versioned { version } = serde_json::from_slice(bytes).ok()?;
     if version != VERSION {

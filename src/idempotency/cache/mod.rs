@@ -55,7 +55,7 @@ struct CachedAnswer {
 
 /// Is told of each look into a cache.
 pub trait Listener: Send + Sync {
-    /// It was this cache, and this came of it.
+    /// It was this cache, and this is its result.
     fn looked(&self, cache: &str, result: &str);
 }
 

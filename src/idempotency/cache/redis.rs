@@ -237,7 +237,7 @@ impl Link {
         format!("{}{}", self.prefix, hex::encode(hash.finalize()))
     }
 
-    /// Does something there in good time. None: it did not work; the inner None: something of another type stands there.
+    /// Does something there in good time. `None`: it did not work; the inner `None`: something of another type stands there.
     async fn attempt<T>(
         &self,
         act: Act,

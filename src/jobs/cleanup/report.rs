@@ -1,4 +1,4 @@
-//! What came of a clean-up.
+//! The result of a clean-up.
 
 use crate::store::{
     StoreError,
@@ -6,7 +6,7 @@ use crate::store::{
     types::Uuid,
 };
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Report {
     /// What it did.

@@ -46,7 +46,7 @@ pub(super) fn bare_address(address: &str) -> &str {
     address.rsplit(':').next().unwrap_or(address)
 }
 
-/// The number of ours that an address is. None: it is a short code, a page, or the like.
+/// The number of ours that an address is. `None`: it is a short code, a page, or the like.
 pub(super) fn our_number(address: &str) -> Option<Address> {
     bare_address(address).parse().ok().map(Address::Phone)
 }

@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// The event of a status. None where it says too little to be known by what it says.
+/// The event of a status. `None` where it says too little to be known by what it says.
 pub(super) fn status_event(status: &Value) -> Option<Event> {
     /// Who of a group is told to have got the message, or to have read it.
     const PARTICIPANT: [&str; 3] = [

@@ -152,7 +152,7 @@ impl ReplacedDatabase {
         new.set_permissions(old.permissions()).map_err(failed())
     }
 
-    /// Gives what is there a second name. None where there is nothing.
+    /// Gives what is there a second name. `None` where there is nothing.
     fn keep(&self) -> Result<Option<PathBuf>, BackupError> {
         let time = Utc::now().format("%Y%m%dT%H%M%S%.3fZ");
         let kept = beside(&self.path, &format!(".replaced-{time}"));

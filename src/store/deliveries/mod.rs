@@ -120,7 +120,7 @@ pub struct Delivery {
     pub last_accessed_at: Timestamp,
     /// Until when its answer is replayed.
     pub expires_at: Timestamp,
-    /// What became of its events: a JSON array. None where it is no delivery of a provider, or has not come so far.
+    /// The outcomes of its events: a JSON array. `None` where it is no delivery of a provider, or has not come so far.
     pub events: Option<Json>,
 }
 
@@ -136,11 +136,11 @@ pub struct DeliveryInFull {
     pub record: Record,
     /// The request's body, as JSON, without what its events have of it.
     pub request_body: Option<Json>,
-    /// Where those parts belong: a JSON array. None: the body is whole.
+    /// Where those parts belong: a JSON array. `None`: the body is whole.
     pub body_places: Option<Json>,
 }
 
-/// What came of looking for records.
+/// The result of looking for records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeliveryPage {
     /// Those that were found, the newest first.

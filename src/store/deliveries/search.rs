@@ -21,7 +21,7 @@ use super::{
     DeliveryFilter, Position,
 };
 
-/// What came of looking through scans.
+/// The result of looking through scans.
 #[derive(Default)]
 pub(super) struct SearchResult {
     pub found: Vec<Position>,

@@ -88,7 +88,7 @@ pub struct AnsweredRecord<'a> {
     pub response_body: Option<Json>,
     /// Where the parts of its body belong that its events have: a JSON array.
     pub body_places: Option<&'a Json>,
-    /// What became of its events: a JSON array.
+    /// The outcomes of its events: a JSON array.
     pub events: Option<&'a Json>,
     /// Whose it turned out to be.
     pub retailer_id: Option<Uuid>,
@@ -201,7 +201,7 @@ pub struct Record {
 pub struct Completion<'a> {
     /// Completed.
     pub status: RecordStatus,
-    /// None: nobody may complete it again.
+    /// `None`: nobody may complete it again.
     pub owner_token: Option<Uuid>,
     /// The answer's status.
     pub response_status: Option<i16>,
@@ -216,7 +216,7 @@ pub struct Completion<'a> {
     /// What is left of its body; none: it stays whole.
     #[diesel(embed)]
     pub body: Option<&'a PartedBody>,
-    /// What became of its events: a JSON array. None where it is no delivery of a provider.
+    /// The outcomes of its events: a JSON array. `None` where it is no delivery of a provider.
     pub events: Option<&'a Json>,
     /// Whose it turned out to be.
     pub retailer_id: Option<Uuid>,

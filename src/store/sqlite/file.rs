@@ -48,7 +48,7 @@ pub(super) struct DatabaseFile {
     identity: Identity,
     /// The log and its index.
     beside: Vec<(PathBuf, Identity)>,
-    /// None where it is not in the file itself yet.
+    /// `None` where it is not in the file itself yet.
     stamp: Option<i32>,
     /// What the file was when the stamp was last seen in it.
     looked: Mutex<Option<Change>>,

@@ -62,7 +62,7 @@ struct Batch {
 }
 
 impl Writer {
-    /// `health`: is told how many requests shared a transaction, and what became of them.
+    /// `health`: is told how many requests shared a transaction, and their outcomes.
     pub(super) fn new(
         conn: SqliteConnection,
         queue: mpsc::Receiver<Message>,
@@ -242,7 +242,7 @@ impl Writer {
         }
     }
 
-    /// How many rows this connection has changed, where it matters. None where that cannot be told, as where there is
+    /// How many rows this connection has changed, where it matters. `None` where that cannot be told, as where there is
     /// no transaction.
     fn count_changes(&mut self) -> Option<i64> {
         #[derive(QueryableByName)]

@@ -1,4 +1,4 @@
-//! What came and what came of it, hour by hour and process by process.
+//! What was received and with which results, hour by hour and process by process.
 
 use diesel::{prelude::*, sql_query, sql_types::BigInt};
 use std::{iter::Sum, ops::AddAssign};
@@ -10,7 +10,7 @@ use crate::store::{
     types::{Moment, Timestamp, Uuid},
 };
 
-/// What came, and what came of it: a request is received and one of the following seven.
+/// What was received, and with which result: a request is received and one of the following seven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, QueryableByName)]
 pub struct Counts {
     /// All of them.

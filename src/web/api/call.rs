@@ -111,7 +111,7 @@ impl Call {
         self.perform(payload, kind, terms, work).await
     }
 
-    /// Does what a PATCH or PUT asks for, once for its key where it has one, and answers 200 with what came of it.
+    /// Does what a PATCH or PUT asks for, once for its key where it has one, and answers 200 with its result.
     ///
     /// # Errors
     /// As [`Call::create`].
@@ -417,10 +417,10 @@ fn undone(error: ShopError) -> Rejection {
     }
 }
 
-/// 200 with what came of it.
+/// 200 with its result.
 ///
 /// # Errors
-/// None: as the handlers have it.
+/// `None`: as the handlers have it.
 pub fn ok<R: Serialize>(message: &str, data: &R) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().json(Envelope {
         success: true,

@@ -1,4 +1,4 @@
-//! Deliveries: what was received, of providers and of clients alike, and what came of it.
+//! Deliveries: what was received, of providers and of clients alike, and its result.
 
 use actix_web::HttpResponse;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -43,7 +43,7 @@ pub struct DeliveryResource {
     key: String,
     #[schema(value_type = DeliveryStatus)]
     status: &'static str,
-    /// What became of its events, each outcome once; empty for requests of clients.
+    /// The outcomes of its events, each once; empty for requests of clients.
     #[schema(value_type = Vec<EventOutcome>)]
     outcomes: Vec<String>,
     #[schema(example = "POST")]
@@ -96,7 +96,7 @@ fn all_outcomes() -> Vec<Outcome> {
     outcomes::ALL.iter().cloned().chain(own).collect()
 }
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[allow(dead_code)] // For the OpenAPI document.
@@ -337,7 +337,7 @@ fn key(text: &str) -> Result<String, String> {
 
 /// Show a delivery
 ///
-/// With the request as it is kept, the answer as it was sent, what became of each event, and the order.
+/// With the request as it is kept, the answer as it was sent, the outcome of each event, and the order.
 #[utoipa::path(
     get, path = "/api/v1/deliveries/{id}", operation_id = "getDelivery", tag = "deliveries",
     params(("id" = uuid::Uuid, Path)),

@@ -262,7 +262,7 @@ impl JsonNumber for &Number {
         Number::as_str(self).parse().ok()
     }
 
-    /// None where it is beyond all floats: the validator then goes by its sign.
+    /// `None` where it is beyond all floats: the validator then goes by its sign.
     fn as_f64(&self) -> Option<f64> {
         let float: f64 = Number::as_str(self).parse().ok()?;
         float.is_finite().then_some(float)

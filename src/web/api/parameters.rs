@@ -71,7 +71,7 @@ impl Parameters {
 
 /// A place in a list, as a text that means nothing to clients.
 pub trait Cursor: Sized {
-    /// Reads what [`Cursor::write`] has written. None: it has not.
+    /// Reads what [`Cursor::write`] has written. `None`: it has not.
     fn read(text: &str) -> Option<Self>;
 
     /// Its text.

@@ -1,4 +1,4 @@
-//! Looks back at what was received: the records of requests, of providers and of clients alike, and what came of them.
+//! Looks back at what was received: the records of requests, of providers and of clients alike, and their results.
 
 use super::whole_body;
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// A request and all that came of it.
+/// A request and its results.
 #[derive(Clone, Debug)]
 pub struct FoundDelivery {
     /// Its record.

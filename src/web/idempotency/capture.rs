@@ -27,7 +27,7 @@ use crate::{
 struct Held(Vec<(String, IdempotencyKey)>);
 
 impl Settings {
-    /// The request with its key. None where it passes through.
+    /// The request with its key. `None` where it passes through.
     pub(super) async fn keyed(
         &self,
         request: &mut ServiceRequest,
@@ -131,7 +131,7 @@ impl Settings {
     }
 }
 
-/// A body as the JSON that is kept: what it is, the members of a form, or a string. None where it is no text.
+/// A body as the JSON that is kept: what it is, the members of a form, or a string. `None` where it is no text.
 fn to_keep(body: &[u8], content_type: &str, redaction: &Redaction) -> Option<Json> {
     let text = std::str::from_utf8(body)
         .ok()

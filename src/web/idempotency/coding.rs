@@ -4,7 +4,7 @@ use actix_web::http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValu
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use std::{borrow::Cow, io::Read};
 
-/// The body without its codings, which `Content-Encoding` lists. None where one of them is not known here or does not fit,
+/// The body without its codings, which `Content-Encoding` lists. `None` where one of them is not known here or does not fit,
 /// or where more than `most` bytes come out.
 pub(super) fn undo<'a>(codings: &str, body: &'a [u8], most: usize) -> Option<Cow<'a, [u8]>> {
     let mut body = Cow::Borrowed(body);
@@ -52,7 +52,7 @@ pub(super) fn is_read_by(headers: &HeaderMap, codings: &str) -> bool {
     codings.all(accepts)
 }
 
-/// Whether an item of `Accept-Encoding` names this coding, and whether it wants it. None where it is about others.
+/// Whether an item of `Accept-Encoding` names this coding, and whether it wants it. `None` where it is about others.
 fn weight(item: &str, coding: &str) -> Option<(bool, bool)> {
     let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
     let name = name.trim();

@@ -1,4 +1,4 @@
-//! Runs the handler of a request that has its key, and settles what came of it.
+//! Runs the handler of a request that has its key, and settles its result.
 
 use actix_web::{
     Error, HttpRequest, HttpResponse,
@@ -70,7 +70,7 @@ impl<F: Future + 'static> Drop for ToTheEnd<F> {
     }
 }
 
-/// What became of a request in its handler.
+/// The outcome of a request in its handler.
 enum HandlerResult {
     /// An answer to store.
     Answered(HttpResponse, StoredReply),
@@ -131,7 +131,7 @@ impl Settings {
         send(request, answer)
     }
 
-    /// Runs the handler. Gives the request back with what came of it, unless an error took it along.
+    /// Runs the handler. Gives the request back with its result, unless an error took it along.
     async fn run<S, B>(
         &self,
         service: Rc<S>,

@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Line<'a> {
     pub method: &'a Method,
     pub uri: &'a Uri,
-    /// None where nobody waited for the answer.
+    /// `None` where nobody waited for the answer.
     pub status: Option<StatusCode>,
     pub problem: Option<&'a Problem>,
     pub facts: &'a Facts,
@@ -55,7 +55,7 @@ impl Line<'_> {
         }
     }
 
-    /// What came of it, of the seven things that may.
+    /// Its result, of the seven things that may.
     fn traffic_class(&self) -> TrafficClass {
         let is_failure = self.status.is_none_or(|status| status.is_server_error());
         match (self.problem, self.facts.outcome) {
@@ -173,7 +173,7 @@ impl Line<'_> {
         }
     }
 
-    /// What came of it, in the word that an operator looks for.
+    /// Its result, in the word that an operator looks for.
     fn outcome(&self) -> &'static str {
         let Some(status) = self.status else {
             return "abandoned";

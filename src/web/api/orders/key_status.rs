@@ -1,4 +1,4 @@
-//! What became of the request with a key.
+//! The outcome of the request with a key.
 
 use actix_web::HttpResponse;
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::{
     web::problem::Problem,
 };
 
-/// What became of the request with a key.
+/// The outcome of the request with a key.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = KeyStatus)]
 pub struct KeyStatusResource {

@@ -122,7 +122,7 @@ struct AmendmentResource {
     at: String,
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[allow(dead_code)] // For the OpenAPI document.
