@@ -334,6 +334,13 @@ fn fill(file: &Path, from: u64, count: u64) {
          COMMIT; PRAGMA wal_checkpoint(TRUNCATE);",
     )
     .expect("committed");
+    settle(file);
+}
+
+/// Waits until all of it is on the disk, or the service would wait for it.
+fn settle(file: &Path) {
+    let file = std::fs::File::open(file).expect("the database");
+    file.sync_all().expect("on the disk");
 }
 
 /// Has the oldest records expire.
@@ -345,4 +352,5 @@ fn expire(file: &Path) {
          PRAGMA wal_checkpoint(TRUNCATE);"
     ))
     .expect("expired");
+    settle(file);
 }

@@ -162,4 +162,26 @@ mod tests {
         }
         assert_eq!(StoredReply::default().body_to_json(), None);
     }
+
+    #[test]
+    fn the_size_of_an_answer_is_that_of_all_its_texts() {
+        let answered = |content_type: Option<&str>, headers: &[(&str, &str)]| Answered {
+            record: Uuid::random(),
+            expires_at: Timestamp::now(),
+            reply: StoredReply {
+                content_type: content_type.map(str::to_owned),
+                headers: headers
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect(),
+                body: Bytes::from_static(b"1234567"),
+                ..StoredReply::default()
+            },
+        };
+        assert_eq!(answered(None, &[]).size(), 7);
+        assert_eq!(
+            answered(Some("a/b"), &[("ab", "cde"), ("f", "")]).size(),
+            7 + 3 + 5 + 1
+        );
+    }
 }

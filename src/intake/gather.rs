@@ -80,9 +80,8 @@ impl Gatherer {
         let (answer, answered) = oneshot::channel();
         self.queue().waiting.push_back(Waiting { job, answer });
         self.call_worker(runtime);
-        answered
-            .await
-            .unwrap_or_else(|_died| Err(StoreError::Closed.into()))
+        let outcome = answered.await;
+        outcome.unwrap_or_else(|_died| Err(StoreError::Closed.into()))
     }
 
     /// Sees to it that somebody works while there is work.
@@ -183,10 +182,8 @@ impl Gatherer {
     async fn alone(&self, job: Job) -> Result<Processed, RequestError> {
         let permit = self.alone.acquire().await;
         let alone = job.clone();
-        let acting = self
-            .store
-            .write_together(1, move |conn| batch::act_on_one(conn, alone));
-        match acting.await {
+        let act = move |conn: &mut Conn<'_>| batch::act_on_one(conn, alone);
+        match self.store.write_together(1, act).await {
             Err(error) if is_blocked(&error) => {}
             settled => return settled,
         }

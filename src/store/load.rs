@@ -32,3 +32,12 @@ impl PoolLoad {
         }
     }
 }
+
+/// Whether others write too, and would have to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteLoad {
+    /// Nobody has for a while.
+    Idle,
+    /// Somebody has, or might have.
+    Busy,
+}

@@ -83,7 +83,7 @@ pub use fault::FileFault;
 #[doc(hidden)]
 pub use health::{Failing, Health, Listener};
 #[doc(hidden)]
-pub use load::{Load, PoolLoad};
+pub use load::{Load, PoolLoad, WriteLoad};
 #[cfg(feature = "postgres")]
 pub use postgres::PgConn;
 #[cfg(feature = "postgres")]
@@ -107,16 +107,6 @@ pub enum Store {
     /// A server, shared with other instances.
     #[cfg(feature = "postgres")]
     Postgres(postgres::Postgres),
-}
-
-/// Whether others write too, and would have to wait.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteLoad {
-    /// Nobody has for a while.
-    Idle,
-    /// Somebody has, or might have.
-    Busy,
 }
 
 /// The most rows of one statement: PostgreSQL takes 65,535 values. SQLite is given row after row, for it keeps the
@@ -437,11 +427,9 @@ where
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
 }
 
 /// Moves to a thread that may block.
