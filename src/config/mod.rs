@@ -1,5 +1,5 @@
 //! The configuration: a plain struct. Only [`Environment`] reads the environment. Each file has the variables of one
-//! concern; the table of all of them is in `variable.rs`.
+//! concern; the table of all of them is in `table.rs`.
 
 mod addresses;
 mod deduplication;
@@ -10,6 +10,7 @@ mod limits;
 mod log;
 mod public_url;
 mod storage;
+mod table;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -18,7 +19,7 @@ mod variable;
 use ipnet::IpNet;
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
-use self::variable::{Variable, table};
+use self::{table::table, variable::Variable};
 use crate::{
     idempotency::cache::RedisUrl, logging::LogFormat, provider::setting::Settings,
     redaction::Redaction, schedule::Schedule, store::DatabaseUrl,

@@ -1,8 +1,10 @@
 //! Counts of requests, hour by hour.
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::{
     latency::{Latencies, Percentiles},
-    report::{LatencyReport, SeriesReport},
     window::Window,
 };
 
@@ -11,6 +13,43 @@ use crate::store::{
     statistics::{self as rows, Counts, Snapshot, TrafficHour},
     types::{Timestamp, Uuid},
 };
+
+/// How long things took.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LatencyStatistics)]
+pub struct LatencyReport {
+    /// First answers.
+    pub first: Percentiles,
+    /// Replays.
+    pub replayed: Percentiles,
+    /// Look-ups of keys.
+    pub lookup: Percentiles,
+}
+
+/// An hour.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HourStatistics)]
+pub struct SeriesReport {
+    /// When it began.
+    #[schema(format = DateTime)]
+    pub hour: String,
+    /// What came.
+    pub received: i64,
+    /// What was acted on.
+    pub first: i64,
+    /// What was replayed.
+    pub replayed: i64,
+    /// The orders made.
+    pub orders: i64,
+    /// The messages to numbers that no retailer has.
+    pub unknown_retailers: i64,
+    /// How many records there were after the hour's clean-up; null where there was none.
+    #[schema(required)]
+    pub keys: Option<i64>,
+    /// How large the database was then.
+    #[schema(required)]
+    pub size_bytes: Option<i64>,
+}
 
 /// What came, and the hours of the window one by one.
 pub(super) struct Hours {

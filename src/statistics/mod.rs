@@ -9,10 +9,11 @@ mod traffic;
 mod window;
 
 pub use alerts::{Alert, AlertName, Limits, Observed, firing, writes_failing};
+pub use hours::{LatencyReport, SeriesReport};
 pub use latency::{Latencies, Percentiles};
 pub use report::{
-    AlertReport, CleanupReport, Groups, KeysReport, LatencyReport, Report, RetailerReport,
-    SeriesReport, StoreReport, TrafficReport, TypeReport, report,
+    AlertReport, CleanupReport, Groups, KeysReport, Report, RetailerReport, StoreReport,
+    TrafficReport, TypeReport, report,
 };
 pub use traffic::{Recent, RequestSample, Traffic, TrafficClass};
 pub use window::Window;

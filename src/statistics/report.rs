@@ -6,8 +6,7 @@ use utoipa::ToSchema;
 
 use super::{
     alerts::{Alert, AlertName},
-    hours::Hours,
-    latency::Percentiles,
+    hours::{Hours, LatencyReport, SeriesReport},
     window::Window,
 };
 
@@ -24,8 +23,6 @@ use crate::{
 
 /// For how long an alert is believed that nobody has seen since.
 const BELIEVED: Duration = Duration::from_secs(60);
-
-pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// The statistics.
 #[derive(Debug, Serialize, ToSchema)]
@@ -162,18 +159,6 @@ pub struct TrafficReport {
     pub replay_rate: f64,
 }
 
-/// How long things took.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = LatencyStatistics)]
-pub struct LatencyReport {
-    /// First answers.
-    pub first: Percentiles,
-    /// Replays.
-    pub replayed: Percentiles,
-    /// Look-ups of keys.
-    pub lookup: Percentiles,
-}
-
 /// The clean-up.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CleanupStatistics)]
@@ -215,31 +200,6 @@ pub struct AlertReport {
     /// What is the matter.
     #[schema(required)]
     pub detail: Option<String>,
-}
-
-/// An hour.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = HourStatistics)]
-pub struct SeriesReport {
-    /// When it began.
-    #[schema(format = DateTime)]
-    pub hour: String,
-    /// What came.
-    pub received: i64,
-    /// What was acted on.
-    pub first: i64,
-    /// What was replayed.
-    pub replayed: i64,
-    /// The orders made.
-    pub orders: i64,
-    /// The messages to numbers that no retailer has.
-    pub unknown_retailers: i64,
-    /// How many records there were after the hour's clean-up; null where there was none.
-    #[schema(required)]
-    pub keys: Option<i64>,
-    /// How large the database was then.
-    #[schema(required)]
-    pub size_bytes: Option<i64>,
 }
 
 /// Puts the statistics together as of `now`. `ours` are the rows of this process as they stand, in place of what the

@@ -3,11 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::str::FromStr;
-
-use super::report::HOUR;
+use std::{str::FromStr, time::Duration};
 
 use crate::store::types::Timestamp;
+
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 
 /// How far back the series and the latencies reach: whole hours, from 1 to 720.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
