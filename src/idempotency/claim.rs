@@ -1,4 +1,4 @@
-//! Claims keys: who may do a request, held against the record of its key.
+//! Claims keys: decides by the record of a key who may do its request.
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,7 @@ pub fn claim(
     now: Timestamp,
 ) -> Result<Claim, StoreError> {
     let (scope, key) = (&*request.scope, request.key.as_str());
-    // Asked first, for a replay then needs no lock and no disk write.
+    // The look comes first, because a replay then needs no lock and no disk write.
     let known = lookups.timed(now, || rows::find(conn, scope, key))?;
     if let Some(record) = &known
         && let Some(claim) = existing_claim(record, request, now)?
@@ -74,7 +74,7 @@ pub fn claim(
     }
 }
 
-/// What claiming the key of `request` would come to. `None`: it is free. Changes nothing.
+/// The result that claiming the key of `request` would have. `None` if the key is free. Changes nothing.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -89,7 +89,7 @@ pub fn look(
     }
 }
 
-/// What the record of its key says to `request`. `None`: the key may be taken over.
+/// The result of claiming the key of `request`, by the key's record. `None` if the key may be taken over.
 ///
 /// # Errors
 /// Where the record cannot be read.
@@ -130,12 +130,12 @@ pub(super) fn compare(
             expires_at: record.expires_at,
         })),
         RecordStatus::InProgress | RecordStatus::Failed => {
-            /// Not worth asking sooner.
+            /// The shortest time after which asking again is worthwhile.
             const LEAST: Duration = Duration::from_secs(1);
             let going_on = record.created_at.until(now).max(LEAST);
             Ok(Claim::InProgress {
-                // Nobody knows how long it takes; whoever waits as long as it has taken so far comes back twice as late at
-                // most. One that died is taken over when its lease runs out.
+                // Nobody knows how long the request takes. A sender that waits for as long as it has taken so far comes back at
+                // most twice as late. A request whose owner died is taken over when its lease runs out.
                 retry_after: going_on.min(now.until(record.lease_expires_at)),
             })
         }

@@ -48,7 +48,7 @@ pub fn fingerprint_of_json(
     of_bytes(method, path, query, content_type, canonical.as_bytes(), "")
 }
 
-/// The same of a body in a content coding that could not be undone: it counts too, and the body as it is.
+/// The same of a body in a content coding that could not be undone: the coding counts too, and the body as it was sent.
 pub fn encoded(
     method: &str,
     path: &str,

@@ -120,7 +120,7 @@ pub struct Lifetimes {
 pub struct Lease {
     /// The record.
     pub id: Uuid,
-    /// Whether somebody has begun with the very same request, and not answered it: what is done of it, nobody was told.
+    /// Whether the very same request was begun before and not answered, so that nobody was told what was done of it.
     pub resumes: bool,
     token: Uuid,
     expires_at: Timestamp,
@@ -250,8 +250,8 @@ pub fn complete(
     }
 }
 
-/// The record by which the key of `request` is claimed, once it is inserted; answered in the same statement where it is
-/// known what the request will come to.
+/// The record that claims the key of `request` once it is inserted. It already has the answer if the result of the request
+/// is known beforehand.
 #[doc(hidden)]
 pub fn new_claim<'a>(
     request: &'a KeyedRequest,
@@ -300,8 +300,7 @@ pub fn new_claim<'a>(
     (record, lease)
 }
 
-/// Gives the owner of a request that is ours more time, to the end of a lease that begins at `now`. `false`: another has
-/// taken it over.
+/// Renews the lease of a request, with the full length from `now` on. `false`: another has taken the request over.
 ///
 /// # Errors
 /// Where the database refuses.
@@ -315,8 +314,8 @@ pub fn renew(
     rows::renew(conn, lease.id, lease.token, now.after(length))
 }
 
-/// Gives back the key of a request that is ours and failed, with what went wrong: the same request may do it again.
-/// `false`: another has taken it over.
+/// Gives back the key of a request that failed, with what went wrong: the same request may be done again. `false`:
+/// another has taken it over.
 ///
 /// # Errors
 /// Where the database refuses.

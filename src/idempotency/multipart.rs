@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 
 use crate::media_type;
 
-/// The parts, each as its bytes: headers, an empty line, content. `None` where the body is no such.
+/// The parts, each as its bytes: headers, an empty line, content. `None` if the body is not multipart.
 pub(super) fn parts<'a>(content_type: &str, body: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     let boundary = boundary(content_type)?;
     let delimiter = format!("\r\n--{boundary}");

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::store::{Conn, StoreError, types::Timestamp};
 
-/// A key, in the scope of those whose keys are to be told apart: a client, a kind of work.
+/// A key in its scope: a client or a kind of work. The same key in two scopes is two keys.
 #[derive(Clone, Debug)]
 pub struct Key {
     scope: Cow<'static, str>,
@@ -21,7 +21,7 @@ impl Key {
     /// A key of 1 to 128 characters of `A-Z a-z 0-9 - _ . :`, whose answer is kept for a day.
     ///
     /// # Errors
-    /// Where it is no such.
+    /// Where the key is not of that form.
     pub fn new(scope: impl Into<Cow<'static, str>>, key: &str) -> Result<Self, InvalidKey> {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         const LEASE: Duration = Duration::from_secs(30);
@@ -79,13 +79,13 @@ pub enum OnceError {
     /// The work itself failed.
     #[error("the work failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
-    /// The database did not do it.
+    /// The database failed or refused.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl OnceError {
-    /// Of whatever failed.
+    /// Wraps the error of work that failed.
     pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Failed(error.into())
     }
@@ -148,7 +148,7 @@ pub fn once(
         lookups: &LookupTimer::default(),
         now: Timestamp::now(),
     };
-    // In a savepoint, so that whoever goes on with the transaction does not keep the claim of what failed.
+    // In a savepoint: if the work fails and the caller goes on with the transaction, the claim is not kept.
     conn.savepoint(
         |conn| match keyed.transact(conn, work, StoredReply::conclusion)? {
             Transacted::Done { value, .. } => Ok(Once::Done(value)),

@@ -27,7 +27,7 @@ impl ReplayTally {
     /// Writes what was counted to the records.
     ///
     /// # Errors
-    /// Where the database does not take it. The counts are kept for the next time, but for those that it may have taken.
+    /// Where the database does not store them. The counts are kept for the next time, except those that it may have stored.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
         let replays = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         if replays.is_empty() {

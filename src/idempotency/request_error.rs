@@ -26,10 +26,10 @@ pub enum RequestError {
     /// It took longer than it may. What has begun is still finished, and the next request gets its answer.
     #[error("the database did not finish in time")]
     Timeout,
-    /// A handler did not do it.
+    /// A handler failed.
     #[error("an event could not be acted on")]
     Handler(#[source] Box<dyn Error + Send + Sync>),
-    /// The database did not do it.
+    /// The database failed or refused.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -33,7 +33,7 @@ pub struct TwoPhase {
     pub timeout: Duration,
     /// Who is told how long keys are looked up for.
     pub lookups: LookupTimer,
-    /// What is asked before the database.
+    /// The caches, which are asked before the database.
     pub cache: Cache,
     store: Store,
     runtime: Option<Handle>,
@@ -41,14 +41,14 @@ pub struct TwoPhase {
 
 /// The result of asking for a key.
 pub enum Begun {
-    /// The work is ours to do.
+    /// The caller does the work.
     Acquired(Box<Running>),
     /// It was done: the answer.
     Replay(Answered),
 }
 
-/// A request that is ours to do. Its lease is renewed until this is dropped; dropped without an end, its key comes
-/// free when the lease runs out.
+/// A request that the caller does. Its lease is renewed until this is dropped. If it is dropped before it is completed or
+/// given back, its key comes free when the lease runs out.
 pub struct Running {
     driver: TwoPhase,
     lease: Lease,
@@ -127,7 +127,7 @@ impl TwoPhase {
     /// Claims the key of `request` and commits that, or gives the answer that stands under it.
     ///
     /// # Errors
-    /// Where the work is not ours to do: see [`TwoPhaseError`].
+    /// Where the caller is not to do the work: see [`TwoPhaseError`].
     pub async fn begin(&self, request: KeyedRequest) -> Result<Begun, TwoPhaseError> {
         let now = Timestamp::now();
         if let Some(answered) = self.cache.find(request.wanted(), &self.lookups, now).await {
@@ -163,7 +163,7 @@ impl TwoPhase {
     }
 
     fn run(self, lease: Lease, mut request: KeyedRequest) -> Running {
-        // It is in the record; held for as long as the work takes, it would only cost memory.
+        // The record has the body. Keeping it here while the work goes on would only cost memory.
         request.body = None;
         let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
         let heartbeat = runtime.spawn(self.clone().keep_alive(lease));
@@ -175,7 +175,7 @@ impl TwoPhase {
         }
     }
 
-    /// Renews the lease again and again, until another has taken the request over after all.
+    /// Renews the lease regularly, until another has taken the request over.
     async fn keep_alive(self, lease: Lease) {
         const SHORTEST: Duration = Duration::from_millis(1);
         let length = self.lifetimes.lease;
@@ -196,7 +196,7 @@ impl TwoPhase {
         }
     }
 
-    /// Where the clock of whoever has the lease is ahead, the time that remains seems longer than it is.
+    /// If the clock of the lease's owner is ahead, the remaining time seems longer than it is.
     fn in_progress(&self, retry_after: Duration) -> TwoPhaseError {
         let retry_after = retry_after.min(self.lifetimes.lease);
         TwoPhaseError::InProgress { retry_after }

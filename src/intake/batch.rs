@@ -21,7 +21,7 @@ pub(super) type JobResult = Option<Result<Processed, RequestError>>;
 /// Acts on jobs. Gives the result of each.
 ///
 /// # Errors
-/// Where nothing of any is kept; it says nothing about which of them it is about.
+/// Where nothing of any job is kept. The error does not say which job caused it.
 pub(super) fn act(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, RequestError> {
     let places = batchable(jobs);
     if places.len() == jobs.len() {
@@ -45,8 +45,8 @@ pub(super) fn act_on_one(conn: &mut Conn<'_>, job: Job) -> Result<Processed, Req
     result.unwrap_or_else(|| Err(StoreError::Closed.into()))
 }
 
-/// The places of the jobs that share no key and no event with one before them: of two that do, the second is to see what
-/// came of the first.
+/// The places of the jobs that share no key and no event with an earlier one: of two that do, the second must see the
+/// outcome of the first.
 fn batchable(jobs: &[Job]) -> Vec<usize> {
     if jobs.len() == 1 {
         return vec![0];
@@ -114,7 +114,7 @@ fn items<'a>(jobs: &'a [Job], keys: &[KeyResult]) -> Vec<Item<'a>> {
 
 /// Why some events of a job failed while the others were done.
 struct Failure {
-    /// The place of the job. Jobs without events may be acted on with it, and nothing of theirs failed.
+    /// The place of the job. Jobs without events may be in the same batch; nothing of theirs failed.
     job: usize,
     error: RequestError,
 }
@@ -163,7 +163,7 @@ fn act_one_by_one(
     Ok((results, failure))
 }
 
-/// Stores what a job came to, unless its key was claimed with that very answer.
+/// Stores the result of a job, unless its key was already claimed with that very answer.
 fn conclude(
     conn: &mut Conn<'_>,
     job: &Job,

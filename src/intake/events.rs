@@ -72,7 +72,7 @@ fn handle(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult>, R
         let tasks: Vec<_> = items.iter().map(Item::task).collect();
         let handled = handler.apply_all(conn, &tasks)?;
         if handled.len() != tasks.len() {
-            // Else an event would be answered as done though nobody knows what became of it.
+            // Otherwise an event would be answered as done although nobody knows its outcome.
             let wrong = "a handler did not tell of each of its events";
             return Err(HandlerError::failed(wrong).into());
         }
@@ -98,7 +98,7 @@ fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult
     let mut handled = Vec::with_capacity(items.len());
     for item in items {
         let (provider, event) = (item.job.provider().name(), item.job.event(item.at));
-        // A clean-up took it between the claim and this look: worth another try.
+        // A clean-up deleted it between the claim and this look-up: worth another try.
         let known = found[provider].get(&event.id);
         let known = known.ok_or(RequestError::InProgress {
             retry_after: Duration::ZERO,
@@ -160,7 +160,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The row of the event, as it is where it comes to what was planned.
+    /// The row of the event, if its outcome is the planned one.
     fn row(&self) -> NewEvent<'a> {
         let (job, event) = (self.job, self.job.event(self.at));
         let expected = &job.plan(self.at).expected;
@@ -181,7 +181,7 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// Writes down what the event came to, where that is not what was planned. Whether it is.
+    /// Stores the outcome of the event if it is not the planned one. Returns whether it is.
     fn correct(&self, conn: &mut Conn<'_>, handled: &Handled) -> Result<bool, RequestError> {
         let expected = &self.job.plan(self.at).expected;
         if columns(handled) != columns(expected) {
@@ -193,7 +193,7 @@ impl<'a> Item<'a> {
 
     fn known(&self, known: &KnownEvent) -> Handled {
         let event = self.job.event(self.at);
-        // The number may have been given to a retailer since.
+        // A retailer may have got the number since.
         let retailer = known
             .retailer_id
             .or(self.job.plan(self.at).expected.retailer_id);
@@ -211,7 +211,7 @@ impl<'a> Item<'a> {
         // The same delivery under another key gets the first answer; another delivery with this event is told that it
         // is a duplicate.
         let is_same_delivery = known.delivery_fingerprint == self.job.inbound.fingerprint.digest();
-        // Nobody was told yet where the delivery was begun and not answered.
+        // If the delivery was begun and not answered, nobody was told its result yet.
         let resumed = self.held.lease.filter(|lease| lease.resumes);
         let is_news = resumed.is_some_and(|lease| known.delivery_id == Some(lease.id));
         Handled {

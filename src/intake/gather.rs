@@ -21,7 +21,7 @@ use crate::{
 
 /// How many transactions are under way at once: while one waits for the disk, the next is gathered and the other runs.
 const WORKERS: usize = 2;
-/// How many that are not plain are acted on at once, each in a transaction of its own.
+/// How many jobs outside of a batch are acted on at once, each in its own transaction.
 const ALONE: usize = 4;
 /// How many of them may wait for what others hold for longer than a moment: the rest must not wait behind them.
 const BLOCKED: usize = 2;
@@ -34,7 +34,7 @@ pub(super) struct Gatherer {
     queue: Mutex<Queue>,
     alone: Semaphore,
     blocked: Semaphore,
-    /// Where it works, whoever asks. None outside of a runtime.
+    /// The runtime that it works in, whoever calls it. `None` if it was created outside of a runtime.
     runtime: Option<Handle>,
 }
 
@@ -84,7 +84,7 @@ impl Gatherer {
         outcome.unwrap_or_else(|_died| Err(StoreError::Closed.into()))
     }
 
-    /// Sees to it that somebody works while there is work.
+    /// Starts a worker if there is work for one.
     fn call_worker(self: &Arc<Self>, runtime: &Handle) {
         let mut queue = self.queue();
         if queue.working < WORKERS && !queue.waiting.is_empty() {
@@ -106,7 +106,7 @@ impl Gatherer {
         }
     }
 
-    /// Takes what waits. Ends the work where nothing does.
+    /// Takes the jobs that wait. Ends the worker if there are none.
     fn gather(&self) -> Vec<Waiting> {
         let mut queue = self.queue();
         let mut jobs: Vec<Waiting> = Vec::new();
@@ -139,14 +139,14 @@ impl Gatherer {
             .write_together(jobs.len(), move |conn| batch::act(conn, &shared));
         let results: Vec<JobResult> = match acting.await {
             Ok(results) => results,
-            // One that is by itself can only be told.
+            // A job that was alone gets the error: there is nothing to separate.
             Err(error) if jobs.len() == 1 && !is_blocked(&error) => vec![Some(Err(error))],
-            // Each would have to find out for itself, one after another.
+            // Tried alone, each job would only get the same error, one after another.
             Err(RequestError::Store(error)) if error.is_unavailable() && !error.is_blocked() => {
                 let told = jobs.iter().map(|_| Some(Err(error.for_another().into())));
                 told.collect()
             }
-            // One of them is not as it can be, or must wait for somebody: the others need not.
+            // One job is faulty or must wait for another transaction. The others need not.
             Err(error) => {
                 log::warn!(
                     "deliveries are acted on one by one: {}",

@@ -1,4 +1,4 @@
-//! A delivery that is to be acted on, with all that can be done about it before a transaction is.
+//! A delivery that is to be acted on, with everything that can be done for it before the transaction.
 
 use std::{
     borrow::Cow,
@@ -41,14 +41,14 @@ pub(super) struct Piece {
     pub held: Option<HeldKey>,
     /// The outcomes of the events of the earlier pieces, by their places.
     pub before: Arc<Vec<(usize, EventReport)>>,
-    /// Whether others follow, so that there is nothing to answer yet.
+    /// Whether other pieces follow, so that there is nothing to answer yet.
     pub is_followed: bool,
 }
 
 /// A key that is claimed.
 #[derive(Clone, Copy)]
 pub(super) struct HeldKey {
-    /// `None` where keys do not count.
+    /// `None` if the request has no idempotency key.
     pub lease: Option<Lease>,
     /// Whether it is the request's own key, whose answer the caches may keep.
     pub is_kept: bool,
@@ -137,7 +137,7 @@ impl Job {
                 id: event.id.clone(),
                 handled: planned.plan.expected.clone(),
             };
-            // An error comes again in the transaction, and is told there.
+            // An error happens again in the transaction, and is reported there.
             prepared.expected = self.result(vec![(0, report)]).ok();
         } else if !self.piece.is_followed {
             prepared.parted = self.parted(|_| true).ok().flatten();
@@ -151,7 +151,7 @@ impl Job {
         let handlers = &self.shared.handlers;
         let handler = handlers.iter().position(|it| it.wants(event));
         let work = self.work_with(event, payload);
-        // A panic here would take the connection down. It comes again in the transaction, and is told there.
+        // A panic here would close the connection. It happens again in the transaction, and is reported there.
         let plan = handler.and_then(|handler| {
             catch_unwind(AssertUnwindSafe(|| handlers[handler].plan(&work))).ok()
         });

@@ -1,7 +1,7 @@
 //! The keys of deliveries: looked up, then claimed, with one statement each for all of them.
 //!
-//! Keys are claimed in their order, and events only then, in theirs: so transactions that overlap wait for each other, and
-//! no two of them for one another.
+//! Keys are claimed in a fixed order, and after them the events, also in a fixed order. So transactions that overlap wait
+//! for each other without a deadlock.
 
 use std::{borrow::Cow, collections::HashMap, time::Duration};
 
@@ -61,7 +61,7 @@ fn renewed(conn: &mut Conn<'_>, job: &Job, held: HeldKey) -> Result<KeyResult, S
     if let Some(lease) = held.lease
         && !idempotency::renew(conn, lease, job.lifetimes.lease, job.now)?
     {
-        // Somebody took it for abandoned, and goes on where this one is.
+        // Another process took the job for abandoned, and goes on with it.
         let retry_after = Duration::ZERO;
         return Ok(KeyResult::refused(RequestError::InProgress { retry_after }));
     }
@@ -214,7 +214,7 @@ impl HeldKey {
 }
 
 impl Job {
-    /// The result, if everything comes to what was planned.
+    /// The result, if all outcomes are as planned.
     pub fn expected(&self) -> Option<&super::answer::DeliveryResult> {
         let is_whole = !self.piece.is_followed && self.piece.before.is_empty();
         self.prepared.expected.as_ref().filter(|_| is_whole)

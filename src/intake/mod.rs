@@ -99,7 +99,7 @@ impl Intake {
         }
     }
 
-    /// How many deliveries wait for the transaction that takes them along.
+    /// How many deliveries wait for a transaction.
     pub fn waiting(&self) -> usize {
         self.gatherer.waiting()
     }
@@ -215,7 +215,7 @@ impl Intake {
                 Ok(Answer::replay(self.keys.replay(answered, now)))
             }
             Processed::InPart(error) => Err(error),
-            // Cannot be: it has no answer, and another follows it.
+            // Cannot be: a piece that others follow has no answer.
             Processed::Piece { .. } => Err(StoreError::Closed.into()),
         }
     }

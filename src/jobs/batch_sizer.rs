@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::store::WriteLoad;
 
-/// How much is done at a time. A request that comes in the middle of a batch waits for its end, so while others write a
-/// batch is to take no longer than a request does anyway.
+/// How many rows are done at a time. A request that comes in the middle of a batch waits for its end. So while others
+/// write, a batch should take no longer than a request does anyway.
 #[derive(Clone, Copy)]
 pub(super) struct BatchSizer {
-    /// So many rows fit while others write.
+    /// How many rows fit into a batch while others write.
     rows: i64,
     most: i64,
 }
@@ -16,7 +16,7 @@ pub(super) struct BatchSizer {
 impl BatchSizer {
     /// What a batch may take while others write.
     const BATCH: Duration = Duration::from_millis(3);
-    /// How many times as long it may take while nobody does.
+    /// How many times as long a batch may take while nobody else writes.
     const IDLE: i64 = 16;
     /// The time between two, in which another process can begin.
     pub const PAUSE: Duration = Duration::from_millis(1);
@@ -38,7 +38,7 @@ impl BatchSizer {
     /// Learns from how long a batch of so many rows took.
     pub fn learn(&mut self, rows: i64, took: Duration) {
         let fitting = rows as f64 * Self::BATCH.as_secs_f64() / took.as_secs_f64().max(1e-6);
-        // At most twice as many as before, for one quick batch says little.
+        // At most twice as many as before, because one quick batch says little.
         self.rows = (fitting as i64).clamp(1, self.most).min(2 * self.rows);
     }
 }

@@ -1,9 +1,9 @@
 //! The clean-up: takes away what has expired, in small transactions with room for requests between them. Knows neither
 //! HTTP nor SQL.
 //!
-//! Of all processes that share a database one does it at a time. It holds a lease, and renews it in the very
-//! transaction of each batch: a run that was taken for dead, and comes back, can do nothing more. Whoever sees the lease
-//! run out goes on where the dead left off; nothing has to be made good, for every batch is whole.
+//! Of all processes that share a database, one does it at a time. It holds a lease, and renews it in the same transaction
+//! as each batch, so that a run that was taken for dead and comes back can do nothing more. A process that sees the lease
+//! run out goes on where the dead run stopped. There is nothing to repair, because every batch is whole.
 
 mod report;
 
@@ -32,7 +32,7 @@ use crate::{
 
 /// The job's name among the leases.
 const JOB: &str = "cleanup";
-/// How long a run is taken to be alive without a sign of it.
+/// How long a run counts as alive without renewing its lease.
 const LEASE: Duration = Duration::from_secs(30);
 /// How many runs are remembered.
 const KEPT_RUNS: i64 = 1_000;
@@ -179,7 +179,7 @@ impl Cleanup {
         let new = run.clone();
         self.0.store.write(move |conn| begin(conn, &new)).await?;
         let failure = self.work(&mut run).await.err();
-        // By the clock that nobody sets: the duration is that of the work.
+        // By the monotonic clock, which nobody sets: the duration is that of the work.
         run.finished_at = Some(run.started_at.after(begun.elapsed()));
         run.error = failure.as_ref().map(|failure| with_causes(failure));
         self.end(&run).await;
@@ -278,9 +278,9 @@ impl Cleanup {
     async fn keep_statistics(&self, run: &CleanupRun) -> Result<(), Failure> {
         /// The series reach back 30 days.
         const KEPT: Duration = Duration::from_secs(31 * 24 * 60 * 60);
-        /// Long after anybody believes an alert that nobody has seen since.
+        /// Much longer than an alert counts as current without being seen again.
         const ALERTS_KEPT: Duration = Duration::from_secs(60 * 60);
-        /// So many that requests do not count apart faster than they are added up, however small the batches are.
+        /// Enough that the counts are added up faster than requests add new ones, however small the batches are.
         const FOLDED: i64 = 1_000;
         let fold = |conn: &mut Conn<'_>, _: WriteLoad| statistics::fold_counts(conn, FOLDED);
         while self.alone(run.id, fold).await? >= FOLDED {
@@ -305,9 +305,9 @@ impl Cleanup {
     /// Gives SQLite's empty pages back to the file system, for a tenth of the time that the run took so far: to move a
     /// page SQLite reads through its list of empty ones, and after much was deleted that is long. The next run goes on.
     async fn give_space_back(&self, run: &CleanupRun, so_far: Duration) -> Result<(), Failure> {
-        /// So few that moving them does not hold a request up.
+        /// Few enough that moving them does not delay a request.
         const PAGES: u32 = 256;
-        /// At least so long, however quick the run was.
+        /// The shortest time for it, however quick the run was.
         const LEAST: Duration = Duration::from_secs(2);
         let deadline = Instant::now() + (so_far / 10).max(LEAST);
         let mut sizer = BatchSizer::new(PAGES);
@@ -352,7 +352,7 @@ impl Cleanup {
         transaction.await
     }
 
-    /// Leaves room for others.
+    /// Pauses, so that others can write.
     async fn pause(&self, pause: Duration) -> Result<(), Failure> {
         tokio::select! {
             biased;

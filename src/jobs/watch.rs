@@ -22,7 +22,8 @@ use crate::{
 /// How often.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// An alert that was seen firing so lately goes on firing where another process, or this one begun anew, sees it too.
+/// An alert that was seen firing within this time goes on firing if another process, or this one after a restart, sees it
+/// too.
 const GOES_ON: Duration = Duration::from_secs(10 * 60);
 
 /// What was found the last time. Cheap to clone; all clones are one board.
@@ -67,7 +68,7 @@ pub struct Watch {
     pub store: Store,
     /// What this process has counted.
     pub traffic: Arc<Traffic>,
-    /// From where on something is the matter.
+    /// The limits beyond which an alert fires.
     pub limits: Limits,
     /// When clean-ups are due.
     pub schedule: Schedule,
@@ -156,7 +157,7 @@ impl Watch {
         statistics::writes_failing(self.store.health().failing_lately().as_ref())
     }
 
-    /// Writes down what fires; where nothing does and nothing did, nothing.
+    /// Stores the alerts that fire. Writes nothing if none fires and none did.
     async fn write_down(&self, firing: Vec<Alert>, now: Timestamp) -> Result<(), StoreError> {
         let instance = self.traffic.instance();
         let before = self
@@ -190,7 +191,7 @@ fn row(alert: Alert, before: &[Firing], instance: Uuid, now: Timestamp) -> Firin
     }
 }
 
-/// Once until it succeeds again: requests tell of it too.
+/// Logs a failure once until the same succeeds again: requests report it too.
 fn log_once(outcome: Result<(), StoreError>, is_told: &mut bool, what: &str) {
     match outcome {
         Ok(()) => *is_told = false,

@@ -33,7 +33,7 @@ text_enum! {
     }
 }
 
-/// From where on something is the matter.
+/// The limits beyond which an alert fires.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How much room the records may take, in bytes.
@@ -91,7 +91,7 @@ pub struct Alert {
 /// When a clean-up that was due must have ended.
 const GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// So few look-ups say nothing about their 95th of a hundred.
+/// The fewest look-ups that say something about their 95th percentile.
 const ENOUGH_LOOKUPS: u64 = 20;
 
 /// The alert that fires where writes fail, whatever the database says or does not say.

@@ -67,7 +67,7 @@ impl Latencies {
     /// Takes in what was kept.
     ///
     /// # Errors
-    /// Where it is none of ours.
+    /// Where the bytes are not a histogram that this code wrote.
     pub fn add_bytes(&mut self, mut bytes: &[u8]) -> Result<(), StoreError> {
         if bytes.is_empty() {
             return Ok(());

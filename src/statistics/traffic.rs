@@ -1,5 +1,5 @@
 //! Counts what comes, in memory: a request never waits for a count to be written. The counts of an hour are written as
-//! they stand, into a row that nobody else writes, so a write that is done twice or was half-heard changes nothing.
+//! they stand, into a row that nobody else writes, so a write that is repeated, or whose result got lost, does no harm.
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,18 @@
-//! A circuit breaker: after a few failures in a row nothing is asked for any more, until somebody says that it works
-//! again.
+//! A circuit breaker: after a few failures in a row nothing is sent to Redis, until a caller says that it works again.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// How many failures in a row open it. One alone may be a connection that was closed for its age.
 const FAILURES: u32 = 3;
 
-/// What is done there. Each has failures of its own: a Redis that is full still reads.
+/// The kinds of operation. Each has its own count of failures: a full Redis still answers reads.
 #[derive(Clone, Copy)]
 pub(super) enum Act {
     Read = 0,
     Write = 1,
 }
 
-/// Open at first: whoever closes it has tried.
+/// The breaker is open at first. Whoever closes it has checked that Redis works.
 pub(super) struct Breaker {
     is_open: AtomicBool,
     failures: [AtomicU32; 2],

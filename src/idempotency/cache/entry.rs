@@ -12,7 +12,7 @@ use crate::{
     store::types::{Timestamp, Uuid},
 };
 
-/// The form that is written. Another form gets another number, and is then unreadable to those who know this one alone.
+/// The version that is written. A changed form gets a new number, and code that knows only this one cannot read it.
 const VERSION: u32 = 1;
 
 #[derive(Deserialize)]
@@ -20,8 +20,8 @@ struct Versioned {
     version: u32,
 }
 
-/// The form in Redis: JSON, which an operator can read. It names what it answers, so that nothing is believed for the
-/// place that it is found at.
+/// The form in Redis: JSON, which an operator can read. It names the request that it answers, so that an answer stored
+/// under a wrong Redis key is not used.
 #[derive(Deserialize, Serialize)]
 struct Form<'a> {
     version: u32,
@@ -67,7 +67,7 @@ pub(super) fn encode(wanted: Lookup<'_>, kept: &CachedAnswer) -> serde_json::Res
     })
 }
 
-/// Reads what Redis holds. `None`: it is no answer of this version to this very request.
+/// Reads what Redis holds. `None` if that is not an answer of this version to this very request.
 pub(super) fn decode(wanted: Lookup<'_>, bytes: &[u8]) -> Option<CachedAnswer> {
     let Versioned { version } = serde_json::from_slice(bytes).ok()?;
     if version != VERSION {

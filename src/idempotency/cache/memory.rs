@@ -5,8 +5,8 @@ use moka::{policy::EvictionPolicy, sync};
 use super::{CachedAnswer, Lookup};
 use crate::idempotency::{fingerprint::Fingerprint, key::IdempotencyKey};
 
-/// What an entry takes beside its texts: the cache's own nodes and the allocator's rounding, by what a process with
-/// 400,000 of them takes on a 64-bit machine.
+/// The bytes that an entry takes beside its texts: the cache's own nodes and the allocator's rounding. Measured in a
+/// process with 400,000 entries on a 64-bit machine.
 const OVERHEAD: usize = 670;
 
 /// Answers by scope and key.
@@ -23,8 +23,8 @@ impl Memory {
         let cache = sync::Cache::<Box<str>, Entry>::builder()
             .max_capacity(bytes)
             .weigher(|name, entry| weight(name, entry))
-            // A retry comes soon after its first time, and seldom long after: what is new is worth more than what was
-            // asked for often.
+            // A retry comes soon after the first request, and seldom long after: recent entries are worth more than
+            // frequently used ones.
             .eviction_policy(EvictionPolicy::lru())
             .build();
         Self(cache)

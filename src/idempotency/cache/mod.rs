@@ -1,6 +1,6 @@
-//! Copies of answers, in front of the database: in the memory of this process, then in Redis where there is one. Only
-//! what is committed is ever put there, and whatever is missing there the database is asked for, so that nothing
-//! depends on it.
+//! Copies of answers, in front of the database: in the memory of this process, then in Redis if there is one. Only
+//! committed answers are put there, and the database is asked for what is missing, so that nothing depends on the
+//! caches.
 
 #[cfg(feature = "redis")]
 mod breaker;
@@ -38,15 +38,15 @@ pub struct Cache(Option<Arc<Inner>>);
 struct Inner {
     memory: Option<Memory>,
     redis: Option<Redis>,
-    /// What expired by then is not answered from here any more, whatever the clock says since: a clean-up has taken its
-    /// record away.
+    /// Answers that expired by then are not used any more, whatever the clock has said since: a clean-up has deleted
+    /// their records.
     forgotten_until: AtomicI64,
-    /// What was kept by then is not believed any more: an operator has said that records may have been changed by hand.
+    /// Answers kept by then are not used any more: an operator has said that records may have been changed by hand.
     distrusted_until: AtomicI64,
     listener: OnceLock<Arc<dyn Listener>>,
 }
 
-/// An answer, and when it was known to be that of the database.
+/// An answer, and a time at which the database was known to have it.
 #[derive(Clone, Debug, PartialEq)]
 struct CachedAnswer {
     answered: Answered,
@@ -105,8 +105,8 @@ impl Cache {
         })))
     }
 
-    /// The answer that was given to a request, where it is known here and still stands at `now`. `lookups` is told how
-    /// long it took to find; what is not found here is looked up on.
+    /// The answer that was given to a request, if a cache has it and it is still valid at `now`. `lookups` is told how long
+    /// it took to find. An answer that is not found here is then looked up in the database.
     pub async fn find(
         &self,
         wanted: Lookup<'_>,
@@ -121,8 +121,8 @@ impl Cache {
         found
     }
 
-    /// Keeps an answer that is committed; `asked_at` is a time before the database said so. Redis gets it a little later, if
-    /// at all.
+    /// Keeps a committed answer. `asked_at` is a time before the database confirmed it. Redis gets the answer a little
+    /// later, if at all.
     pub fn keep(&self, wanted: Lookup<'_>, answered: &Answered, asked_at: Timestamp) {
         let Some(inner) = self.0.as_deref() else {
             return;
@@ -142,7 +142,7 @@ impl Cache {
         }
     }
 
-    /// Forgets what a key stood for, since it stands for another request now.
+    /// Forgets the answer of a key, since the key stands for another request now.
     pub fn forget(&self, scope: &str, key: &IdempotencyKey) {
         let Some(inner) = self.0.as_deref() else {
             return;
@@ -163,7 +163,7 @@ impl Cache {
         }
     }
 
-    /// Believes nothing that is kept by `now`, neither here nor in Redis: somebody may have changed records by hand.
+    /// Uses no answer any more that was kept by `now`, here or in Redis: somebody may have changed records by hand.
     pub fn distrust(&self, now: Timestamp) {
         if let Some(inner) = self.0.as_deref() {
             let now = now.microseconds();
@@ -186,7 +186,7 @@ impl Cache {
         memory.map_or(0, Memory::bytes)
     }
 
-    /// Has `listener` told of each look into a cache from now on. The first that asks for it is told.
+    /// Tells `listener` of each look into a cache from now on. Only the first listener is told.
     pub fn listen(&self, listener: Arc<dyn Listener>) {
         if let Some(inner) = self.0.as_deref() {
             let _ = inner.listener.set(listener);
@@ -210,7 +210,7 @@ impl Inner {
         Some(kept.answered)
     }
 
-    /// What was found, if it still stands; counted, either way.
+    /// The answer that was found, if it is still valid. The listener is told of the look either way.
     fn compare(
         &self,
         cache: &str,

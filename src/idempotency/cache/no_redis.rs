@@ -1,4 +1,4 @@
-//! Stands where Redis would, in a build without it: there is never one.
+//! Takes the place of the Redis module in a build without Redis: there is never one.
 
 use super::{CachedAnswer, Lookup};
 use crate::idempotency::key::IdempotencyKey;

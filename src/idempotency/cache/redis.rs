@@ -26,21 +26,21 @@ use crate::{idempotency::key::IdempotencyKey, secret::Secret, store::types::Time
 
 /// How long a connection or an answer is waited for.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// How long it is left alone before it is tried again. Doubles where it breaks again soon after it was taken to work.
+/// How long to wait before trying Redis again. Doubles if it fails again soon after it seemed to work.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(32);
-/// For so long it must work to be as good as new.
+/// How long it must work before the pause is reset.
 const SOON: Duration = Duration::from_secs(60);
-/// After how long without a sign of the other end a connection is lost, which the system would hold on to for minutes.
+/// After how long without a sign of the other end a connection counts as lost. The system would keep it for minutes.
 #[cfg(target_os = "linux")]
 const LOST_AFTER: Duration = Duration::from_secs(2);
-/// How often it is looked at while it works: where no request asks it, nothing else would find out that it does not.
+/// How often Redis is checked while it works: without requests, nothing else would notice that it fails.
 const LOOK: Duration = Duration::from_secs(2);
-/// How many writes are under way at once; what comes beyond them is not kept.
+/// How many writes are under way at once; answers beyond that are not kept.
 const WRITES: usize = 256;
-/// The most that is read of a value: an answer is never so long, not even with each byte escaped.
+/// The most bytes that are read of a value: an answer is never so long, not even with each byte escaped.
 const LONGEST: isize = 8 * 1024 * 1024;
-/// Long enough for whoever looks at how far Redis works.
+/// How long a probe's value stays: long enough for an operator who checks whether Redis works.
 const PROBE_TTL: Duration = Duration::from_secs(60);
 
 /// Where Redis is. Shows itself without its password.
@@ -68,8 +68,7 @@ impl FromStr for RedisUrl {
     }
 }
 
-/// Whether nothing of a password, which was not encoded as it must be, can be taken for the host or what follows it: that
-/// is shown.
+/// Whether no part of a password that was not encoded can be read as the host or what follows it, which are shown.
 fn is_plain(text: &str) -> bool {
     let Ok(url) = url::Url::parse(text) else {
         return false;
@@ -112,7 +111,7 @@ pub(super) struct Redis {
 /// What the tasks share.
 struct Link {
     connection: ConnectionManager,
-    /// With which all keys begin.
+    /// The prefix of all keys.
     prefix: String,
     breaker: Breaker,
     broke: Notify,
@@ -151,15 +150,14 @@ impl Redis {
         self.link.breaker.is_open()
     }
 
-    /// The answer that is there; else what that is counted as.
+    /// The answer in Redis. The error is what the look is counted as.
     pub async fn find(&self, wanted: Lookup<'_>) -> Result<CachedAnswer, &'static str> {
         if self.is_away() {
             return Err("skipped");
         }
         let key = self.link.key(wanted.scope, wanted.key);
         let link = self.link.clone();
-        // In a runtime that serves no requests: one who keeps its thread busy would make others believe that Redis is
-        // slow.
+        // In a runtime that serves no requests: a request that keeps its thread busy would make Redis seem slow.
         let reading = self.runtime.spawn(async move {
             let mut connection = link.connection.clone();
             let reading = read(&mut connection, &key);
@@ -201,7 +199,7 @@ impl Redis {
         if self.is_away() {
             return;
         }
-        // Where Redis is slower than the answers come, the rest is not kept, rather than piled up.
+        // If answers come faster than Redis stores them, the rest is not kept, so that they do not pile up.
         let Ok(permit) = self.link.writes.clone().try_acquire_owned() else {
             return;
         };
@@ -228,7 +226,7 @@ impl Drop for Redis {
 }
 
 impl Link {
-    /// A name of one length, in which nothing of a customer is to be read.
+    /// A name of fixed length that reveals nothing about a customer.
     fn key(&self, scope: &str, key: &IdempotencyKey) -> String {
         let mut hash = Sha256::new();
         hash.update((scope.len() as u64).to_be_bytes());
@@ -237,7 +235,7 @@ impl Link {
         format!("{}{}", self.prefix, hex::encode(hash.finalize()))
     }
 
-    /// Does something there in good time. `None`: it did not work; the inner `None`: something of another type stands there.
+    /// Does an operation in Redis, with a time limit. `None` if it failed; an inner `None` if a value of another type is there.
     async fn attempt<T>(
         &self,
         act: Act,
@@ -262,11 +260,11 @@ impl Link {
         None
     }
 
-    /// Waits until it does not work any more: a request has found out, or a look that is taken now and then.
+    /// Waits until Redis fails: a request or a regular check has found that out.
     async fn breaks(&self) {
         loop {
             tokio::select! {
-                // Whoever broke it has told so.
+                // The request that opened the breaker has reported it.
                 () = self.broke.notified() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
@@ -300,7 +298,7 @@ impl Link {
     }
 }
 
-/// A part of what stands there: whatever that is, no more is read than an answer can have. Nothing, where there is none.
+/// The first bytes of a value: no more is read than an answer can have. Empty if there is no value.
 async fn read(connection: &mut ConnectionManager, key: &str) -> Result<Vec<u8>, RedisError> {
     connection.getrange(key, 0, LONGEST - 1).await
 }
@@ -311,7 +309,7 @@ async fn write(
     value: Vec<u8>,
     ttl: Duration,
 ) -> Result<(), RedisError> {
-    // Redis knows no shorter time, and no 0.
+    // Redis accepts no shorter time than 1 ms, and no 0.
     let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
     let options = SetOptions::default().with_expiration(SetExpiry::PX(ttl));
     connection.set_options(key, value, options).await
@@ -324,7 +322,7 @@ async fn mend(link: Arc<Link>) {
     loop {
         let mut failures = 0;
         while let Err(cause) = link.probe().await {
-            // A connection that was lost is made anew by the first who finds that out.
+            // The first operation on a lost connection fails and reconnects.
             failures += 1;
             if !is_told && failures > 1 {
                 log_away(&cause);

@@ -134,3 +134,24 @@ fn an_event_is_known_by_what_is_said_to_name_it() {
     let (id, _, key) = read(hmac(), "{}").unwrap();
     assert_eq!((id.len(), id == key), (64, true));
 }
+
+#[test]
+fn each_source_has_keys_and_a_time_of_its_own() {
+    let hmac = Hmac::sha256("points", "S");
+    assert_eq!(hmac.scope(), "webhook:points");
+    assert_ne!(hmac.scope(), Hmac::sha256("other", "S").scope());
+    let day = Duration::from_secs(24 * 60 * 60);
+    let hmac = hmac.sends_again_for(day);
+    assert_eq!(Provider::sends_again_for(&hmac), day);
+}
+
+#[test]
+fn what_is_no_json_is_kept_as_its_text() {
+    let hmac: &'static Hmac = Box::leak(Box::new(Hmac::sha256("test", "S").secret("s")));
+    let headers: Vec<(&'static str, String)> = vec![("Content-Type", "text/plain".to_owned())];
+    let request = |body| Request::new("", &headers as &dyn Headers, body, UNIX_EPOCH);
+    let delivery = hmac.parse(&request(b"a text\0"), &ROUTE).unwrap();
+    let payload = delivery.events[0].payload.to_string();
+    assert!(payload.contains("a text"), "{payload}");
+    assert!(hmac.parse(&request(b"\xff"), &ROUTE).is_err());
+}

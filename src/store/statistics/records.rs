@@ -243,3 +243,26 @@ fn forget_zeroes(conn: &mut Conn<'_>, most: i64) -> Result<i64, StoreError> {
     .bind::<BigInt, _>(most);
     Ok(on_each!(conn, |c| forget.execute(c))? as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_count_is_added_to_its_own() {
+        let counts = |by: i64| RecordCounts {
+            in_progress: by,
+            completed: 10 * by,
+            failed: 100 * by,
+            expired: 1000 * by,
+            replays: 10_000 * by,
+        };
+        assert_eq!(
+            [counts(1), counts(2), counts(4)]
+                .into_iter()
+                .sum::<RecordCounts>(),
+            counts(7)
+        );
+        assert_eq!((counts(2).total(), counts(2).active()), (222, 222 - 2000));
+    }
+}

@@ -266,3 +266,32 @@ pub fn fold_hours(conn: &mut Conn<'_>, until: Timestamp) -> Result<(), StoreErro
     };
     put_hour(conn, &sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_count_is_added_to_its_own() {
+        let counts = |by: i64| Counts {
+            received: by,
+            first: 2 * by,
+            replayed: 3 * by,
+            mismatched: 4 * by,
+            in_progress_rejected: 5 * by,
+            signature_rejected: 6 * by,
+            malformed: 7 * by,
+            failed: 8 * by,
+            duplicate_events: 9 * by,
+            conflicts: 10 * by,
+            orders: 11 * by,
+            edits_noted: 12 * by,
+            revokes_noted: 13 * by,
+            unknown_retailers: 14 * by,
+        };
+        assert_eq!(
+            [counts(1), counts(3)].into_iter().sum::<Counts>(),
+            counts(4)
+        );
+    }
+}
