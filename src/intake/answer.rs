@@ -43,7 +43,7 @@ pub struct EventReport {
 }
 
 /// The answer to a delivery.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// What is sent back.
     pub reply: StoredReply,
@@ -65,13 +65,20 @@ impl Answer {
         Self {
             reply,
             replayed: true,
-            events: Vec::new(),
-            retailers: Vec::new(),
+            ..Self::default()
         }
     }
 }
 
 impl EventReport {
+    /// The same for a record that names this order: with the order's number alone, for its id takes 36 bytes.
+    pub(super) fn without(&self, order: Option<Uuid>) -> Self {
+        let mut kept = self.clone();
+        let is_named = kept.handled.order_number.is_some() && kept.handled.order_id == order;
+        kept.handled.order_id = kept.handled.order_id.filter(|_| !is_named);
+        kept
+    }
+
     /// Whether this became of it now.
     pub fn is_new(&self, outcome: Outcome) -> bool {
         !self.handled.known && self.handled.outcome == outcome

@@ -290,8 +290,10 @@ mod tests {
         let expected = [("a", one), ("a", two), ("b", one), ("c", two), ("d", one)];
         assert_eq!(all, expected);
         // Nothing is claimed for a job whose key is not held.
-        let without = || KeyResult::Deferred;
-        assert_eq!(order(&[held(), without(), without()]).len(), 2);
+        assert_eq!(
+            order(&[held(), KeyResult::Deferred, KeyResult::Deferred]).len(),
+            2
+        );
     }
 
     #[test]

@@ -110,10 +110,8 @@ fn load_known(conn: &mut Conn<'_>, items: &[Item<'_>]) -> Result<Vec<EventResult
             handler.load_known(conn, &mut handled)?;
         }
     }
-    let results = items.iter().zip(handled);
-    Ok(results
-        .map(|(item, handled)| item.result(handled, false))
-        .collect())
+    let result = |(item, handled): (&Item<'_>, _)| item.result(handled, false);
+    Ok(items.iter().zip(handled).map(result).collect())
 }
 
 /// The outcomes of the events of earlier pieces. Looked up again, for a later piece may have changed what an ignored one came
@@ -198,11 +196,8 @@ impl<'a> Item<'a> {
             .retailer_id
             .or(self.job.plan(self.at).expected.retailer_id);
         if known.digest != Digest::spelled(&event.digest) {
-            log::warn!(
-                "{} event {:?} came with another content: nothing was done",
-                self.job.provider().name(),
-                event.id
-            );
+            let (provider, id) = (self.job.provider().name(), &event.id);
+            log::warn!("{provider} event {id:?} came with another content: nothing was done");
             return Handled {
                 retailer_id: retailer,
                 ..Handled::new(Outcome::CONFLICT)

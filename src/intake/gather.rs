@@ -109,8 +109,7 @@ impl Gatherer {
     /// Takes the jobs that wait. Ends the worker if there are none.
     fn gather(&self) -> Vec<Waiting> {
         let mut queue = self.queue();
-        let mut jobs: Vec<Waiting> = Vec::new();
-        let mut events = 0;
+        let (mut jobs, mut events) = (Vec::<Waiting>::new(), 0);
         while let Some(waiting) = queue.waiting.pop_front() {
             // Nobody waits any more, and nothing was begun: the sender will come again.
             if waiting.answer.is_closed() {
@@ -143,15 +142,13 @@ impl Gatherer {
             Err(error) if jobs.len() == 1 && !is_blocked(&error) => vec![Some(Err(error))],
             // Tried alone, each job would only get the same error, one after another.
             Err(RequestError::Store(error)) if error.is_unavailable() && !error.is_blocked() => {
-                let told = jobs.iter().map(|_| Some(Err(error.for_another().into())));
-                told.collect()
+                let told = |_| Some(Err(error.for_another().into()));
+                jobs.iter().map(told).collect()
             }
             // One job is faulty or must wait for another transaction. The others need not.
             Err(error) => {
-                log::warn!(
-                    "deliveries are acted on one by one: {}",
-                    with_causes(&error)
-                );
+                let cause = with_causes(&error);
+                log::warn!("deliveries are acted on one by one: {cause}");
                 jobs.iter().map(|_| None).collect()
             }
         };

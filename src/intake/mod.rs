@@ -134,10 +134,8 @@ impl Intake {
             Err(_elapsed) => Err(RequestError::Timeout),
         };
         if let (Err(error), Some(request)) = (&outcome, request) {
-            let recording = self
-                .keys
-                .record_failure(&request, error, job.lifetimes, now);
-            recording.await;
+            let (keys, lifetimes) = (&self.keys, job.lifetimes);
+            keys.record_failure(&request, error, lifetimes, now).await;
         }
         outcome
     }

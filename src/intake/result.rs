@@ -32,19 +32,19 @@ impl Job {
         if reply.body.len() > StoredReply::MAX_BYTES {
             return Err(RequestError::ReplyTooLarge);
         }
-        let kept = Json::written(&events);
-        let is_new = |event: &EventReport| {
-            !event.handled.known && event.handled.outcome != Outcome::CONFLICT
-        };
+        let order = events.iter().find_map(|event| event.handled.order_id);
+        let kept: Vec<_> = events.iter().map(|event| event.without(order)).collect();
+        let is_new =
+            |it: &EventReport| !it.handled.known && it.handled.outcome != Outcome::CONFLICT;
         let body = match &self.prepared.parted {
             Some(parted) if events.iter().all(is_new) => Some(parted.clone()),
             _ => self.parted(|place| events.get(place).is_some_and(is_new))?,
         };
         let retailers: BTreeSet<_> = retailers(&events).collect();
         Ok(DeliveryResult {
-            events: kept.map_err(StoreError::unreadable)?,
+            events: Json::written(&kept).map_err(StoreError::unreadable)?,
             retailer: self.retailer(&events),
-            order: events.iter().find_map(|event| event.handled.order_id),
+            order,
             body,
             answer: Answer {
                 reply,

@@ -27,7 +27,7 @@ pub struct EventReportSchema {
     /// `edit_noted`, `revoke_noted`, `ignored` or `conflict`.
     pub outcome: String,
     #[schema(required)]
-    order_id: Option<uuid::Uuid>,
+    pub order_id: Option<uuid::Uuid>,
     #[schema(required)]
-    order_number: Option<String>,
+    pub order_number: Option<String>,
 }

@@ -252,7 +252,15 @@ impl ReplyResource {
 
 fn events(delivery: &Delivery) -> Result<Vec<EventReportSchema>, StoreError> {
     let events = delivery.events.as_ref().map(read).transpose()?;
-    Ok(events.unwrap_or_default())
+    let mut events: Vec<EventReportSchema> = events.unwrap_or_default();
+    // The order that the record names has its number alone here.
+    let named = events
+        .iter_mut()
+        .filter(|event| event.order_number.is_some());
+    for event in named.filter(|event| event.order_id.is_none()) {
+        event.order_id = delivery.order_id.map(|id| id.0);
+    }
+    Ok(events)
 }
 
 fn read<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, StoreError> {
