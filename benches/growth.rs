@@ -3,7 +3,8 @@
 //! and a clean-up take, how long it takes to start, and what it takes of the memory; empty, and with one, three and ten
 //! million orders. Everything is one run; the ratios to the empty database hold on other machines.
 //!
-//! `cargo bench --bench growth`; `-- 1 2` for one and two million. Ten million take 25 GB of disk, given back at the end unless `BENCH_KEEP` is set.
+//! `cargo bench --bench growth`; `-- 1 2` for one and two million. Ten million take 25 GB of disk, given back at the end
+//! unless `BENCH_KEEP` is set.
 
 mod support;
 

@@ -95,7 +95,7 @@ impl KeyedRequest {
     }
 
     /// What is looked for in the caches.
-    pub fn wanted(&self) -> Lookup<'_> {
+    pub fn lookup(&self) -> Lookup<'_> {
         Lookup {
             scope: &self.scope,
             key: &self.key,

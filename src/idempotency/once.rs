@@ -150,7 +150,7 @@ pub fn once(
     };
     // In a savepoint: if the work fails and the caller goes on with the transaction, the claim is not kept.
     conn.savepoint(
-        |conn| match keyed.transact(conn, work, StoredReply::conclusion)? {
+        |conn| match keyed.transact(conn, work, StoredReply::settlement)? {
             Transacted::Done { value, .. } => Ok(Once::Done(value)),
             Transacted::Replayed(answered) => Ok(Once::Replayed(answered.reply)),
             Transacted::Mismatch => Err(OnceError::Mismatch),
@@ -224,7 +224,7 @@ impl Keyed<'_> {
 impl StoredReply {
     /// What a request comes to that is about nothing of the shop's.
     #[doc(hidden)]
-    pub fn conclusion(&self) -> Settlement<'_> {
+    pub fn settlement(&self) -> Settlement<'_> {
         Settlement {
             reply: self,
             retailer: None,

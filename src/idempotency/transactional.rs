@@ -92,7 +92,7 @@ impl Transactional {
         F: FnOnce(&mut Conn<'_>) -> Result<Response, Rejection> + Clone + Send + 'static,
     {
         if let Some(request) = &request
-            && let Some(reply) = self.find(request.wanted(), now).await
+            && let Some(reply) = self.find(request.lookup(), now).await
         {
             return Ok(Performed::replay(reply));
         }
@@ -115,7 +115,7 @@ impl Transactional {
         }
         let (response, known) = outcome?;
         if let (Some((answered, is_replay)), Some(request)) = (known, request) {
-            self.cache.keep(request.wanted(), &answered, now);
+            self.cache.keep(request.lookup(), &answered, now);
             if is_replay {
                 return Ok(Performed::replay(self.replay(answered, now)));
             }
@@ -209,7 +209,7 @@ fn transact(
         lookups,
         now,
     };
-    match keyed.transact(conn, |conn| respond(conn, work), Response::conclusion)? {
+    match keyed.transact(conn, |conn| respond(conn, work), Response::settlement)? {
         Transacted::Done { value, answered } => Ok((value, Some((answered, false)))),
         Transacted::Replayed(answered) => Ok((Response::default(), Some((answered, true)))),
         Transacted::Mismatch => Err(RequestError::KeyMismatch),
@@ -237,11 +237,11 @@ fn respond(
 }
 
 impl Response {
-    fn conclusion(&self) -> Settlement<'_> {
+    fn settlement(&self) -> Settlement<'_> {
         Settlement {
             retailer: self.retailer_id,
             order: self.order_id,
-            ..self.reply.conclusion()
+            ..self.reply.settlement()
         }
     }
 }

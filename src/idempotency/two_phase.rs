@@ -130,7 +130,7 @@ impl TwoPhase {
     /// Where the caller is not to do the work: see [`TwoPhaseError`].
     pub async fn begin(&self, request: KeyedRequest) -> Result<Begun, TwoPhaseError> {
         let now = Timestamp::now();
-        if let Some(answered) = self.cache.find(request.wanted(), &self.lookups, now).await {
+        if let Some(answered) = self.cache.find(request.lookup(), &self.lookups, now).await {
             return Ok(Begun::Replay(answered));
         }
         let (lifetimes, lookups) = (self.lifetimes, self.lookups.clone());
@@ -154,7 +154,7 @@ impl TwoPhase {
                 Ok(Begun::Acquired(Box::new(self.clone().run(lease, request))))
             }
             Claim::Replay(answered) => {
-                self.cache.keep(request.wanted(), &answered, now);
+                self.cache.keep(request.lookup(), &answered, now);
                 Ok(Begun::Replay(answered))
             }
             Claim::Mismatch => Err(TwoPhaseError::KeyMismatch),
@@ -260,7 +260,7 @@ impl Running {
     }
 
     fn keep(&self, answered: &Answered, now: Timestamp) {
-        let (cache, wanted) = (&self.driver.cache, self.request.wanted());
+        let (cache, wanted) = (&self.driver.cache, self.request.lookup());
         cache.keep(wanted, answered, now);
     }
 

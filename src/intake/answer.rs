@@ -109,7 +109,7 @@ pub(super) struct DeliveryResult {
 }
 
 impl DeliveryResult {
-    pub fn conclusion(&self) -> Settlement<'_> {
+    pub fn settlement(&self) -> Settlement<'_> {
         Settlement {
             reply: &self.answer.reply,
             retailer: self.retailer,

@@ -195,7 +195,7 @@ fn conclude(
     };
     if let Some(lease) = held.lease
         && !(held.is_expected && is_expected)
-        && !idempotency::complete(conn, lease, result.conclusion())?
+        && !idempotency::complete(conn, lease, result.settlement())?
     {
         // Cannot be: the claim is of this transaction, or was renewed in it. If it were, all of it must go.
         return Err(RequestError::KeyMismatch);

@@ -141,7 +141,7 @@ fn claim_free(
         .iter()
         .map(|one| {
             let job = &jobs[one.at];
-            let expected = job.expected().map(|result| result.conclusion());
+            let expected = job.expected().map(|result| result.settlement());
             idempotency::new_claim(&one.request, job.lifetimes, expected, job.now)
         })
         .unzip();

@@ -200,7 +200,7 @@ impl Intake {
     ) -> Result<Answer, RequestError> {
         let keep = |answered: Option<&Answered>| {
             if let (Some(answered), Some(request)) = (answered, request) {
-                self.keys.cache.keep(request.wanted(), answered, now);
+                self.keys.cache.keep(request.lookup(), answered, now);
             }
         };
         match processed {

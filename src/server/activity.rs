@@ -251,7 +251,7 @@ impl Activity {
                 waits,
                 ..
             } => (*waits && since(*begun) > timeout, Reason::Body),
-            Phase::Answer(sending) => (sending.is_late(limits, now), Reason::UnreadableRequest),
+            Phase::Answer(sending) => (sending.is_late(limits, now), Reason::Unread),
         };
         is_late.then_some(reason)
     }

@@ -12,7 +12,7 @@ pub enum Reason {
     /// There was no further request.
     Idle,
     /// An answer was not read in time.
-    UnreadableRequest,
+    Unread,
     /// A newcomer took its place.
     Displaced,
 }
@@ -24,7 +24,7 @@ impl Reason {
         Self::LargeHead,
         Self::Body,
         Self::Idle,
-        Self::UnreadableRequest,
+        Self::Unread,
         Self::Displaced,
     ];
 
@@ -35,7 +35,7 @@ impl Reason {
             Self::LargeHead => "large_head",
             Self::Body => "body",
             Self::Idle => "idle",
-            Self::UnreadableRequest => "unread",
+            Self::Unread => "unread",
             Self::Displaced => "displaced",
         }
     }

@@ -155,7 +155,7 @@ impl Drop for Stream {
             Some(Reason::LargeHead) => {
                 own_answers::closing("431 Request Header Fields Too Large", &[])
             }
-            Some(Reason::UnreadableRequest | Reason::Displaced) if !self.is_idle() => {
+            Some(Reason::Unread | Reason::Displaced) if !self.is_idle() => {
                 // The system would go on offering the rest of an answer for minutes.
                 let _ = self.io.set_zero_linger();
                 Vec::new()

@@ -98,6 +98,8 @@ use cached::Fixed;
 use postgres::Access;
 use std::{error::Error, panic::AssertUnwindSafe, time::Duration};
 
+use crate::causes::panic_message;
+
 /// The database: cheap to clone, closed with the last clone.
 #[derive(Clone)]
 pub enum Store {
@@ -424,12 +426,6 @@ where
 {
     std::panic::catch_unwind(AssertUnwindSafe(|| work(conn)))
         .unwrap_or_else(|panic| Err(StoreError::Panicked(panic_message(&*panic)).into()))
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }
 
 /// Moves to a thread that may block.

@@ -55,7 +55,7 @@ pub enum CheckResult {
     /// There is nothing to check, or another failure hides it.
     Unknown,
     /// It is not.
-    ReadinessFault(ReadinessFault),
+    Faulty(ReadinessFault),
 }
 
 /// Why the service is not ready.
@@ -110,7 +110,7 @@ impl Probe {
             Ok(Ok(true)) => (CheckResult::Fine, CheckResult::Fine),
             Ok(Ok(false)) => (
                 CheckResult::Fine,
-                CheckResult::flaw("the schema lacks a migration of this version"),
+                CheckResult::fault("the schema lacks a migration of this version"),
             ),
             Ok(Err(error)) if !error.is_unavailable() => (
                 CheckResult::Fine,
@@ -121,7 +121,7 @@ impl Probe {
                 CheckResult::Unknown,
             ),
             Err(NoAnswer) => (
-                CheckResult::flaw("the database does not answer in time"),
+                CheckResult::fault("the database does not answer in time"),
                 CheckResult::Unknown,
             ),
         }
@@ -151,14 +151,14 @@ impl Probe {
             // What requests met counts for more.
             Ok(Ok(true)) => match self.store.health().failing() {
                 None => CheckResult::Fine,
-                Some(failing) => CheckResult::ReadinessFault(ReadinessFault {
+                Some(failing) => CheckResult::Faulty(ReadinessFault {
                     reason: failing.trouble.reason(),
                     cause: Some(format!("since {}: {}", failing.since, failing.cause)),
                 }),
             },
-            Ok(Ok(false)) => CheckResult::flaw("the database can only be read"),
+            Ok(Ok(false)) => CheckResult::fault("the database can only be read"),
             Ok(Err(error)) => CheckResult::caused("the database takes no writes", &error),
-            Err(NoAnswer) => CheckResult::flaw("the database does not take a write in time"),
+            Err(NoAnswer) => CheckResult::fault("the database does not take a write in time"),
         }
     }
 
@@ -171,12 +171,12 @@ impl Probe {
         match self.measuring.ask(question, self.patience).await {
             Ok(Ok(None)) => CheckResult::Unknown,
             Ok(Ok(Some(free))) if free >= self.least_disk => CheckResult::Fine,
-            Ok(Ok(Some(free))) => CheckResult::ReadinessFault(ReadinessFault {
+            Ok(Ok(Some(free))) => CheckResult::Faulty(ReadinessFault {
                 reason: "the disk is almost full",
                 cause: Some(format!("{free} bytes are free")),
             }),
             Ok(Err(fault)) => CheckResult::caused(fault.reason(), &fault),
-            Err(NoAnswer) => CheckResult::flaw("the disk does not answer in time"),
+            Err(NoAnswer) => CheckResult::fault("the disk does not answer in time"),
         }
     }
 }
@@ -193,11 +193,11 @@ impl Findings {
     }
 
     /// What is not as it should be.
-    pub fn flaws(&self) -> Vec<&ReadinessFault> {
+    pub fn faults(&self) -> Vec<&ReadinessFault> {
         let findings = self.each().into_iter();
         findings
             .filter_map(|(_, finding)| match finding {
-                CheckResult::ReadinessFault(flaw) => Some(flaw),
+                CheckResult::Faulty(fault) => Some(fault),
                 CheckResult::Fine | CheckResult::Unknown => None,
             })
             .collect()
@@ -210,19 +210,19 @@ impl CheckResult {
         match self {
             Self::Fine => "ok",
             Self::Unknown => "unknown",
-            Self::ReadinessFault(_) => "failed",
+            Self::Faulty(_) => "failed",
         }
     }
 
-    fn flaw(reason: &'static str) -> Self {
-        Self::ReadinessFault(ReadinessFault {
+    fn fault(reason: &'static str) -> Self {
+        Self::Faulty(ReadinessFault {
             reason,
             cause: None,
         })
     }
 
     fn caused(reason: &'static str, error: &dyn std::error::Error) -> Self {
-        Self::ReadinessFault(ReadinessFault {
+        Self::Faulty(ReadinessFault {
             reason,
             cause: Some(with_causes(error)),
         })

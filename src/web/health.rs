@@ -30,10 +30,10 @@ pub async fn live() -> HttpResponse {
 )]
 pub async fn ready(state: Data<State>) -> Result<HttpResponse, Problem> {
     let findings = state.probe.look().await;
-    let flaws = findings.flaws();
-    if !flaws.is_empty() {
-        let reasons: Vec<_> = flaws.iter().map(|flaw| flaw.reason).collect();
-        let causes: Vec<_> = flaws.iter().map(ToString::to_string).collect();
+    let faults = findings.faults();
+    if !faults.is_empty() {
+        let reasons: Vec<_> = faults.iter().map(|fault| fault.reason).collect();
+        let causes: Vec<_> = faults.iter().map(ToString::to_string).collect();
         return Err(Problem::not_ready(reasons.join("; "), causes.join("; ")));
     }
     let checks = findings.each();

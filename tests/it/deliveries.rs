@@ -281,6 +281,14 @@ async fn a_batch_tells_what_became_of_each_of_its_events(engine: Engine) {
     assert_eq!(listed["order_id"], events[0]["order_id"]);
     let full = in_full(&pos, &listed["id"]).await;
     assert_eq!(full["events"], events);
+    // The record names its order; what it keeps of the events names only the other one.
+    let kept = service
+        .app
+        .database
+        .texts("SELECT events AS t FROM webhook_idempotency");
+    let kept = kept[0].as_deref().expect("events");
+    let ids = [&events[0], &events[4]].map(|event| text(&event["order_id"]));
+    assert_eq!(ids.map(|id| kept.contains(&id)), [false, true]);
     assert_eq!(full["reply"]["body"], reply.body);
     assert_eq!(full["order"]["order_number"], events[0]["order_number"]);
     let core = [Outcome::DUPLICATE, Outcome::IGNORED, Outcome::CONFLICT];

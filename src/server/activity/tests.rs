@@ -105,7 +105,7 @@ fn an_answer_is_to_be_read_at_a_least_rate() {
     assert_eq!(deaf.after(3600), None, "nothing has stalled yet");
     deaf.activity.stalls(deaf.now);
     assert_eq!(deaf.after(10), None);
-    assert_eq!(deaf.after(1), Some(Reason::UnreadableRequest));
+    assert_eq!(deaf.after(1), Some(Reason::Unread));
 
     let mut dripping = Clocked::new();
     dripping.request(false);
@@ -118,7 +118,7 @@ fn an_answer_is_to_be_read_at_a_least_rate() {
         dripping.activity.sent(1024, dripping.now);
         seconds += 1;
     }
-    assert_eq!((ended, seconds), (Some(Reason::UnreadableRequest), 11));
+    assert_eq!((ended, seconds), (Some(Reason::Unread), 11));
 
     let mut slow = Clocked::new();
     slow.request(false);

@@ -56,7 +56,7 @@ pub enum BackupError {
     InUse(PathBuf),
     /// It is no backup, or not of this program.
     #[error("{0} is no backup of hookonce's: {1}")]
-    ForeignMessage(String, String),
+    Foreign(String, String),
     /// What is stored in it does not hold together.
     #[error("{0} is damaged: {1}")]
     Damaged(String, Findings),

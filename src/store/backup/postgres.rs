@@ -69,7 +69,7 @@ impl Server {
         let known = migrations::known()?;
         if versions.is_empty() {
             let why = "it has none of hookonce's tables".to_owned();
-            return Err(BackupError::ForeignMessage(name, why));
+            return Err(BackupError::Foreign(name, why));
         }
         if let Some(newer) = unknown_migrations(&versions, &known) {
             return Err(BackupError::Newer(name, newer));

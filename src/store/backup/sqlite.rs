@@ -181,7 +181,7 @@ fn versions(conn: &Connection, name: &str) -> Result<Vec<String>, BackupError> {
         let mut query = conn.prepare(migrations::APPLIED)?;
         query.query_map((), |row| row.get(0))?.collect()
     };
-    let foreign = |why: String| BackupError::ForeignMessage(name.to_owned(), why);
+    let foreign = |why: String| BackupError::Foreign(name.to_owned(), why);
     let applied = applied().map_err(|error| foreign(error.to_string()))?;
     let known = migrations::known()?;
     if !applied.iter().any(|version| known.contains(version)) {

@@ -23,18 +23,18 @@ pub struct ErrorLimit {
     most: usize,
 }
 
-/// A value, as long as there is patience with its document.
+/// A value, until the limit of its document is reached.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     value: &'a Value,
-    patience: &'a ErrorLimit,
+    limit: &'a ErrorLimit,
 }
 
-/// Part of what stands at an error, for the validator alone: whether the error was found once patience had ended, where
+/// Part of what stands at an error, for the validator alone: whether the error was found once the limit was reached, where
 /// what is not shown is missed.
 const BELATED: serde_json::Value = serde_json::Value::Bool(true);
 
-/// The patience with names, each a document of its own to the validator.
+/// The limit of names, each a document of its own to the validator.
 static WITH_NAMES: ErrorLimit = ErrorLimit::new(usize::MAX);
 
 impl ErrorLimit {
@@ -65,8 +65,8 @@ pub fn is_belated(instance: &serde_json::Value) -> bool {
 
 impl<'a> View<'a> {
     /// All of a document.
-    pub fn new(value: &'a Value, patience: &'a ErrorLimit) -> Self {
-        Self { value, patience }
+    pub fn new(value: &'a Value, limit: &'a ErrorLimit) -> Self {
+        Self { value, limit }
     }
 
     fn part(self, value: &'a Value) -> Self {
@@ -149,8 +149,8 @@ impl<'a> Node<'a, Instance> for View<'a> {
 
     /// Asked for by each error, and by nobody else. None of them shows what it is about, and a copy of it would be large.
     fn to_value(&self) -> Cow<'a, serde_json::Value> {
-        let before = self.patience.found.fetch_add(1, Ordering::Relaxed);
-        Cow::Owned(match before < self.patience.most {
+        let before = self.limit.found.fetch_add(1, Ordering::Relaxed);
+        Cow::Owned(match before < self.limit.most {
             true => serde_json::Value::Null,
             false => BELATED,
         })
@@ -191,7 +191,7 @@ impl<'a> Object<'a, Instance> for Members<'a> {
     }
 }
 
-/// The members of an object, in their order, as long as there is patience.
+/// The members of an object, in their order, until the limit is reached.
 pub struct MembersIter<'a> {
     members: std::slice::Iter<'a, (String, Value)>,
     view: View<'a>,
@@ -201,7 +201,7 @@ impl<'a> Iterator for MembersIter<'a> {
     type Item = (&'a str, View<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.view.patience.has_ended() {
+        if self.view.limit.has_ended() {
             return None;
         }
         let (name, value) = self.members.next()?;
@@ -236,7 +236,7 @@ impl<'a> Array<'a, Instance> for Items<'a> {
     }
 }
 
-/// The items of an array, as long as there is patience.
+/// The items of an array, until the limit is reached.
 pub struct ItemsIter<'a> {
     items: std::slice::Iter<'a, Value>,
     view: View<'a>,
@@ -246,7 +246,7 @@ impl<'a> Iterator for ItemsIter<'a> {
     type Item = View<'a>;
 
     fn next(&mut self) -> Option<View<'a>> {
-        if self.view.patience.has_ended() {
+        if self.view.limit.has_ended() {
             return None;
         }
         self.items.next().map(|item| self.view.part(item))

@@ -79,8 +79,8 @@ impl Schemas {
         document: &Value,
         body: &[u8],
     ) -> Result<T, Vec<FieldError>> {
-        let patience = ErrorLimit::new(MOST_FOUND);
-        let errors = self.errors(T::choose(document), document, &patience);
+        let limit = ErrorLimit::new(MOST_FOUND);
+        let errors = self.errors(T::choose(document), document, &limit);
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -89,14 +89,14 @@ impl Schemas {
             .map_err(|error| vec![FieldError::new("", "invalid", error.to_string())])
     }
 
-    fn errors(&self, schema: &str, document: &Value, patience: &ErrorLimit) -> Vec<FieldError> {
+    fn errors(&self, schema: &str, document: &Value, limit: &ErrorLimit) -> Vec<FieldError> {
         let Some(validator) = self.validators.get(schema) else {
             // Nothing passes unchecked.
             let message = format!("cannot be checked: there is no schema {schema}");
             return vec![FieldError::new("", "invalid", message)];
         };
         let mut errors: Vec<FieldError> = Vec::new();
-        let found = validator.iter_errors(View::new(document, patience));
+        let found = validator.iter_errors(View::new(document, limit));
         let found = found.take_while(|error| !is_belated(error.instance()));
         for error in found.flat_map(|error| self.field_errors(&error)) {
             if errors.last().is_none_or(|last| !says_all(last, &error)) {
@@ -106,7 +106,7 @@ impl Schemas {
                 return errors;
             }
         }
-        if patience.has_ended() {
+        if limit.has_ended() {
             errors.push(FieldError::new("", "invalid", "has more that is wrong"));
         }
         errors
@@ -242,14 +242,14 @@ mod tests {
     use super::*;
     use crate::web::openapi;
 
-    fn errors(items: &[String], patience: &ErrorLimit) -> Vec<FieldError> {
+    fn errors(items: &[String], limit: &ErrorLimit) -> Vec<FieldError> {
         let body = format!(
             r#"{{"customer":{{"name":"Ana"}},"items":[{}]}}"#,
             items.join(",")
         );
         let schemas = Schemas::of(&openapi::document()).unwrap();
         let document = Value::parse(body.as_bytes()).unwrap();
-        schemas.errors("NewOrder", &document, patience)
+        schemas.errors("NewOrder", &document, limit)
     }
 
     #[test]
@@ -272,22 +272,18 @@ mod tests {
         assert_eq!(many.len(), MOST_ERRORS + 1);
         assert!(unbounded.found() > 400, "{}", unbounded.found());
 
-        let patience = ErrorLimit::new(150);
-        let first = errors(&all, &patience);
+        let limit = ErrorLimit::new(150);
+        let first = errors(&all, &limit);
         assert_eq!(first, many);
-        assert!(
-            (150..160).contains(&patience.found()),
-            "{}",
-            patience.found()
-        );
+        assert!((150..160).contains(&limit.found()), "{}", limit.found());
     }
 
     #[test]
     fn what_was_not_shown_is_not_told_as_missing() {
         let all = vec![r#"{"sku":7,"quantity":1}"#.to_owned(); 200];
         for most in 1..20 {
-            let patience = ErrorLimit::new(most);
-            let mut told = errors(&all, &patience);
+            let limit = ErrorLimit::new(most);
+            let mut told = errors(&all, &limit);
             let last = told.pop().unwrap();
             assert_eq!((&*last.field, last.code), ("", "invalid"));
             assert_eq!(told.len(), most);

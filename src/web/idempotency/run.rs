@@ -9,7 +9,6 @@ use actix_web::{
 };
 use futures_util::FutureExt as _;
 use std::{
-    any::Any,
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
@@ -26,6 +25,7 @@ use super::{
     was_refused,
 };
 use crate::{
+    causes::panic_message,
     idempotency::{
         KeyedRequest, StoredReply,
         two_phase::{Begun, CompletionResult, Running},
@@ -125,7 +125,10 @@ impl Settings {
         let handler = AssertUnwindSafe(self.run(service, request)).catch_unwind();
         let (request, outcome) = match handler.await {
             Ok(ran) => ran,
-            Err(panic) => (None, HandlerResult::Failed(Failure::Died(said(&*panic)))),
+            Err(panic) => (
+                None,
+                HandlerResult::Failed(Failure::Died(panic_message(&*panic))),
+            ),
         };
         let answer = self.settle(*running, outcome, &*observer, &accepted).await;
         send(request, answer)
@@ -223,11 +226,4 @@ fn reason(response: &HttpResponse) -> String {
         Some(error) => format!("answered {}: {error}", response.status()),
         None => format!("answered {}", response.status()),
     }
-}
-
-/// What a panic has said.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("nothing that can be read").to_owned()
 }
