@@ -179,4 +179,12 @@ mod tests {
         let b = fingerprint("POST", "/pq", "", "text/plain", b"");
         assert_ne!(a, b);
     }
+
+    #[test]
+    fn the_coding_of_a_body_counts_and_none_is_no_coding() {
+        let of = |coding| encoded("POST", "/p", "", "text/plain", b"a", coding);
+        assert_eq!(of(""), fingerprint("POST", "/p", "", "text/plain", b"a"));
+        assert_ne!(of("gzip"), of(""));
+        assert_ne!(of("gzip"), of("br"));
+    }
 }

@@ -38,3 +38,28 @@ impl LookupTimer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Counter(Mutex<Vec<Timestamp>>);
+
+    impl CountsLookups for Counter {
+        fn looked_up(&self, _: Duration, now: Timestamp) {
+            self.0.lock().unwrap().push(now);
+        }
+    }
+
+    #[test]
+    fn each_look_up_is_told_once() {
+        let counter = Arc::new(Counter::default());
+        let timer = LookupTimer::counted_by(counter.clone());
+        let now = Timestamp::now();
+        assert_eq!(timer.timed(now, || 7), 7);
+        timer.took(Duration::ZERO, Timestamp::beginning());
+        assert_eq!(*counter.0.lock().unwrap(), [now, Timestamp::beginning()]);
+    }
+}

@@ -60,3 +60,53 @@ impl ReplayTally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(feature = "sqlite")]
+    use diesel::connection::SimpleConnection as _;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::beginning().after(std::time::Duration::from_secs(seconds))
+    }
+
+    fn counted(tally: &ReplayTally) -> Vec<(i64, Timestamp)> {
+        tally.0.lock().unwrap().values().copied().collect()
+    }
+
+    #[test]
+    fn a_record_is_counted_with_its_last_time_and_of_very_many_the_first() {
+        let tally = ReplayTally::default();
+        let record = Uuid::random();
+        for time in [2, 3, 1] {
+            tally.note(record, at(time));
+        }
+        assert_eq!(counted(&tally), [(3, at(3))]);
+        let others = (0..ReplayTally::MOST).map(|_| (Uuid::random(), (1, at(1))));
+        tally.remember(others);
+        assert_eq!(counted(&tally).len(), ReplayTally::MOST);
+        tally.note(record, at(4));
+        assert_eq!(counted(&tally).into_iter().max(), Some((4, at(4))));
+    }
+
+    #[tokio::test]
+    #[cfg(feature = "sqlite")]
+    async fn what_was_not_stored_is_stored_the_next_time() {
+        let url = "sqlite://:memory:".parse().unwrap();
+        let store = Store::open(&url, &Default::default()).await.unwrap();
+        let rename = async |statement: &'static str| {
+            let renamed = store
+                .write(move |conn| Ok::<_, StoreError>(conn.sqlite()?.batch_execute(statement)?));
+            renamed.await.unwrap();
+        };
+        let tally = ReplayTally::default();
+        tally.note(Uuid::random(), at(1));
+        rename("ALTER TABLE webhook_idempotency RENAME TO elsewhere").await;
+        tally.flush(&store).await.unwrap_err();
+        assert_eq!(counted(&tally), [(1, at(1))]);
+        rename("ALTER TABLE elsewhere RENAME TO webhook_idempotency").await;
+        tally.flush(&store).await.unwrap();
+        assert_eq!(counted(&tally), []);
+    }
+}

@@ -49,3 +49,19 @@ impl RequestError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_no_failure_of_the_work() {
+        let of_work = |error: RequestError| (error.is_about_work(), error.is_failure());
+        assert_eq!(of_work(RequestError::Handler("bad".into())), (true, true));
+        assert_eq!(of_work(StoreError::unreadable("bad").into()), (true, true));
+        assert_eq!(of_work(RequestError::ReplyTooLarge), (false, true));
+        assert_eq!(of_work(StoreError::Closed.into()), (false, false));
+        assert_eq!(of_work(RequestError::Timeout), (false, false));
+        assert_eq!(of_work(RequestError::KeyMismatch), (false, false));
+    }
+}

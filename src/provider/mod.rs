@@ -110,4 +110,22 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_provider_says_who_it_is_and_for_how_long_it_sends_again() {
+        const DAY: u64 = 24 * 60 * 60;
+        let told = REGISTRY.iter().map(|provider| {
+            let horizon = provider.sends_again_for().as_secs();
+            (provider.name(), provider.title(), horizon)
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(
+            told,
+            [
+                ("twilio", "Twilio", 15),
+                ("whatsapp", "WhatsApp", 7 * DAY),
+                ("github", "GitHub", 3 * DAY),
+            ]
+        );
+    }
 }

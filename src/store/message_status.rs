@@ -76,3 +76,29 @@ fn furthest<'s, 'a>(steps: &'s [MessageStatus<'a>]) -> Vec<&'s MessageStatus<'a>
         .map(|(_, step)| step)
         .collect()
 }
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_each_message_the_furthest_step_is_kept_and_of_two_as_far_the_first() {
+        let step = |message_id, status, rank| MessageStatus {
+            provider: "p",
+            message_id,
+            status,
+            rank,
+            error_code: None,
+            updated_at: Timestamp::beginning(),
+        };
+        let steps = [
+            step("1", "sent", 1),
+            step("2", "read", 3),
+            step("1", "delivered", 2),
+            step("2", "sent", 1),
+            step("1", "undelivered", 2),
+        ];
+        let kept: Vec<_> = furthest(&steps).iter().map(|step| step.status).collect();
+        assert_eq!(kept, ["read", "delivered"]);
+    }
+}

@@ -223,4 +223,26 @@ mod tests {
             assert!(different.iter().all(|text| text.len() > 20));
         }
     }
+
+    #[test]
+    fn a_store_that_cannot_be_reached_is_away() {
+        let away = diesel::ConnectionError::BadConnection("refused".to_owned());
+        assert_eq!(Trouble::of(&StoreError::Connect(away)), Some(Trouble::Away));
+    }
+
+    #[test]
+    #[cfg(feature = "postgres")]
+    fn only_what_others_got_in_the_way_of_is_a_collision() {
+        let unknown = DatabaseErrorKind::Unknown;
+        for (error, is) in [
+            (query(unknown, "deadlock detected"), true),
+            (query(unknown, "could not serialize access due to …"), true),
+            (query(DatabaseErrorKind::SerializationFailure, "x"), true),
+            (query(DatabaseErrorKind::UniqueViolation, "x"), false),
+            (query(unknown, "division by zero"), false),
+            (StoreError::Closed, false),
+        ] {
+            assert_eq!(is_collision(&error), is, "{error:?}");
+        }
+    }
 }

@@ -403,4 +403,10 @@ mod tests {
         let end = Timestamp::now().after(std::time::Duration::MAX);
         assert_eq!(end.to_string(), "9999-12-31T23:59:59.999999Z");
     }
+
+    #[test]
+    fn whole_seconds_and_microseconds_count_from_1970() {
+        let at = Timestamp::beginning().after(std::time::Duration::from_micros(7_999_999));
+        assert_eq!((at.seconds(), at.microseconds()), (7, 7_999_999));
+    }
 }

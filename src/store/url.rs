@@ -311,4 +311,44 @@ mod tests {
             assert!(parsed.is_err(), "{url}: {parsed:?}");
         }
     }
+
+    #[test]
+    fn a_parameter_is_a_small_name_and_one_value() {
+        for (text, is) in [
+            ("sslmode=require", true),
+            ("connect_timeout=", true),
+            ("user=a@b", true),
+            ("password=a@b", true),
+            ("host=@a", true),
+            ("sslmode=a@b", false),
+            ("sslmode=a=b", false),
+            ("password=a=b", false),
+            ("Ssl=a", false),
+            ("ssl-mode=a", false),
+            ("sslmode", false),
+        ] {
+            assert_eq!(is_parameter(text), is, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_an_address_or_a_folder() {
+        for (text, shown) in [
+            ("db-1.a_b", Some("db-1.a_b:5432")),
+            ("db:", Some("db:5432")),
+            ("db:65535", Some("db:65535")),
+            ("db:65536", None),
+            ("db:x", None),
+            ("d/b", None),
+            ("d%20b", None),
+            ("%2Frun%2Fpg", Some("%2Frun%2Fpg:5432")),
+            ("[::1]", Some("[::1]:5432")),
+            ("[fe80::1%25a]:1", Some("[fe80::1%25a]:1")),
+            ("[::1]1", None),
+            ("[a-b]", None),
+            ("[::1", None),
+        ] {
+            assert_eq!(shown_host(text).as_deref(), shown, "{text}");
+        }
+    }
 }

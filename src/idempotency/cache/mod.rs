@@ -318,4 +318,30 @@ mod tests {
         cache.keep(wanted, &answered, later);
         assert!(find().await, "read since");
     }
+
+    struct Looks(std::sync::Mutex<Vec<String>>);
+
+    impl Listener for Looks {
+        fn looked(&self, cache: &str, result: &str) {
+            self.0.lock().unwrap().push(format!("{cache} {result}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn each_look_is_told_with_its_result() {
+        let cache = Cache::new(100_000);
+        let looks = Arc::new(Looks(std::sync::Mutex::default()));
+        cache.listen(looks.clone());
+        let (key, fingerprint) = ("k".parse().unwrap(), fingerprint("POST", "/", "", "", b""));
+        let wanted = wanted(&key, &fingerprint);
+        let now = Timestamp::now();
+        let expires_at = now.after(Duration::from_secs(10));
+        let find = async |at| drop(cache.find(wanted, &LookupTimer::default(), at).await);
+        find(now).await;
+        cache.keep(wanted, &answered(expires_at), now);
+        find(now).await;
+        find(expires_at).await;
+        let told = looks.0.lock().unwrap().clone();
+        assert_eq!(told, ["memory miss", "memory hit", "memory stale"]);
+    }
 }

@@ -109,4 +109,17 @@ mod tests {
         );
         assert_eq!(neither, ["", "", "Ana"]);
     }
+
+    #[test]
+    fn of_several_messages_none_has_a_contact_that_does_not_name_its_sender() {
+        let named = |messages: serde_json::Value| {
+            let contact = json!({"profile": {"name": "Ana"}});
+            let value = json!({"contacts": [contact], "messages": messages});
+            let value = crate::json::Value::parse(value.to_string().as_bytes()).unwrap();
+            super::sender(&value, &value["messages"][0]).name
+        };
+        let message = json!({"id": "wamid.A", "from": "14155550100"});
+        assert_eq!(named(json!([message])).as_deref(), Some("Ana"));
+        assert_eq!(named(json!([message, message])), None);
+    }
 }

@@ -192,3 +192,26 @@ pub fn find(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<DeliveryInFull>, Sto
         .get_result(c)
         .optional())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_provider_sends_is_of_clients() {
+        let provider = DeliverySource::Provider {
+            scope: "webhook:a",
+            kinds: &["a.message", "a.status"],
+        };
+        let webhooks = ["a.message", "a.status", "b.event"];
+        let senders =
+            |kind| [&provider, &DeliverySource::Clients].map(|it| it.has_kind(kind, &webhooks));
+        assert_eq!(senders("a.status"), [true, false]);
+        assert_eq!(senders("b.event"), [false, false]);
+        assert_eq!(senders("order"), [false, true]);
+        let scopes = |scope| [&provider, &DeliverySource::Clients].map(|it| it.has_scope(scope));
+        assert_eq!(scopes("webhook:a"), [true, false]);
+        assert_eq!(scopes("webhook:b"), [false, false]);
+        assert_eq!(scopes("client:a"), [false, true]);
+    }
+}
