@@ -17,7 +17,9 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     config::Config,
     handler::Handler,
-    idempotency::{Cache, Lifetimes, LookupTimer, transactional::Transactional},
+    idempotency::{
+        Cache, Lifetimes, LookupTimer, admission::Admission, transactional::Transactional,
+    },
     intake::{Intake, Settings},
     jobs::{
         self,
@@ -60,6 +62,9 @@ pub enum StartError {
 
 /// The longest that a question for readiness is kept waiting.
 const PROBING: Duration = Duration::from_secs(2);
+
+/// So many requests may wait for the database in any case: a disk that halts for a moment is no overload.
+const FEW: usize = 256;
 
 /// What a shutdown leaves of `REQUEST_TIMEOUT` to the jobs and the database at least.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -237,7 +242,9 @@ fn keys(config: &Config, store: &Store, traffic: &Arc<Traffic>, cache: Cache) ->
         lease: config.idempotency_lease,
     };
     let lookups = LookupTimer::counted_by(traffic.clone());
-    Transactional::new(store.clone(), lifetimes, lookups, cache)
+    let mut keys = Transactional::new(store.clone(), lifetimes, lookups, cache);
+    keys.admission = Admission::new(config.max_queue_time, config.write_batch.max(FEW));
+    keys
 }
 
 /// What the handlers share, over a database that is open, with the answers that are kept in front of it.

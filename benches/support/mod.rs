@@ -1,6 +1,8 @@
 //! What the benchmarks share: signed requests, many connections, and the real program.
 #![allow(dead_code)] // Each benchmark takes a part of it.
 
+pub mod postgres;
+
 use hookonce::{
     provider::{form::Form, twilio::signature},
     secret::Secret,
@@ -19,8 +21,8 @@ use tokio::{
 };
 
 pub const CONNECTIONS: usize = 64;
-const TOKEN: &str = "bench-token";
-const PUBLIC_URL: &str = "https://hooks.example.com";
+pub const TOKEN: &str = "bench-token";
+pub const PUBLIC_URL: &str = "https://hooks.example.com";
 
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -205,6 +207,10 @@ impl Server {
             .spawn()
             .expect("the server starts");
         let address = loop {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "it does not start"
+            );
             std::thread::sleep(Duration::from_millis(2));
             let text = std::fs::read_to_string(&log).expect("the log");
             if let Some((_, rest)) = text.split_once("listening on http://") {

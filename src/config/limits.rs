@@ -1,10 +1,10 @@
 //! How much anybody may take: memory, time, connections, requests, disk.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::{
     Variable,
-    values::{patience, positive, switch, whole},
+    values::{brief, patience, positive, switch, whole},
     variable::set,
 };
 
@@ -19,6 +19,9 @@ pub(super) const VARIABLES: &[Variable] = &[
     }),
     Variable::new("REQUEST_TIMEOUT", |config, text| {
         set(&mut config.request_timeout, patience(text))
+    }),
+    Variable::new("MAX_QUEUE_TIME", |config, text| {
+        set(&mut config.max_queue_time, queue_time(text))
     }),
     Variable::new("KEEP_ALIVE", |config, text| {
         set(&mut config.keep_alive, patience(text))
@@ -48,6 +51,13 @@ pub(super) const VARIABLES: &[Variable] = &[
         set(&mut config.ready_min_disk_bytes, whole(text))
     }),
 ];
+
+fn queue_time(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => brief(text).map(Some),
+    }
+}
 
 /// A quarter of it is for small bodies.
 fn budget(text: &str, largest: usize) -> Result<usize, String> {

@@ -94,6 +94,8 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// `BODY_BUDGET_BYTES`
     pub body_budget_bytes: usize,
+    /// `MAX_QUEUE_TIME`; `None`: however long
+    pub max_queue_time: Option<Duration>,
     /// `REQUEST_TIMEOUT`
     pub request_timeout: Duration,
     /// `KEEP_ALIVE`
@@ -154,6 +156,7 @@ impl Default for Config {
             alert_silence: 12 * HOUR,
             max_body_bytes: 3_145_728,
             body_budget_bytes: 64 * 1024 * 1024,
+            max_queue_time: Some(Duration::from_millis(50)),
             request_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             max_connections: 2048,

@@ -2,6 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn parsed<T: FromStr>(text: &str, allowed: &str) -> Result<T, String> {
@@ -46,6 +47,17 @@ pub(super) fn patience(text: &str) -> Result<Duration, String> {
         HOUR,
         "500ms, 10s or 2m, of at least 100ms and at most 1h",
     )
+}
+
+/// A time in which nobody grows impatient.
+pub(super) fn brief(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(span) if (Duration::from_millis(10)..=MINUTE).contains(&span) => Ok(span),
+        _ => Err(
+            "allowed is a time, as in 100ms or 2s, of at least 10ms and at most 1m, or off"
+                .to_owned(),
+        ),
+    }
 }
 
 fn duration(text: &str, most: Duration, allowed: &str) -> Result<Duration, String> {

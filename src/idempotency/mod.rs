@@ -7,6 +7,8 @@
 //! Work that reaches outside cannot be: [`two_phase`], and over it the middleware [`crate::web::Idempotency`].
 
 #[doc(hidden)]
+pub mod admission;
+#[doc(hidden)]
 pub mod cache;
 mod claim;
 pub(crate) mod fingerprint;

@@ -20,6 +20,9 @@ pub enum RequestError {
     /// No key could be derived from the delivery.
     #[error(transparent)]
     Key(#[from] InvalidKey),
+    /// More wait for the database than it gets done in time. Nothing was begun.
+    #[error("more requests wait than are done in time")]
+    Overloaded,
     /// The reply is larger than what is kept.
     #[error("the reply is too large to be stored")]
     ReplyTooLarge,

@@ -2,11 +2,16 @@
 //! Asks the caches first, and notes for the operator what failed.
 
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     Answered, Cache, Claim, Keyed, KeyedRequest, Lease, Lifetimes, LookupTimer, ReplayTally,
-    RequestError, Settlement, StoredReply, Transacted, cache::Lookup, look,
+    RequestError, Settlement, StoredReply, Transacted,
+    admission::{Admission, Ticket},
+    look,
 };
 use crate::{
     causes::with_causes,
@@ -15,6 +20,9 @@ use crate::{
         types::{Timestamp, Uuid},
     },
 };
+
+/// See [`Transactional::looks`].
+const LOOKS: usize = 2;
 
 /// The keys of a database, with the caches in front of it.
 #[derive(Clone)]
@@ -26,6 +34,10 @@ pub struct Transactional {
     pub lookups: LookupTimer,
     /// What is asked for answers before the database.
     pub cache: Cache,
+    /// Who may wait for the database; everybody by default.
+    pub admission: Admission,
+    /// How many may look for their answers in the database though they may not wait for it.
+    looks: Arc<Semaphore>,
     /// The replays that wait to be written to their records.
     pub replays: Arc<ReplayTally>,
 }
@@ -52,6 +64,14 @@ pub enum Rejection {
     Failed(#[from] StoreError),
 }
 
+/// What becomes of a request before anything is done for it.
+pub enum Entry {
+    /// It was answered before.
+    Known(StoredReply),
+    /// It may wait for the database.
+    Waits(Arc<Ticket>),
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Performed {
@@ -71,6 +91,8 @@ impl Transactional {
             lifetimes,
             lookups,
             cache,
+            admission: Admission::default(),
+            looks: Arc::new(Semaphore::new(LOOKS)),
             replays: Arc::default(),
         }
     }
@@ -91,20 +113,22 @@ impl Transactional {
     where
         F: FnOnce(&mut Conn<'_>) -> Result<Response, Rejection> + Clone + Send + 'static,
     {
-        if let Some(request) = &request
-            && let Some(reply) = self.find(request.lookup(), now).await
-        {
-            return Ok(Performed::replay(reply));
-        }
+        let ticket = match self.enter(request.as_ref(), now).await? {
+            Entry::Known(reply) => return Ok(Performed::replay(reply)),
+            Entry::Waits(ticket) => ticket,
+        };
         let lifetimes = Lifetimes {
             ttl,
             ..self.lifetimes
         };
         let request = request.map(Arc::new);
         let (keyed, lookups) = (request.clone(), self.lookups.clone());
-        let writing = self.store.write(move |conn| match &keyed {
-            Some(request) => transact(conn, request, lifetimes, &lookups, now, work),
-            None => Ok((respond(conn, work)?, None)),
+        let writing = self.store.write(move |conn| {
+            ticket.begin();
+            match &keyed {
+                Some(request) => transact(conn, request, lifetimes, &lookups, now, work),
+                None => Ok((respond(conn, work)?, None)),
+            }
         });
         let outcome = match timeout_at(deadline, writing).await {
             Ok(outcome) => outcome,
@@ -143,10 +167,51 @@ impl Transactional {
         }
     }
 
-    /// The answer that the caches have.
-    pub async fn find(&self, wanted: Lookup<'_>, now: Timestamp) -> Option<StoredReply> {
-        let answered = self.cache.find(wanted, &self.lookups, now).await?;
-        Some(self.replay(answered, now))
+    /// The answer that a key has in the caches, or a place among those that wait for the database.
+    ///
+    /// # Errors
+    /// [`RequestError::Overloaded`] where there is no place, and the database has no answer either.
+    pub async fn enter(
+        &self,
+        request: Option<&KeyedRequest>,
+        now: Timestamp,
+    ) -> Result<Entry, RequestError> {
+        if let Some(request) = request
+            && let lookup = request.lookup()
+            && let Some(answered) = self.cache.find(lookup, &self.lookups, now).await
+        {
+            return Ok(Entry::Known(self.replay(answered, now)));
+        }
+        if let Ok(ticket) = self.admission.enter() {
+            return Ok(Entry::Waits(ticket));
+        }
+        let request = request.ok_or(RequestError::Overloaded)?;
+        let known = self.find_stored(request, now).await;
+        known.map(Entry::Known).ok_or(RequestError::Overloaded)
+    }
+
+    /// The answer that the database has, for whoever may not wait for its writer. Few may look at once: to find that nothing
+    /// is known is to cost next to nothing.
+    async fn find_stored(&self, request: &KeyedRequest, now: Timestamp) -> Option<StoredReply> {
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let permit = self.looks.clone().try_acquire_owned().ok()?;
+        let (scope, key) = (request.scope.clone(), request.key.clone());
+        let wanted = KeyedRequest::new(scope, key, request.webhook_type, request.fingerprint);
+        let looking = move |conn: &mut Conn<'_>| {
+            let _permit = permit;
+            look(conn, &wanted, now)
+        };
+        match timeout(PATIENCE, self.store.read(looking))
+            .await
+            .ok()?
+            .ok()??
+        {
+            Claim::Replay(answered) => {
+                self.cache.keep(request.lookup(), &answered, now);
+                Some(self.replay(answered, now))
+            }
+            _ => None,
+        }
     }
 
     /// Counts a replay, and gives its reply.

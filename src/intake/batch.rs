@@ -72,6 +72,7 @@ fn batchable(jobs: &[Job]) -> Vec<usize> {
 }
 
 fn act_on_batch(conn: &mut Conn<'_>, jobs: &[Job]) -> Result<Vec<JobResult>, RequestError> {
+    jobs.iter().for_each(|job| job.ticket.begin());
     let keys = keys::claim_all(conn, jobs)?;
     let items = items(jobs, &keys);
     let (all_events, mut failure) = act_on_events(conn, &items)?;
@@ -245,6 +246,7 @@ mod tests {
             events: events.iter().map(|id| event(id)).collect(),
         };
         let (scope, key) = (delivery.provider.scope(), key.parse().unwrap());
+        let ticket = idempotency::admission::Admission::default().enter();
         Job {
             shared: Arc::new(Shared {
                 settings: Settings {
@@ -271,6 +273,7 @@ mod tests {
                 source_ip: None,
             }),
             prepared: Arc::default(),
+            ticket: ticket.unwrap(),
             now: Timestamp::now(),
         }
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{Answer, EventReport, Inbound, RequestError, Shared, answer::DeliveryResult};
 use crate::{
     handler::{Handled, Plan, Work},
-    idempotency::{Answered, KeyedRequest, Lease, Lifetimes},
+    idempotency::{Answered, KeyedRequest, Lease, Lifetimes, admission::Ticket},
     json::Value,
     provider::{Provider, event::Event},
     redaction::Redaction,
@@ -29,6 +29,7 @@ pub(super) struct Job {
     pub lifetimes: Lifetimes,
     pub piece: Piece,
     pub prepared: Arc<Prepared>,
+    pub ticket: Arc<Ticket>,
     pub now: Timestamp,
 }
 

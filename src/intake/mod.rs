@@ -23,12 +23,14 @@ use crate::{
     handler::{Handler, HandlerError},
     idempotency::{
         Answered, Fingerprint, IdempotencyKey, InvalidKey, KeyedRequest, LookupTimer, RequestError,
-        StoredReply, cache::Lookup, transactional::Transactional,
+        StoredReply,
+        admission::Ticket,
+        transactional::{Entry, Transactional},
     },
     provider::Delivery,
     redaction::Redaction,
     store::{
-        Store, StoreError,
+        self, Store, StoreError,
         types::{Json, Timestamp},
     },
 };
@@ -115,27 +117,18 @@ impl Intake {
         now: Timestamp,
         deadline: Instant,
     ) -> Result<Answer, RequestError> {
-        let key = self.key(&inbound)?;
-        if let Some(key) = &key {
-            let wanted = Lookup {
-                scope: inbound.delivery.provider.scope(),
-                key,
-                fingerprint: &inbound.fingerprint,
-            };
-            if let Some(reply) = self.keys.find(wanted, now).await {
-                return Ok(Answer::replay(reply));
-            }
-        }
-        let job = self.job(inbound, key, now).await?;
-        let request = job.request.clone();
-        let attempts = self.attempts(&job, deadline);
-        let outcome = match tokio::time::timeout_at(deadline, attempts).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(RequestError::Timeout),
+        let request = self.request(&inbound)?;
+        let ticket = match self.keys.enter(request.as_ref(), now).await? {
+            Entry::Known(reply) => return Ok(Answer::replay(reply)),
+            Entry::Waits(ticket) => ticket,
         };
-        if let (Err(error), Some(request)) = (&outcome, request) {
+        let job = self.job(inbound, request, ticket, now).await?;
+        let attempts = self.attempts(&job, deadline);
+        let in_time = tokio::time::timeout_at(deadline, attempts).await;
+        let outcome = in_time.unwrap_or(Err(RequestError::Timeout));
+        if let (Err(error), Some(request)) = (&outcome, &job.request) {
             let (keys, lifetimes) = (&self.keys, job.lifetimes);
-            keys.record_failure(&request, error, lifetimes, now).await;
+            keys.record_failure(request, error, lifetimes, now).await;
         }
         outcome
     }
@@ -144,18 +137,20 @@ impl Intake {
     async fn job(
         &self,
         inbound: Inbound,
-        key: Option<IdempotencyKey>,
+        request: Option<KeyedRequest>,
+        ticket: Arc<Ticket>,
         now: Timestamp,
     ) -> Result<Job, RequestError> {
         let (shared, lifetimes) = (self.shared.clone(), self.keys.lifetimes);
         examine(inbound.delivery.events.len(), move || {
-            let request = key.map(|key| Arc::new(shared.keyed(&inbound, key)));
+            let request = request.map(|request| Arc::new(shared.kept(request, &inbound)));
             let job = Job {
                 piece: Piece::whole(&inbound.delivery.events),
                 shared,
                 request,
                 lifetimes,
                 prepared: Arc::default(),
+                ticket,
                 now,
                 inbound: Arc::new(inbound),
             };
@@ -218,27 +213,30 @@ impl Intake {
         }
     }
 
-    /// The key that a header names, else that of the delivery; none where keys do not count.
-    fn key(&self, inbound: &Inbound) -> Result<Option<IdempotencyKey>, InvalidKey> {
+    /// Under the key that a header names, else that of the delivery; none where keys do not count.
+    fn request(&self, inbound: &Inbound) -> Result<Option<KeyedRequest>, InvalidKey> {
+        let delivery = &inbound.delivery;
         let key = match &inbound.key {
             _ if !self.shared.settings.keys_enabled => return Ok(None),
             Some(key) => key.clone(),
-            None => inbound.delivery.derived_key.parse()?,
+            None => delivery.derived_key.parse()?,
         };
-        Ok(Some(key))
+        let (scope, kind) = (delivery.provider.scope(), delivery.webhook_type);
+        let request = KeyedRequest::new(scope, key, kind, inbound.fingerprint);
+        Ok(Some(request))
     }
 }
 
 impl Shared {
-    fn keyed(&self, inbound: &Inbound, key: IdempotencyKey) -> KeyedRequest {
+    /// With what is kept for the operator.
+    fn kept(&self, request: KeyedRequest, inbound: &Inbound) -> KeyedRequest {
         let delivery = &inbound.delivery;
-        let (scope, kind) = (delivery.provider.scope(), delivery.webhook_type);
         KeyedRequest {
             method: inbound.method.clone(),
             path: inbound.path.clone(),
             body: Some(Json::of(&self.settings.redaction.of(&delivery.body))),
             source_ip: inbound.source_ip.clone(),
-            ..KeyedRequest::new(scope, key, kind, inbound.fingerprint)
+            ..request
         }
     }
 }
@@ -258,9 +256,8 @@ async fn examine<T: Send + 'static>(
     look: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RequestError> {
     const MANY: usize = 8;
-    if count <= MANY {
-        return Ok(look());
+    match count <= MANY {
+        true => Ok(look()),
+        false => store::blocking(move || Ok(look())).await,
     }
-    let looked = tokio::task::spawn_blocking(look).await;
-    looked.map_err(|died| StoreError::Panicked(died.to_string()).into())
 }

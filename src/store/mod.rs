@@ -429,7 +429,7 @@ where
 }
 
 /// Moves to a thread that may block.
-async fn blocking<T, E, F>(work: F) -> Result<T, E>
+pub(crate) async fn blocking<T, E, F>(work: F) -> Result<T, E>
 where
     F: FnOnce() -> Result<T, E> + Send + 'static,
     T: Send + 'static,

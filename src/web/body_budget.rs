@@ -101,7 +101,7 @@ impl BodyBudget {
         let acquiring = self.work.acquire_many(needed.min(self.most_work));
         match timeout_at(deadline, acquiring).await {
             Ok(Ok(permit)) => Ok(Some(permit)),
-            Ok(Err(_)) | Err(_) => Err(Problem::overloaded()),
+            Ok(Err(_)) | Err(_) => Err(Problem::no_room()),
         }
     }
 
@@ -229,13 +229,13 @@ impl BodyPermit {
             Holding::Part(id) => places.grow(id, bytes),
             Holding::Nothing(_) | Holding::Whole(_) => Err(NoRoom),
         }
-        .map_err(|NoRoom| Problem::overloaded())
+        .map_err(|NoRoom| Problem::no_room())
     }
 
     /// Waits until the place is lost to another body.
     pub async fn lost(&mut self) -> Problem {
         let _ = poll_fn(|cx| Pin::new(&mut self.lost).poll(cx)).await;
-        Problem::overloaded()
+        Problem::no_room()
     }
 
     /// The body has arrived: its place cannot be lost any more.
@@ -247,7 +247,7 @@ impl BodyPermit {
             return Ok(());
         };
         let mut places = self.budget.places();
-        let bytes = places.remove(id).ok_or_else(Problem::overloaded)?.bytes;
+        let bytes = places.remove(id).ok_or_else(Problem::no_room)?.bytes;
         places.held += bytes;
         if bytes > SMALL {
             places.held_large += bytes;

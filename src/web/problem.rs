@@ -99,13 +99,17 @@ impl Problem {
     }
 
     /// There is no room for the request's body.
-    pub fn overloaded() -> Self {
+    pub fn no_room() -> Self {
+        Self::overloaded(
+            "too many large bodies come at once, or this one came too slowly; send the same request again",
+        )
+    }
+
+    /// There is more to do than gets done; nothing of this request was.
+    pub fn overloaded(message: &'static str) -> Self {
         Self {
             retry_after: Some(Duration::from_secs(1)),
-            ..Self::new(
-                ErrorCode::Overloaded,
-                "too many large bodies come at once, or this one came too slowly; send the same request again",
-            )
+            ..Self::new(ErrorCode::Overloaded, message)
         }
     }
 

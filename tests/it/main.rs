@@ -42,6 +42,7 @@ mod openapi;
 mod operations;
 mod ops;
 mod outages;
+mod overload;
 mod pipes;
 mod providers;
 mod rate_limits;

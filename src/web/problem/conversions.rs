@@ -23,6 +23,9 @@ impl From<RequestError> for Problem {
                 )
             },
             RequestError::Key(error) => error.into(),
+            RequestError::Overloaded => Self::overloaded(
+                "more requests come than are done in time; nothing was done, send the same request again",
+            ),
             RequestError::Timeout => Self::unavailable(error),
             RequestError::ReplyTooLarge | RequestError::Handler(_) => Self::internal(error),
             RequestError::Store(error) => error.into(),

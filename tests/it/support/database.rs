@@ -199,6 +199,7 @@ impl Database {
     pub fn gate(&self, table: &str) -> Gate {
         self.execute(&format!(
             "CREATE FUNCTION gate() RETURNS trigger AS $$ BEGIN
+                PERFORM set_config('lock_timeout', '0', true);
                 PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$ LANGUAGE plpgsql;
              CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED
                 FOR EACH ROW EXECUTE FUNCTION gate()"
