@@ -320,3 +320,39 @@ impl Performed {
         }
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reply_may_be_as_large_as_what_is_kept_and_no_larger() {
+        let url = "sqlite://:memory:".parse().unwrap();
+        let store = Store::open(&url, &Default::default()).await.unwrap();
+        let minute = Duration::from_secs(60);
+        let lifetimes = Lifetimes {
+            ttl: minute,
+            lease: minute,
+        };
+        let keys = Transactional::new(store, lifetimes, LookupTimer::default(), Cache::default());
+        for (more, is_kept) in [(0, true), (1, false)] {
+            let work = move |_: &mut Conn<'_>| {
+                let body = vec![b'a'; StoredReply::MAX_BYTES + more].into();
+                let reply = StoredReply {
+                    body,
+                    ..StoredReply::default()
+                };
+                Ok(Response {
+                    reply,
+                    ..Response::default()
+                })
+            };
+            let deadline = Instant::now() + minute;
+            let done = keys.perform(None, minute, Timestamp::now(), deadline, work);
+            match done.await {
+                Ok(_) => assert!(is_kept),
+                Err(error) => assert!(!is_kept && matches!(error, RequestError::ReplyTooLarge)),
+            }
+        }
+    }
+}

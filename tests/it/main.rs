@@ -30,6 +30,7 @@ mod foreign;
 mod full_disk;
 mod gathering;
 mod github;
+mod housekeeping;
 mod instances;
 mod large_deliveries;
 mod library;

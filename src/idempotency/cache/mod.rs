@@ -344,4 +344,27 @@ mod tests {
         let told = looks.0.lock().unwrap().clone();
         assert_eq!(told, ["memory miss", "memory hit", "memory stale"]);
     }
+
+    #[tokio::test]
+    async fn it_takes_as_many_bytes_as_its_answers() {
+        let cache = Cache::new(1_000_000);
+        let (key, fingerprint) = ("k".parse().unwrap(), fingerprint("POST", "/", "", "", b""));
+        let now = Timestamp::now();
+        let mut large = answered(now.after(Duration::from_secs(60)));
+        large.reply.body = vec![b'a'; 10_000].into();
+        cache.keep(wanted(&key, &fingerprint), &large, now);
+        // It is counted a moment later.
+        let counted = async {
+            while cache.bytes() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let _ = cache
+                    .find(wanted(&key, &fingerprint), &LookupTimer::default(), now)
+                    .await;
+            }
+            cache.bytes()
+        };
+        let counted = tokio::time::timeout(Duration::from_secs(10), counted).await;
+        let bytes = counted.unwrap();
+        assert!((10_003..11_000).contains(&bytes), "{bytes}");
+    }
 }
