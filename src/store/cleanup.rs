@@ -95,7 +95,7 @@ pub fn update_run(conn: &mut Conn<'_>, run: &CleanupRun) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Ends the runs that nobody will end, with their outcomes.
+/// Ends the runs whose process is gone, with `error` as their outcome.
 pub fn end_runs(conn: &mut Conn<'_>, error: &str, now: Timestamp) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::update(runs::table)
         .filter(runs::finished_at.is_null())

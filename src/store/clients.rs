@@ -34,7 +34,7 @@ pub struct Token {
     pub scopes: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Since when it is worth nothing.
+    /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -112,7 +112,7 @@ pub fn find_token(conn: &mut Conn<'_>, id: Uuid) -> Result<Option<Token>, StoreE
         .optional())?)
 }
 
-/// Takes a token's worth away, and says whether it had any.
+/// Revokes a token. `false`: it was revoked before.
 ///
 /// # Errors
 /// Where the database refuses.

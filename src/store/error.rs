@@ -99,7 +99,7 @@ impl StoreError {
         }
     }
 
-    /// Whether what was asked may be done all the same: a connection that is lost while it commits tells neither.
+    /// Whether it may be committed in spite of the error: a connection that is lost during the commit does not tell.
     pub fn may_be_done(&self) -> bool {
         matches!(self, Self::Commit(_) | Self::Closed)
     }

@@ -26,7 +26,7 @@ pub enum FileFault {
 }
 
 impl FileFault {
-    /// What is the matter and what to do, for whoever asks: names no path.
+    /// What is wrong and what to do about it, for an HTTP answer: names no path.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Unusable(_) => "the database file cannot be opened",

@@ -1,4 +1,5 @@
-//! What the writes of this process have met of late: a probe of its own sees only what a probe meets.
+//! How the recent writes of this process went: whether they fail, since when, and why. A probe would see only its own small
+//! writes.
 
 use std::{
     sync::{
@@ -10,14 +11,14 @@ use std::{
 
 use super::{Trouble, types::Timestamp};
 
-/// For how long a write that failed for want of room outweighs all that are committed: one may find room where another
-/// does not.
+/// For how long a write that failed because the disk was full counts for more than commits since: a smaller write may still
+/// find room.
 const OUTWEIGHS: Duration = Duration::from_secs(10);
 
 /// For how long an alert tells of a failure, so that whoever looks now and then sees it too.
 const LATELY: Duration = Duration::from_secs(60);
 
-/// What writes have met. Cheap to clone; all clones are one.
+/// How writes went. Cheap to clone; clones share their state.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -43,19 +44,19 @@ pub struct Failing {
     pub since: Timestamp,
     /// Why the last of them failed.
     pub trouble: Trouble,
-    /// What the database said to it. For the log and the operator.
+    /// The database's error message. For the log and the operator.
     pub cause: String,
     last: Instant,
     is_over: bool,
 }
 
 impl Failing {
-    /// Whether the last that failed outweighs whatever is committed now.
+    /// Whether the last failure counts for more than what is committed now.
     pub(super) fn outweighs(&self) -> bool {
         self.needed_room() && self.last.elapsed() < OUTWEIGHS
     }
 
-    /// Whether another that needs less may be committed all the same.
+    /// Whether a write that needs less room may still be committed.
     fn needed_room(&self) -> bool {
         match self.trouble {
             Trouble::ReadOnly | Trouble::File | Trouble::Away => false,
@@ -91,7 +92,7 @@ impl Health {
         last.filter(|last| !last.is_over || last.last.elapsed() < LATELY)
     }
 
-    /// Has `listener` told of what writes come to from now on, in place of whoever was told before.
+    /// Tells `listener` how each write went from now on, instead of the listener before it.
     pub fn listen(&self, listener: Arc<dyn Listener>) {
         let place = self.0.listener.write();
         *place.unwrap_or_else(PoisonError::into_inner) = Some(listener);

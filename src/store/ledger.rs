@@ -49,7 +49,7 @@ pub struct LedgerSum {
     pub kind: EntryKind,
     /// ISO 4217 code.
     pub currency: String,
-    /// In minor units of `currency`: more than one amount may come to.
+    /// In minor units of `currency`; may be larger than a single amount can be.
     pub amount_minor: i128,
 }
 
@@ -78,7 +78,7 @@ pub fn insert_all(conn: &mut Conn<'_>, entries: &[LedgerEntry<'_>]) -> Result<()
     }
 }
 
-/// What a retailer's entries come to, by kind and currency.
+/// The sums of a retailer's entries, by kind and currency.
 pub fn sums(conn: &mut Conn<'_>, retailer: Uuid) -> Result<Vec<LedgerSum>, StoreError> {
     // Two large orders come to more than 64 bits hold, and SQLite has no wider numbers: their upper and their lower
     // digits are summed apart.

@@ -328,7 +328,7 @@ impl Store {
         }
     }
 
-    /// What its writes have met of late.
+    /// How its recent writes went.
     #[doc(hidden)]
     pub fn health(&self) -> &Health {
         match self {

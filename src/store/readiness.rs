@@ -148,7 +148,7 @@ impl Probe {
             Ok(takes_writes)
         };
         match self.writing.ask(question, self.patience).await {
-            // What requests met counts for more.
+            // How the writes of requests went counts for more than this probe.
             Ok(Ok(true)) => match self.store.health().failing() {
                 None => CheckResult::Fine,
                 Some(failing) => CheckResult::Faulty(ReadinessFault {
@@ -260,7 +260,7 @@ fn try_writing(conn: &mut Conn<'_>, attempt: Attempt) -> Result<bool, StoreError
     Ok(true)
 }
 
-/// Whether a transaction may write: a standby of PostgreSQL begins one all the same.
+/// Whether a transaction may write: a standby of PostgreSQL begins transactions, too, but refuses writes.
 fn may_write(conn: &mut Conn<'_>) -> Result<bool, StoreError> {
     #[derive(diesel::QueryableByName)]
     struct Setting {
@@ -287,7 +287,7 @@ impl<T> Default for SingleFlight<T> {
     }
 }
 
-/// There was no answer in time, or whoever was asked died.
+/// There was no answer in time, or the task that was asked has panicked.
 struct NoAnswer;
 
 impl<T: Send + 'static> SingleFlight<T> {

@@ -36,7 +36,7 @@ pub struct ForeignMessage {
 
 #[cfg(feature = "postgres")]
 impl ForeignMessage {
-    /// What is left of an error whose words nobody knows, if it has no kind of its own.
+    /// An error without a kind, whose message is in another language.
     pub(super) fn of(error: &(dyn Error + 'static), waited: bool) -> Option<Self> {
         causes(error).find_map(|cause| match cause.downcast_ref() {
             Some(QueryError::DatabaseError(DatabaseErrorKind::Unknown, about)) => Some(Self {

@@ -108,7 +108,7 @@ impl FromStr for DatabaseUrl {
 
 const POSTGRES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// Whether a path is the address of a server rather.
+/// Whether a path looks like the address of a server.
 fn has_credentials(path: &str) -> bool {
     let ends = (path.find(':'), path.rfind('@'));
     matches!(ends, (Some(begin), Some(end)) if begin < end)

@@ -1,4 +1,4 @@
-//! A write that means nothing but that it was made, in a table of its own.
+//! Writes to a table that is there for this alone, to see whether the database takes writes.
 
 use diesel::{RunQueryDsl as _, sql_query};
 

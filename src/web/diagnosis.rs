@@ -25,7 +25,7 @@ use crate::{
 /// From here on a body is too large to be tried in many ways.
 const LARGE: usize = 64 * 1024;
 
-/// How many refusals are looked into with all that it costs. The others get their line in the log all the same.
+/// How many refusals are diagnosed thoroughly. The others get a line in the log, too, with what costs little to find out.
 pub struct Budget(DefaultDirectRateLimiter);
 
 impl Default for Budget {

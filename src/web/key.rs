@@ -8,7 +8,7 @@ use crate::idempotency::{IdempotencyKey, InvalidKey};
 /// The name that the IETF draft gives to the header.
 const STANDARD: &str = "Idempotency-Key";
 
-/// The name that the header has by itself.
+/// The header's standard name.
 pub const CUSTOMARY: &str = "X-Idempotency-Key";
 
 /// The key in the configured header or in `Idempotency-Key`, if any.

@@ -196,7 +196,7 @@ impl ObservesRequest for RequestNotes {
 /// Answers, then logs: what was asked for, its result, how long it took.
 ///
 /// # Errors
-/// That of a handler which took its request along, as a panic does; with its id.
+/// The answer to a request that was lost with its handler, as in a panic; carries the request's id.
 pub async fn log_request(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

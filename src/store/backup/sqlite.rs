@@ -125,7 +125,7 @@ fn copy(from: Connection, path: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Makes a copy a file of its own: told from the one that it was made of, and without a log.
+/// Makes a copy a database file in its own right: with a stamp that tells it from the original, and without a log.
 pub(super) fn seal(path: &Path) -> Result<(), BackupError> {
     let stamp = new_stamp();
     let conn = open(path)?;

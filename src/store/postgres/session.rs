@@ -1,4 +1,4 @@
-//! Connections to PostgreSQL: how they are made, what is set on each, and what its server's words are worth.
+//! Connections to PostgreSQL: how they are made, what is set on each, and whether the server's error messages can be read.
 
 use diesel::{
     Connection as _, PgConnection, QueryableByName, RunQueryDsl as _,
@@ -31,7 +31,7 @@ pub struct Session {
     words: Words,
 }
 
-/// What an error's words are worth.
+/// What is known of the server's error messages.
 #[derive(Clone, Copy)]
 struct Words {
     are_english: bool,

@@ -33,7 +33,7 @@ const LONG: i64 = 8_192;
 pub(super) const LONG_BYTES: i64 = LONG * (4096 + 24);
 /// The pages for which moving is not put off while work goes on in the background.
 const MUCH: i64 = 2_048;
-/// The bytes that a log may keep while nothing is written. To give so few back would cost more than it is worth.
+/// The bytes that a log may keep while nothing is written: giving fewer back is not worth the work.
 const SMALL: u64 = 1024 * 1024;
 /// The pages that the writer moves itself. It waits for the disk meanwhile: a few milliseconds for so few.
 const LITTLE: i64 = 64;

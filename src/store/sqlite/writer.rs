@@ -24,7 +24,7 @@ use crate::{
 
 /// How long work in the background waits for its turn where requests never cease.
 const TURN: Duration = Duration::from_millis(100);
-/// For how long after somebody else wrote it is taken that they will again.
+/// How long after a write of another process or a request more of them are expected.
 const BUSY: Duration = Duration::from_millis(250);
 
 pub(super) struct Writer {
@@ -261,7 +261,7 @@ impl Writer {
         let before = self.changes.take();
         let has_written = before.is_some() && self.count_changes() != before;
         let committed = outcome.and_then(|()| self.execute("COMMIT"));
-        // Into a file that nobody will find nothing is kept.
+        // A commit into a file that was moved or deleted is not kept.
         let committed = committed.and_then(|()| self.check_file());
         self.note(&jobs, &committed, has_written);
         if let Err(error) = &committed {
@@ -324,7 +324,7 @@ struct DataVersion {
 }
 
 impl OtherWriters {
-    /// Whoever is there has the time to show it.
+    /// Takes it that others write, until a while has passed without a write of theirs.
     fn unknown() -> Self {
         Self {
             last_request: Instant::now(),

@@ -14,5 +14,5 @@ pub use traffic::{Counts, TrafficHour, counts_before, fold_hours, hours_from, pu
 
 use super::types::Uuid;
 
-/// Stands for nobody, where a column must hold something.
+/// The retailer of what belongs to none, in columns of a primary key, which cannot be null.
 const NOBODY: Uuid = Uuid(uuid::Uuid::nil());

@@ -147,7 +147,7 @@ impl<'a> Node<'a, Instance> for View<'a> {
         cmp::equal(&converted(self.value), expected)
     }
 
-    /// Asked for by each error, and by nobody else. None of them shows what it is about, and a copy of it would be large.
+    /// Called for each error, and for nothing else. No message shows the value, and a copy of it might be large.
     fn to_value(&self) -> Cow<'a, serde_json::Value> {
         let before = self.limit.found.fetch_add(1, Ordering::Relaxed);
         Cow::Owned(match before < self.limit.most {

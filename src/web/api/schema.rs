@@ -34,7 +34,7 @@ pub trait RequestBody: DeserializeOwned + Clone + Send + 'static {
     /// The names of its schemas in the OpenAPI document.
     const SCHEMAS: &'static [&'static str];
 
-    /// The schema that a document is to be held against, of those that it may have.
+    /// The schema to check a document by, of those that its type allows.
     fn choose(_document: &Value) -> &'static str {
         Self::SCHEMAS[0]
     }
