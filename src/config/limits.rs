@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use super::{
     Variable,
-    values::{brief, patience, positive, switch, whole},
+    values::{duration, patience, positive, switch, whole},
     variable::set,
 };
 
@@ -53,9 +53,12 @@ pub(super) const VARIABLES: &[Variable] = &[
 ];
 
 fn queue_time(text: &str) -> Result<Option<Duration>, String> {
+    const LEAST: Duration = Duration::from_millis(10);
+    const MOST: Duration = Duration::from_secs(60);
+    const ALLOWED: &str = "100ms or 2s, of at least 10ms and at most 1m, or off";
     match text {
         "off" => Ok(None),
-        _ => brief(text).map(Some),
+        _ => duration(text, LEAST..=MOST, ALLOWED).map(Some),
     }
 }
 

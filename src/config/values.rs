@@ -1,8 +1,8 @@
 //! Values that variables of several concerns have: numbers, times, switches. Each says what is allowed where a text is none.
 
-use std::{str::FromStr, time::Duration};
+use std::{ops::RangeInclusive, str::FromStr, time::Duration};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const LEAST: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn parsed<T: FromStr>(text: &str, allowed: &str) -> Result<T, String> {
@@ -35,7 +35,7 @@ pub(super) fn retention(text: &str) -> Result<Duration, String> {
     const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
     duration(
         text,
-        TEN_YEARS,
+        LEAST..=TEN_YEARS,
         "30s, 24h or 30d, of at least 100ms and at most 10 years",
     )
 }
@@ -44,26 +44,18 @@ pub(super) fn retention(text: &str) -> Result<Duration, String> {
 pub(super) fn patience(text: &str) -> Result<Duration, String> {
     duration(
         text,
-        HOUR,
+        LEAST..=HOUR,
         "500ms, 10s or 2m, of at least 100ms and at most 1h",
     )
 }
 
-/// A time in which nobody grows impatient.
-pub(super) fn brief(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(
+    text: &str,
+    between: RangeInclusive<Duration>,
+    allowed: &str,
+) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(span) if (Duration::from_millis(10)..=MINUTE).contains(&span) => Ok(span),
-        _ => Err(
-            "allowed is a time, as in 100ms or 2s, of at least 10ms and at most 1m, or off"
-                .to_owned(),
-        ),
-    }
-}
-
-fn duration(text: &str, most: Duration, allowed: &str) -> Result<Duration, String> {
-    const LEAST: Duration = Duration::from_millis(100);
-    match humantime::parse_duration(text) {
-        Ok(span) if (LEAST..=most).contains(&span) => Ok(span),
+        Ok(span) if between.contains(&span) => Ok(span),
         _ => Err(format!("allowed is a time, as in {allowed}")),
     }
 }
