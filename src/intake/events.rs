@@ -191,15 +191,11 @@ impl<'a> Item<'a> {
 
     fn known(&self, known: &KnownEvent) -> Handled {
         let event = self.job.event(self.at);
-        // A retailer may have got the number since.
-        let retailer = known
-            .retailer_id
-            .or(self.job.plan(self.at).expected.retailer_id);
         if known.digest != Digest::spelled(&event.digest) {
             let (provider, id) = (self.job.provider().name(), &event.id);
             log::warn!("{provider} event {id:?} came with another content: nothing was done");
             return Handled {
-                retailer_id: retailer,
+                retailer_id: known.retailer_id,
                 ..Handled::new(Outcome::CONFLICT)
             };
         }
@@ -211,7 +207,7 @@ impl<'a> Item<'a> {
         let is_news = resumed.is_some_and(|lease| known.delivery_id == Some(lease.id));
         Handled {
             reply: known.reply.clone(),
-            retailer_id: retailer,
+            retailer_id: known.retailer_id,
             order_id: known.order_id,
             known: !is_news,
             ..Handled::new(match is_same_delivery {

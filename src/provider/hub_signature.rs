@@ -50,8 +50,7 @@ pub fn sign(secret: &Secret, body: &[u8]) -> String {
 /// A body that may have been the signed one, with how it differs from the one that came.
 pub(super) type Variant = (&'static str, Vec<u8>);
 
-/// Looks for why a signature does not fit, also with what `variants` makes of the body where `thorough`. Gives it with
-/// nothing said of what else could be done.
+/// Looks for why a signature does not fit. Where `thorough`, the bodies that `variants` makes are tried too.
 pub(super) fn diagnose(
     secrets: &[Secret],
     signature: Option<&str>,

@@ -1,4 +1,4 @@
-//! What a provider must say of itself, and what its requests become.
+//! The trait of a provider, and what its requests become.
 
 use std::{fmt, hash, time::Duration};
 
@@ -16,9 +16,9 @@ use crate::json::Value;
 
 /// Somebody who sends webhooks.
 ///
-/// A request goes through [`verify`](Self::verify), then [`parse`](Self::parse); all else describes the provider to those who
-/// serve, count, explain, configure and replay, and may be left out by one that is used through a
-/// [`Receiver`](crate::receiver::Receiver) alone. Two providers are the same where their names are.
+/// A request goes through [`verify`](Self::verify), then [`parse`](Self::parse). All other methods describe the provider to
+/// the program (routes, metrics, `explain`, configuration, `replay`); one that is used through a
+/// [`Receiver`](crate::receiver::Receiver) alone may leave them out. Providers are told apart by their names.
 pub trait Provider: Send + Sync + 'static {
     /// Its name, as stored and shown: small letters. It never changes, for what is stored goes by it.
     fn name(&self) -> &'static str;
@@ -62,7 +62,7 @@ pub trait Provider: Send + Sync + 'static {
         &UNSAID
     }
 
-    /// Checks who sent a request. Gives which of how many secrets signed it, where one is there to replace another.
+    /// Checks who sent a request. Returns which of the secrets signed it, where there are several.
     ///
     /// # Errors
     /// Where it cannot be believed: see [`Refusal`].
@@ -86,9 +86,8 @@ pub trait Provider: Send + Sync + 'static {
         &[]
     }
 
-    /// Looks for why the signature of a request does not fit. Small changes are tried where `thorough`, some dozens of them
-    /// at most, with the URLs that the sender may have called instead; else the body is not even read, and the secrets are
-    /// taken for what the refusal said.
+    /// Looks for why the signature of a request does not fit. Where `thorough`, some dozens of small changes are tried, also
+    /// with other URLs that the sender may have called. Otherwise the body is not read and no secret is tried again.
     fn diagnose(
         &self,
         request: &Request<'_>,
@@ -135,7 +134,7 @@ pub trait Provider: Send + Sync + 'static {
     }
 }
 
-/// Of a provider that does not say how it signs.
+/// For a provider that does not describe how it signs.
 static UNSAID: Signing = Signing {
     header: "",
     about: "",
@@ -238,7 +237,7 @@ mod tests {
     use super::*;
     use crate::provider::refusal::Refusal;
 
-    /// Says no more than it must.
+    /// Implements only what has no default.
     struct Terse(&'static str);
 
     impl Provider for Terse {

@@ -20,7 +20,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// Of a provider that is in no description.
+    /// The route of a provider that the published description leaves out.
     pub const UNDESCRIBED: Self = Self {
         path: "",
         operation_id: "",

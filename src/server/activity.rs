@@ -36,11 +36,11 @@ pub struct Activity {
     phase: Phase,
     /// A body was not taken to its end; what is left of it is thrown away.
     draining: bool,
-    /// Bytes that were read since it was last looked at what has been read.
+    /// Bytes that were read and that actix has not parsed yet.
     fresh: usize,
-    /// A request was begun since then.
+    /// A request has begun since actix last parsed.
     has_begun: bool,
-    /// A request has come that may not begin yet, and others may have come behind it.
+    /// A request waits that may not begin yet, perhaps with others behind it.
     is_queued: bool,
     /// Bytes of answers that were handed over since all was last sent.
     unsent: usize,
@@ -63,13 +63,13 @@ impl Activity {
         }
     }
 
-    /// What has been read was looked at.
+    /// Actix has parsed what was read.
     pub fn looked(&mut self) {
         self.fresh = 0;
         self.has_begun = false;
     }
 
-    /// What may be read now. Who is parked is woken by `waker`.
+    /// What may be read now. Where that is nothing, `waker` wakes the reader later.
     pub fn may_read(&mut self, waker: &Waker) -> Reading {
         let most = self.most_at_once();
         let is_parked = match &self.phase {
@@ -81,7 +81,7 @@ impl Activity {
             }
             Phase::Idle { .. } => false,
             Phase::Request { held, .. } => *held >= most,
-            // Who does not read answers asks for no more.
+            // A client that does not read its answers may send no more requests.
             Phase::Answer(sending) => sending.is_stalled(),
         };
         // Actix would take apart all that is read, however many requests it is.
@@ -95,7 +95,7 @@ impl Activity {
         }
     }
 
-    /// Of a body more than of heads.
+    /// How much may be read: more of a body than of heads.
     fn most_at_once(&self) -> usize {
         match self.phase {
             Phase::Request { .. } if self.draining => Limits::READ_BODY,
@@ -116,13 +116,13 @@ impl Activity {
         }
     }
 
-    /// Nothing more before what was read is looked at.
+    /// Stops reading until actix has parsed what was read.
     pub fn read_enough(&mut self) {
         self.fresh = self.fresh.max(Limits::READ_BODY);
     }
 
-    /// Whether the next request may be begun: not while much waits to be sent, and one at a time, so that the requests
-    /// of others come between many of one connection. Who may not is woken by `waker`.
+    /// Whether the next request may begin: not while much waits to be sent, and one at a time, so that many requests of one
+    /// connection do not hold up the others. Where it may not, `waker` wakes it later.
     pub fn may_begin(&mut self, waker: &Waker) -> bool {
         let is_full = self.unsent >= Limits::UNSENT;
         self.is_queued = is_full || self.has_begun;

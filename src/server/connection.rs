@@ -17,7 +17,7 @@ use super::{activity::Activity, reason::Reason};
 pub struct Connection {
     /// The place in the order of all that came.
     pub(super) id: u64,
-    /// Whose it is; none where all come from there.
+    /// The client's address; `None` where all clients share one, as behind a proxy.
     pub(super) network: Option<IpAddr>,
     activity: Mutex<Activity>,
     ended: OnceLock<Reason>,

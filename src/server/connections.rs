@@ -16,7 +16,7 @@ use super::{
 };
 use crate::address;
 
-/// How often it is looked whether a connection has taken too long.
+/// How often connections are checked for having taken too long.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// All connections of one or more listeners.
@@ -132,8 +132,8 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets somebody in. Where a bound is reached, another has to make room: the oldest that has never sent anything
-    /// genuine, or else the one that has been idle for longest.
+    /// Admits a connection. At a bound another one is closed for it: the oldest that has sent nothing genuine, else the one
+    /// that has been idle longest.
     ///
     /// # Errors
     /// Where there is none.
@@ -159,7 +159,7 @@ impl Connections {
         Ok((handle, registration))
     }
 
-    /// Whose share a connection counts to.
+    /// The address whose bound a connection counts towards.
     fn counted_network(&self, address: IpAddr) -> Option<IpAddr> {
         self.limits.most_per_address?;
         let is_proxy = address::is_of(address, &self.trusted_proxies.load());
@@ -224,7 +224,7 @@ impl Connections {
         }
     }
 
-    /// It has sent something genuine.
+    /// The connection has sent something genuine.
     pub(super) fn prove(&self, connection: &Connection) {
         let mut open = self.open();
         open.unproven.remove(&connection.id);
@@ -235,14 +235,14 @@ impl Connections {
         }
     }
 
-    /// It is closed.
+    /// The connection is closed.
     pub(super) fn leave(&self, connection: &Connection) {
         let mut open = self.open();
         open.remove(connection.id);
         self.open_now.set(open.all.len() as i64);
     }
 
-    /// Ends what has taken too long, for as long as there is somebody to let in.
+    /// Ends connections that have taken too long, until the listeners stop.
     pub(super) async fn watch(connections: Weak<Self>) {
         loop {
             tokio::time::sleep(LOOK).await;

@@ -41,7 +41,7 @@ use super::{
 /// How many may wait until they are accepted.
 const BACKLOG: u32 = 1024;
 
-/// How long what is left of a body that no route wants is thrown away, so that its sender gets the answer.
+/// How long the rest of a body that no route takes is read and discarded, so that its sender gets the answer.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How long it may take to tell that there is no room.
@@ -147,7 +147,7 @@ where
         })
 }
 
-/// Lets a connection in; gives it back where there is no room, or where it is gone already.
+/// Admits a connection. Gives it back where there is no room, or where the client has gone.
 fn enter(
     stream: TcpStream,
     connections: &Arc<Connections>,
@@ -172,12 +172,12 @@ async fn run<T>(
         handle.activity().looked();
         serving.as_mut().poll(cx)
     });
-    // Actix logs its errors, and who is ended is counted.
+    // Actix logs its errors; ended connections are counted.
     let _ = Abortable::new(polled, aborted).await;
 }
 
 async fn refuse(mut stream: TcpStream) {
-    // Whoever does not take it sees that the connection is closed.
+    // A client that does not read it sees that the connection is closed.
     let refusal = own_answers::closing("503 Service Unavailable", &[("retry-after", "1")]);
     let _ = timeout(REFUSING, stream.write_all(&refusal)).await;
 }
@@ -240,7 +240,7 @@ where
     })
 }
 
-/// Has it noted how much of the request's body is taken. False where there is none.
+/// Wraps the request's body so that what is taken of it is noted. `false` where there is no body.
 fn note_body(request: &mut Request, handle: &Handle) -> bool {
     match request.take_payload() {
         Payload::H1 { payload } => {
@@ -258,7 +258,7 @@ fn note_body(request: &mut Request, handle: &Handle) -> bool {
     }
 }
 
-/// Waits until so much of the answers before it is sent that a request may begin.
+/// Waits until enough of the answers before it is sent for a request to begin.
 async fn begin(handle: &Handle, has_body: bool) {
     poll_fn(|cx| match handle.activity().may_begin(cx.waker()) {
         true => Poll::Ready(()),

@@ -10,7 +10,7 @@ pub struct Limits {
     pub most: usize,
     /// The most of one address; none where addresses are not told apart.
     pub most_per_address: Option<usize>,
-    /// Who may have more: all come from them.
+    /// Proxies, which have no bound per address: all clients come through them.
     pub trusted_proxies: Vec<IpNet>,
     /// How long a head may take from its first byte (the first one from the beginning of its connection), how long a
     /// handler may wait for a body, and how long nothing of an answer may be read.
@@ -51,7 +51,7 @@ impl Limits {
         };
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         let left = descriptors.saturating_sub(Self::RESERVE.saturating_add(others));
-        // So few that there is nothing to keep back: some are for connections all the same.
+        // Even where there are too few descriptors for the rest, some connections are allowed.
         let left = left.max(descriptors / 4).max(1);
         wanted.min(left)
     }

@@ -2,8 +2,8 @@
 //! Knows nothing of routes, and answers no request itself; what is inside is an application of actix.
 //!
 //! Actix' own server bounds the first head of a connection alone. Here every head, every body that a handler waits
-//! for, the time between two requests and every answer that is not read have a bound, and a newcomer always finds
-//! room as long as somebody holds some without having shown anything genuine.
+//! for, the time between two requests and every answer that is not read have a bound, and a new connection always finds
+//! room while another one is open that has sent nothing genuine.
 
 mod activity;
 mod answer;

@@ -25,8 +25,8 @@ pub fn closing(status: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     answer.into_bytes()
 }
 
-/// The first line of an answer of actix' own, with the headers that it lacks, and how long that line was; none where
-/// `bytes`, with which an answer begins, are the application's, which has them.
+/// For an answer that actix made itself: its first line with the headers that it lacks, and the length of that line.
+/// `None` where `bytes`, the beginning of an answer, are the application's.
 pub fn completed(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let first = b"HTTP/1.1 4";
     if !bytes.starts_with(first) {

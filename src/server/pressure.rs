@@ -1,8 +1,8 @@
-//! Tells once that a bound is reached, and once that it is no longer.
+//! Logs once that a bound is reached, and once that it is over.
 
 use std::time::{Duration, Instant};
 
-/// For how long nobody has to have met the bound until it is said to be over.
+/// How long the bound must not be met until it counts as over.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// How often a bound was met since it was first met.
@@ -32,7 +32,7 @@ impl Pressure {
         is_first
     }
 
-    /// What there is to say where it is over.
+    /// What to log once it is over.
     pub fn over(pressure: &mut Option<Self>, now: Instant) -> Option<String> {
         let is_over = |known: &mut Self| now.saturating_duration_since(known.last) >= QUIET;
         let known = pressure.take_if(is_over)?;

@@ -3,12 +3,12 @@
 /// What may be read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// So many bytes.
+    /// At most so many bytes.
     Upto(usize),
-    /// Some more after what has been read was looked at.
+    /// Nothing until what was read has been parsed.
     Later,
-    /// Nothing until something is sent or taken.
+    /// Nothing until an answer is sent or a body is taken.
     Parked,
-    /// Nothing any more.
+    /// Nothing: the head is too large.
     TooLarge,
 }

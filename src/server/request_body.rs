@@ -40,7 +40,7 @@ impl Stream for RequestBody {
         }
         let mut activity = self.handle.activity();
         match &polled {
-            // Whoever has all of it need not ask whether there is more.
+            // The whole of an announced body has come, and its reader need not ask for more.
             Poll::Ready(Some(Ok(_))) if self.left == Some(0) => activity.has_body(),
             Poll::Ready(Some(Ok(bytes))) => activity.took(bytes.len()),
             Poll::Ready(Some(Err(_))) => {}

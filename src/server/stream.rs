@@ -18,7 +18,7 @@ use super::{connections::Handle, heads, own_answers, reading::Reading, reason::R
 pub struct Stream {
     io: TcpStream,
     handle: Handle,
-    /// Was read, and is not handed on yet.
+    /// Bytes that were read and not handed on yet.
     surplus: Vec<u8>,
     /// Whether what is written next begins an answer.
     begins: bool,
@@ -156,13 +156,13 @@ impl Drop for Stream {
                 own_answers::closing("431 Request Header Fields Too Large", &[])
             }
             Some(Reason::Unread | Reason::Displaced) if !self.is_idle() => {
-                // The system would go on offering the rest of an answer for minutes.
+                // Otherwise the system would keep trying to send the rest of an answer for minutes.
                 let _ = self.io.set_zero_linger();
                 Vec::new()
             }
             _ => Vec::new(),
         };
-        // No answer is under way. Who does not take this one has lost nothing.
+        // No answer is under way, so a client that does not read this one loses nothing.
         let _ = self.io.try_write(&farewell);
         self.handle.connections.leave(&self.handle.connection);
     }

@@ -45,8 +45,8 @@ pub fn outcome(kind: AmendmentKind) -> Outcome {
     }
 }
 
-/// To be called before amendments of these messages are kept: waits for whoever takes one of them in, and has whoever
-/// comes with one wait until the transaction ends.
+/// Locks messages until the transaction ends, so that a message and its amendment are never taken in at the same time by
+/// two transactions that do not see each other. Call it before amendments of these messages are stored.
 ///
 /// # Errors
 /// The database's own.
@@ -65,7 +65,7 @@ pub fn keep_apart(
     }
 }
 
-/// Keeps an amendment. Gives the order that its message made, with which it is noted; none where there is no such yet.
+/// Stores an amendment, and notes it on the order that its message made. Returns that order; `None` while there is none.
 ///
 /// # Errors
 /// The database's own.
@@ -121,7 +121,7 @@ pub fn counted(kind: AmendmentKind) -> Note {
     Note { kind, about: None }
 }
 
-/// Notes on new orders what came of their messages before they did, and gives it, by order.
+/// Notes on new orders the amendments that arrived before their messages. Returns them, by order.
 ///
 /// # Errors
 /// The database's own.

@@ -10,11 +10,11 @@ use crate::store::{
 /// A booking that a client asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewBooking {
-    /// With whom, where the client's reach does not say it.
+    /// The retailer. Not needed where the client reaches only one.
     pub retailer_id: Option<Uuid>,
-    /// What.
+    /// The service.
     pub service: String,
-    /// For whom.
+    /// The customer.
     pub customer_name: String,
     /// The day by the retailer's calendar, `YYYY-MM-DD`.
     pub date: String,

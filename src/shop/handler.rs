@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Takes orders, and keeps what is told of the messages that they came from.
+/// Takes orders, and keeps the statuses and amendments of their messages.
 pub struct ShopHandler {
     shops: Arc<Shops>,
 }
@@ -85,12 +85,12 @@ impl Handler for ShopHandler {
 }
 
 impl ShopHandler {
-    /// With the shops that were used lately.
+    /// A handler that keeps this cache of shops.
     pub fn new(shops: Arc<Shops>) -> Self {
         Self { shops }
     }
 
-    /// What is to be done about events: as it was planned, where the shops are as they were.
+    /// The plans of events: those made before the transaction where the shops have not changed since, new ones elsewhere.
     fn decide(&self, conn: &mut Conn<'_>, tasks: &[Task<'_>]) -> Result<Vec<Decided>, StoreError> {
         let retailers = Retailers::of(conn, tasks.iter().map(|task| task.work.event))?;
         let mut all = Vec::with_capacity(tasks.len());
@@ -157,8 +157,8 @@ fn find_earlier_orders(
     Ok(())
 }
 
-/// Notes on new orders what came of their messages before they did. Counts what other deliveries have told of it: the own
-/// counts with its own events.
+/// Notes on new orders the amendments that arrived before their messages. Counts those of other deliveries only: those of
+/// this delivery count with its own events.
 fn note_earlier_amendments(
     conn: &mut Conn<'_>,
     tasks: &[Task<'_>],
@@ -235,7 +235,7 @@ fn note_amendments(
     Ok(())
 }
 
-/// What is kept of an amendment. Its text is that of the payload as it is stored, masked where that is.
+/// The amendment as it is stored. Its text is taken from the stored payload, so it is masked where the payload is.
 fn amendment_of<'a>(
     work: &Work<'a>,
     amendment: &'a event::Amendment,
@@ -255,7 +255,7 @@ fn amendment_of<'a>(
     };
     let told_at = amendment.at_s.and_then(|at_s| at_s.checked_mul(1_000_000));
     let told_at = told_at.and_then(Timestamp::from_microseconds);
-    // The provider's clock is believed, but not that it knows the future.
+    // A time more than a day ahead comes of a clock that is wrong, and is left out.
     let latest = work.now.after(DAY);
     NewAmendment {
         source: order_source(work.provider),

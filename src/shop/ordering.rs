@@ -70,9 +70,9 @@ pub struct Origin<'a> {
 pub enum Decision {
     /// Take this order.
     Take(Draft),
-    /// Nothing: it orders nothing.
+    /// Do nothing: the message orders nothing.
     NotAnOrder,
-    /// Nothing but this reply: not all of it was understood.
+    /// Only reply with this text: some lines were not understood.
     NotUnderstood(String),
 }
 
@@ -86,7 +86,7 @@ pub struct Draft {
     price_note: Option<String>,
 }
 
-/// What is made to measure.
+/// Work made to measure, with its price.
 #[derive(Clone, Debug, PartialEq)]
 struct Work {
     service_type: String,
@@ -178,7 +178,7 @@ fn quantity(text: &str) -> Option<u32> {
     (1..=MAX_QUANTITY).contains(&whole).then_some(whole)
 }
 
-/// Says where the message names another price than the catalogue, which is the one that counts.
+/// Logs a price of the message that differs from the catalogue's. The catalogue's price counts.
 fn price_difference(line: &RequestedLine, product: &Product, shop: &Shop) -> Option<String> {
     let written = line.price.as_deref()?;
     let currency = line.currency.as_deref().unwrap_or(shop.currency.code());

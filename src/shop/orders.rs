@@ -21,13 +21,13 @@ use crate::store::{
 /// An order that a client asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewOrder {
-    /// Whose, where the client's reach does not say it.
+    /// The retailer. Not needed where the client reaches only one.
     pub retailer_id: Option<Uuid>,
     /// For whom.
     pub customer: Customer,
     /// What.
     pub content: Content,
-    /// What is to be said beside it.
+    /// A note.
     pub note: Option<String>,
 }
 
@@ -190,7 +190,7 @@ pub fn change_status(
             break;
         }
         check_step(order.status, to)?;
-        // Whoever changes it at the same time makes this look again; each change is a step forward, so that ends.
+        // A change at the same time makes this read again. Each change is a step forward, so the loop ends.
         if orders::change_status(conn, id, order.status, to, now)? {
             if to == OrderStatus::Cancelled {
                 let cancelled =

@@ -30,17 +30,17 @@ pub(super) struct Decided {
 }
 
 impl Decided {
-    /// What an event comes to for which no catalogue is needed; `retailer` is the one whose number it names, if there is
-    /// one.
+    /// The plan for an event that needs no catalogue. `retailer` has the number that the event names; `None` where nobody
+    /// has it.
     pub fn without_shop(work: &Work<'_>, retailer: Option<Uuid>) -> Self {
         let outcome = match work.event.content {
             Content::Status(_) => outcomes::STATUS_RECORDED,
             Content::Text { .. } | Content::Cart { .. } => outcomes::UNKNOWN_RETAILER,
-            // Whatever a customer wrote is lost on a number that nobody has.
+            // No retailer has the number: what the customer did is lost, which the operator is told.
             Content::Amended(_) | Content::Message if retailer.is_none() => {
                 outcomes::UNKNOWN_RETAILER
             }
-            // An order that it is about is noted once its event is claimed.
+            // The order that the amendment is about is looked up once its event is claimed.
             Content::Amended(_) | Content::Message | Content::Other => Outcome::IGNORED,
         };
         let lost = (outcome == outcomes::UNKNOWN_RETAILER).then(|| Note {
@@ -58,7 +58,7 @@ impl Decided {
         }
     }
 
-    /// What an event comes to at the shop whose number it names.
+    /// The plan for an event at the shop whose number it names.
     pub fn at_shop(work: &Work<'_>, shop: Arc<Shop>) -> Self {
         match &work.event.content {
             Content::Text { from, text } => {
@@ -106,7 +106,7 @@ impl Decided {
         }
     }
 
-    /// Says that this is the order that its message makes, or made before.
+    /// Sets the order that the message makes, or made before.
     pub fn is_of(&mut self, placed: PlacedOrder, known: bool) {
         self.handled = Handled {
             reply: Some(reply::order_received(&placed.order, &placed.items)),

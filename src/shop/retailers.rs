@@ -31,7 +31,7 @@ pub struct NewRetailer {
     pub currency: Currency,
 }
 
-/// What a product is to be.
+/// A product to be added, or as it is to be after a change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewProduct {
     /// Its code, unique for the retailer.
@@ -82,8 +82,8 @@ pub fn add(conn: &mut Conn<'_>, new: NewRetailer, now: Timestamp) -> Result<Reta
     Ok(retailer)
 }
 
-/// Changes what a retailer is. Its currency stays: its prices and its ledger are in it. Its numbers are changed only by
-/// whoever reaches everybody's business.
+/// Changes a retailer. Its currency stays, for its prices and its ledger are in it. Only a caller who reaches all
+/// retailers may change its numbers.
 ///
 /// # Errors
 /// Where there is none within reach, its number belongs to another, or the currency differs; or the database's own.
@@ -102,7 +102,7 @@ pub fn change(
     let (phone, phone_number_id) = (new.phone.as_str(), new.phone_number_id.as_deref());
     let moves = phone != retailer.phone || phone_number_id != retailer.phone_number_id.as_deref();
     if moves && tenants != TenantScope::All {
-        // Whoever has a number gets the messages that are written to it.
+        // The messages written to a number go to the retailer that has it.
         let message = "the numbers stay, for the token is bound to the retailer";
         return Err(FieldError::new("/phone", "fixed", message).into());
     }

@@ -1,4 +1,4 @@
-//! Whose business a caller may see and touch.
+//! Which retailers a caller may read and change.
 
 use super::error::{FieldError, ShopError};
 use crate::store::{
@@ -7,17 +7,17 @@ use crate::store::{
     types::Uuid,
 };
 
-/// One retailer's business, or everybody's. What lies beyond looks as if it did not exist.
+/// The data of one retailer, or of all. What is out of reach looks as if it did not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TenantScope {
-    /// Everybody's.
+    /// All retailers.
     All,
-    /// This retailer's alone.
+    /// This retailer alone.
     Only(Uuid),
 }
 
 impl TenantScope {
-    /// Whether a retailer's business is within reach.
+    /// Whether a retailer is within reach.
     pub fn covers(self, retailer: Uuid) -> bool {
         match self {
             Self::All => true,

@@ -18,6 +18,8 @@ on_both! {
     a_customer_is_known_by_number_and_by_user_id
     what_is_no_number_and_no_user_id_is_neither
     each_participant_of_a_group_is_told_of_once
+    a_conflict_is_seen_by_the_retailer_of_its_event
+    what_comes_again_stays_nobodys_though_somebody_has_the_number_now
 }
 
 /// A change in Meta's envelope, about the shop of the tests.
@@ -395,4 +397,50 @@ async fn each_participant_of_a_group_is_told_of_once(engine: Engine) {
         .database()
         .texts("SELECT status AS t FROM message_status");
     assert_eq!(furthest, [Some("read".to_owned())]);
+}
+
+async fn a_conflict_is_seen_by_the_retailer_of_its_event(engine: Engine) {
+    let service = Service::new(engine).await;
+    let pos = service.pos().await;
+    let sid = new_sid();
+    let send = |text: &str, key: &str| {
+        let call = Call::twilio_text(&sid, text).key(key);
+        let app = &service.app;
+        async move { app.send(&call).await.status }
+    };
+    assert_eq!(send("2 cola", "genuine").await, 200);
+    // By then the number is another retailer's, and the event is still the first one's.
+    let office = service.head_office().await;
+    let path = format!("/api/v1/retailers/{}", service.kitchen);
+    let moved = json!({"name": "Kitchen", "phone": "+14155550999", "currency": "USD"});
+    office.put(&path, &moved).await.must(200);
+    let bakery = json!({"name": "Bakery", "phone": SHOP_PHONE, "currency": "USD"});
+    let bakery = text(&office.create("/api/v1/retailers", &bakery).await["id"]);
+    let clerk = service.client(Some(&bakery), "deliveries:read").await;
+    assert_eq!(send("9 pizzas", "other").await, 200);
+    assert_eq!(keys(&pos).await, ["genuine", "other"]);
+    assert_eq!(keys(&clerk).await, [] as [&str; 0]);
+}
+
+async fn what_comes_again_stays_nobodys_though_somebody_has_the_number_now(engine: Engine) {
+    let service = Service::new(engine).await;
+    let number = "whatsapp:+14155238887";
+    let send = |body: &str, key: &str| {
+        let sid = "SM0123456789abcdef0123456789abcdef";
+        let call = twilio(&[("MessageSid", sid), ("To", number), ("Body", body)]).key(key);
+        let app = &service.app;
+        async move { app.send(&call).await.status }
+    };
+    assert_eq!(send("2 cola", "first").await, 200);
+    let office = service.head_office().await;
+    let bakery = json!({"name": "Bakery", "phone": "+14155238887", "currency": "USD"});
+    let bakery = text(&office.create("/api/v1/retailers", &bakery).await["id"]);
+    let clerk = service.client(Some(&bakery), "deliveries:read").await;
+    // Whatever is in memory by then: this one is the bakery's.
+    let own = twilio(&[("To", number), ("Body", "1 bun")]).key("own");
+    assert_eq!(service.app.send(&own).await.status, 200);
+    for (body, key) in [("9 pizzas", "conflict"), ("2 cola", "duplicate")] {
+        assert_eq!(send(body, key).await, 200);
+    }
+    assert_eq!(keys(&clerk).await, ["own"]);
 }

@@ -62,7 +62,7 @@ fn event(id: &str, name: &str, body: &Value) -> Event {
     };
     Event {
         id: id.to_owned(),
-        // Nobody signs the id: what it was used for first is held against what comes with it again.
+        // The id is not signed, so the digest of the first delivery guards it against another content.
         digest: sha256_hex(format!("{name}\n{}", digest(body)).as_bytes()),
         kind,
         payload: body.clone(),

@@ -79,8 +79,8 @@ enum Part {
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 impl Hmac {
-    /// Whoever signs with HMAC-SHA256 in this header. `name` tells its events and keys from those of others: small letters
-    /// and digits, and never another once something is stored of it.
+    /// A provider that signs with HMAC-SHA256 in this header. `name`, of small letters and digits, keeps its events and keys
+    /// apart from those of others. Never change it once something is stored.
     pub fn sha256(name: &'static str, header: &'static str) -> Self {
         Self::new(name, header, Algorithm::Sha256)
     }
@@ -99,7 +99,7 @@ impl Hmac {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
             name,
-            // A provider lives as long as its program, of which it has a few.
+            // Leaked: a program has a few providers, which live as long as it does.
             scope: Box::leak(format!("{}{name}", super::SCOPE_PREFIX).into_boxed_str()),
             algorithm,
             header,
@@ -150,30 +150,30 @@ impl Hmac {
         self
     }
 
-    /// An event is known by this header. Where nobody signs it, the content guards it: the same id with another body is a
-    /// conflict.
+    /// The header that holds an event's id. Such a header is usually not signed, so the content guards it: the same id with
+    /// another body is a conflict.
     #[must_use]
     pub fn id_header(mut self, header: &'static str) -> Self {
         self.id = Place::Header(header);
         self
     }
 
-    /// An event is known by what a JSON pointer (RFC 6901) leads to in the body. Without this and
-    /// [`id_header`](Self::id_header) it is known by its content.
+    /// A JSON pointer (RFC 6901) to an event's id in the body. Without this and [`id_header`](Self::id_header) the id is the
+    /// hash of what was signed.
     #[must_use]
     pub fn id_member(mut self, pointer: &'static str) -> Self {
         self.id = Place::Member(pointer);
         self
     }
 
-    /// What an event is, is in this header.
+    /// The header that holds an event's kind.
     #[must_use]
     pub fn kind_header(mut self, header: &'static str) -> Self {
         self.kind = Some(Place::Header(header));
         self
     }
 
-    /// What an event is, a JSON pointer leads to.
+    /// A JSON pointer to an event's kind in the body.
     #[must_use]
     pub fn kind_member(mut self, pointer: &'static str) -> Self {
         self.kind = Some(Place::Member(pointer));

@@ -216,7 +216,7 @@ mod tests {
         [Secret::new("new"), Secret::new("old")]
     }
 
-    /// What is found of a body of a type, with a signature.
+    /// The diagnosis of a signature over a body of this content type.
     fn look(
         content_type: &str,
         signature: Option<&str>,

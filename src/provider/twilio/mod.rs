@@ -157,7 +157,7 @@ impl Provider for Twilio {
             ));
         };
         let count = tokens.len();
-        // A shared key is not there to be replaced by the token that stands first.
+        // A signature by a shared key is no sign that an old token is still in use.
         Ok((at < count).then_some(SignedBy { at, count }))
     }
 
@@ -172,7 +172,7 @@ impl Provider for Twilio {
         })
     }
 
-    /// It waits for an answer for so long, and only tries again meanwhile, where its connection overrides say so.
+    /// With connection overrides Twilio waits this long for an answer, and tries again only within it.
     fn sends_again_for(&self) -> Duration {
         Duration::from_secs(15)
     }

@@ -52,7 +52,7 @@ pub(super) fn other_form(params: Value) -> Result<Delivery, Malformed> {
     Ok(Delivery {
         provider: &Twilio,
         webhook_type: EVENT,
-        // A call that is answered nothing at all is an error at Twilio; what it is answered here ends it.
+        // Twilio treats a call without an answer as an error. This answer ends the call.
         reply_form: match call {
             Some(_) => ReplyForm::Document(&twiml::FORM),
             None => ReplyForm::Empty,

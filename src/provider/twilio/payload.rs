@@ -1,4 +1,4 @@
-//! Tells what Twilio's forms are about: a message, how far one has come, or something else.
+//! Reads Twilio's forms: a customer's message, the status of one of ours, or something else.
 //! Source: Twilio's "Messaging Webhooks" and "Track the Message Status" documentation.
 
 use super::{
@@ -153,7 +153,7 @@ mod tests {
             (&*event("b=2&a=1").digest, "form")
         );
         assert!(parse("").is_err());
-        // Names that are no names are not trusted with an id.
+        // An event type that cannot be stored is none.
         assert_eq!(event("EventType=%00%00&x=1").kind, "form");
     }
 

@@ -70,8 +70,8 @@ pub struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// All auth tokens, and the shared keys of the name in the `header`: those of every name where it names none, for a
-    /// proxy may have lost it, and nobody else knows them.
+    /// All auth tokens, and the shared keys that the `header` names. Where it names none, all shared keys: a proxy may have
+    /// dropped the header, and only Twilio knows the keys.
     pub fn of(tokens: &'a [Secret], shared: &'a [NamedSecret], header: Option<&str>) -> Self {
         let setting = |wanted: &str| {
             let mut pairs = header?.split(',').filter_map(|pair| pair.split_once('='));

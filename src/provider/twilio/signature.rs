@@ -82,8 +82,8 @@ fn verify<S: Borrow<Secret>>(
     fitting(secrets, &signature, url, params).ok_or(SignatureError::Invalid)
 }
 
-/// The place of the secret that made a signature over a URL, in one of its spellings, and parameters. By which of the two
-/// algorithms, its length tells.
+/// The place of the secret that made a signature over parameters and a URL in one of its spellings. The signature's length
+/// tells which of the two algorithms made it.
 pub(super) fn fitting<S: Borrow<Secret>>(
     secrets: &[S],
     signature: &[u8],
@@ -221,7 +221,7 @@ fn other_port(url: &str) -> Option<String> {
 fn body_hash(url: &str) -> Option<Vec<u8>> {
     match body_hashes(url)[..] {
         [hash] => hex::decode(hash).ok(),
-        // Two of them would leave open which one counts.
+        // With two of them it would be open which one counts.
         _ => None,
     }
 }

@@ -20,15 +20,15 @@ const OBJECT: &str = "whatsapp_business_account";
 /// The kind of all deliveries.
 pub(super) const TYPE: &str = "whatsapp";
 
-/// The one field whose changes hold messages to us and statuses of ours. Others hold what looks like them and is not to be
-/// acted on: messages of the past (`history`), of another that answers for us (`standby`), our own (`smb_message_echoes`).
+/// The only field whose changes hold messages to us and statuses of our messages. Others look alike and must not be acted
+/// on: past messages (`history`), those that another app answers (`standby`), our own (`smb_message_echoes`).
 const MESSAGES: &str = "messages";
 
 /// The members that hold messages, statuses and other changes.
 pub(super) const AROUND_EVENTS: &[&str] = &["entry", "changes", "value", "messages", "statuses"];
 
-/// Reads a delivery item by item. Parses leniently: what is not understood is an event that is stored and no more,
-/// and never costs its neighbours anything.
+/// Reads a delivery item by item, leniently: an item that is not understood becomes an event that is only stored, and does
+/// not affect the other items.
 ///
 /// # Errors
 /// Where the body is no JSON object.
@@ -66,7 +66,7 @@ fn change_events(entry: &Value, change: &Value) -> Vec<Event> {
     };
     if events.is_empty() {
         let kind = text(change, "field").unwrap_or_else(|| "change".to_owned());
-        // Whose account and when belong to it: the same change may come again another day.
+        // Account and time are part of its identity: the same change may happen again another day.
         let [id, time, change] = [&entry["id"], &entry["time"], change].map(Value::clone);
         let told = Value::object([("id", id), ("time", time), ("change", change)]);
         events.push(other(&kind, &told));

@@ -29,8 +29,8 @@ pub(super) fn sender(value: &Value, message: &Value) -> Sender {
     }
 }
 
-/// The contact of a message's sender: the one with its number or its user id, else the only one of an only message, where
-/// it is not told to be somebody else.
+/// The contact of a message's sender: the one with its number or user id. Else the only contact of an only message, unless
+/// it is known to be somebody else.
 fn contact<'a>(value: &'a Value, message: &Value) -> Option<&'a Value> {
     let pairs = [("wa_id", "from"), ("user_id", "from_user_id")];
     let compare = |contact: &Value, is: fn(&str, &str) -> bool| {

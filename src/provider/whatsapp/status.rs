@@ -21,8 +21,8 @@ pub(super) fn status_event(status: &Value) -> Option<Event> {
     let (Some(message_id), Some(step)) = (message_id, step) else {
         return None;
     };
-    // Every state of a message is an event of its own, in a group for each who is in it; two that differ in their errors
-    // alone are one.
+    // Each status of a message is an event, in a group one for each participant. Two that differ only in their errors are
+    // the same event.
     let participant = PARTICIPANT.iter().find_map(|member| told(status, member));
     let id = match participant {
         Some(participant) => format!("{message_id}:{step}:{participant}"),
