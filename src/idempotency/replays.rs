@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::store::{
-    Store, StoreError, idempotency as rows,
+    Store, StoreError,
+    idempotency::{self as rows, Replays},
     types::{Timestamp, Uuid},
 };
 
@@ -18,42 +19,51 @@ pub struct ReplayTally(Mutex<HashMap<Uuid, (i64, Timestamp)>>);
 impl ReplayTally {
     /// How many records are remembered between two flushes: bounds the memory.
     const MOST: usize = 100_000;
+    /// How many records one transaction changes.
+    const AT_ONCE: usize = 500;
 
     /// Counts one replay.
     pub fn note(&self, record: Uuid, at: Timestamp) {
-        self.remember([(record, (1, at))]);
+        self.remember(&[Replays {
+            id: record,
+            times: 1,
+            at,
+        }]);
     }
 
-    /// Writes what was counted to the records.
+    /// Writes what was counted to the records, some at a time: requests are let in between.
     ///
     /// # Errors
     /// Where the database does not store them. The counts are kept for the next time, except those that it may have stored.
     pub async fn flush(&self, store: &Store) -> Result<(), StoreError> {
         let replays = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        if replays.is_empty() {
-            return Ok(());
+        let replays = replays.into_iter();
+        let mut replays: Vec<_> = replays
+            .map(|(id, (times, at))| Replays { id, times, at })
+            .collect();
+        // Neighbours in the tree are changed together.
+        replays.sort_unstable_by_key(|it| it.id);
+        let mut left = &*replays;
+        while !left.is_empty() {
+            let (part, others) = left.split_at(left.len().min(Self::AT_ONCE));
+            let part = part.to_vec();
+            let written = store
+                .write(move |conn| rows::count_replays(conn, &part))
+                .await;
+            if let Err(error) = written {
+                self.remember(if error.may_be_done() { others } else { left });
+                return Err(error);
+            }
+            left = others;
         }
-        // Sorted, so that two instances lock rows in the same order.
-        let mut replays: Vec<_> = replays.into_iter().collect();
-        replays.sort_unstable_by_key(|(id, _)| *id);
-        let counted = replays.clone();
-        let writing = store.write(move |conn| {
-            replays
-                .into_iter()
-                .try_for_each(|(id, (times, at))| rows::count_replays(conn, id, times, at))
-        });
-        let outcome = writing.await;
-        if outcome.as_ref().is_err_and(|error| !error.may_be_done()) {
-            self.remember(counted);
-        }
-        outcome
+        Ok(())
     }
 
-    fn remember(&self, counted: impl IntoIterator<Item = (Uuid, (i64, Timestamp))>) {
+    fn remember(&self, counted: &[Replays]) {
         let mut replays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (record, (times, at)) in counted {
-            if replays.len() < Self::MOST || replays.contains_key(&record) {
-                let (sum, last) = replays.entry(record).or_insert((0, at));
+        for &Replays { id, times, at } in counted {
+            if replays.len() < Self::MOST || replays.contains_key(&id) {
+                let (sum, last) = replays.entry(id).or_insert((0, at));
                 *sum += times;
                 *last = at.max(*last);
             }
@@ -83,8 +93,12 @@ mod tests {
             tally.note(record, at(time));
         }
         assert_eq!(counted(&tally), [(3, at(3))]);
-        let others = (0..ReplayTally::MOST).map(|_| (Uuid::random(), (1, at(1))));
-        tally.remember(others);
+        let others = (0..ReplayTally::MOST).map(|_| Replays {
+            id: Uuid::random(),
+            times: 1,
+            at: at(1),
+        });
+        tally.remember(&others.collect::<Vec<_>>());
         assert_eq!(counted(&tally).len(), ReplayTally::MOST);
         tally.note(record, at(4));
         assert_eq!(counted(&tally).into_iter().max(), Some((4, at(4))));
@@ -101,10 +115,13 @@ mod tests {
             renamed.await.unwrap();
         };
         let tally = ReplayTally::default();
-        tally.note(Uuid::random(), at(1));
+        // More than one transaction's.
+        for _ in 0..=ReplayTally::AT_ONCE {
+            tally.note(Uuid::random(), at(1));
+        }
         rename("ALTER TABLE webhook_idempotency RENAME TO elsewhere").await;
         tally.flush(&store).await.unwrap_err();
-        assert_eq!(counted(&tally), [(1, at(1))]);
+        assert_eq!(counted(&tally).len(), ReplayTally::AT_ONCE + 1);
         rename("ALTER TABLE elsewhere RENAME TO webhook_idempotency").await;
         tally.flush(&store).await.unwrap();
         assert_eq!(counted(&tally), []);

@@ -1,12 +1,14 @@
-//! Statements that are kept prepared where Diesel would prepare them anew each time: it takes every `UPDATE` and every
-//! raw query for one whose SQL may change. Preparing costs SQLite more than running. Both are kept by their SQL text,
-//! so that one that did change would be prepared for itself.
+//! Statements that are kept prepared where Diesel would prepare them anew each time, or write their SQL anew to find them:
+//! it takes every `UPDATE`, every raw query and every `INSERT` with `ON CONFLICT` for one whose SQL may change. Preparing
+//! costs SQLite more than running. The first two are kept by their SQL text, so that one that did change would be prepared
+//! for itself; an `INSERT` by a type that stands for it.
 
 use diesel::{
     QueryResult, RunQueryDsl,
     backend::Backend,
     query_builder::{AstPass, QueryFragment, QueryId},
 };
+use std::marker::PhantomData;
 
 /// SQL without parameters.
 pub(super) struct Fixed(pub &'static str);
@@ -54,3 +56,29 @@ impl<Changes, Filter> QueryId for Update<Changes, Filter> {
 }
 
 impl<Conn, Changes, Filter> RunQueryDsl<Conn> for Update<Changes, Filter> {}
+
+/// An `INSERT` whose SQL is the same whatever its values are. `Name` stands for it, and for no other.
+pub(super) struct Insert<Name, Statement>(Statement, PhantomData<Name>);
+
+impl<Statement> Insert<(), Statement> {
+    pub fn named<Name>(statement: Statement) -> Insert<Name, Statement> {
+        Insert(statement, PhantomData)
+    }
+}
+
+impl<DB, Name, Statement> QueryFragment<DB> for Insert<Name, Statement>
+where
+    DB: Backend,
+    Statement: QueryFragment<DB>,
+{
+    fn walk_ast<'b>(&'b self, out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        self.0.walk_ast(out)
+    }
+}
+
+impl<Name: 'static, Statement> QueryId for Insert<Name, Statement> {
+    type QueryId = Name;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<Conn, Name, Statement> RunQueryDsl<Conn> for Insert<Name, Statement> {}

@@ -13,6 +13,9 @@ use super::{
     types::{Digest, Json, Timestamp, Uuid},
 };
 
+#[cfg(feature = "sqlite")]
+use super::cached::Insert;
+
 pub use super::outcome::Outcome;
 
 /// An event to claim.
@@ -73,13 +76,13 @@ pub fn claim_all(conn: &mut Conn<'_>, events: &[NewEvent<'_>]) -> Result<Vec<boo
     match conn {
         #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
+            struct ClaimEvent;
             for event in events {
-                let rows = diesel::insert_into(table::table)
+                let insert = diesel::insert_into(table::table)
                     .values(event)
                     .on_conflict((table::provider, table::event_id))
-                    .do_nothing()
-                    .execute(*c)?;
-                claimed.push(rows == 1);
+                    .do_nothing();
+                claimed.push(Insert::named::<ClaimEvent>(insert).execute(*c)? == 1);
             }
         }
         #[cfg(feature = "postgres")]

@@ -14,7 +14,9 @@ use std::collections::HashSet;
 use std::{borrow::Cow, collections::HashMap};
 
 use super::{
-    Conn, StoreError, on_each,
+    Conn, StoreError,
+    cached::Insert,
+    on_each,
     schema::{order_items, orders as table},
     types::{Id, Timestamp, Uuid, text_enum},
 };
@@ -139,11 +141,12 @@ pub struct OrderItem {
 
 /// Adds an order. `false`: its number or its message has one already, and nothing was done.
 pub fn insert(conn: &mut Conn<'_>, order: &Order) -> Result<bool, StoreError> {
-    let rows = on_each!(conn, |c| diesel::insert_into(table::table)
+    struct AddOrder;
+    let insert = diesel::insert_into(table::table)
         .values(order)
-        .on_conflict_do_nothing()
-        .execute(c))?;
-    Ok(rows == 1)
+        .on_conflict_do_nothing();
+    let insert = Insert::named::<AddOrder>(insert);
+    Ok(on_each!(conn, |c| insert.execute(c))? == 1)
 }
 
 /// Adds orders. Tells of each whether it was added: a number or a message that has one already gets no other.

@@ -24,7 +24,7 @@ use std::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::{
-    checkpoints::{LIMIT, LONG_BYTES, Log},
+    checkpoints::{KEPT_BYTES, LIMIT, Log},
     file::{DatabaseFile, Prepared},
     job::{Job, Message, Pending},
     writer::Writer,
@@ -302,7 +302,7 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536;
          PRAGMA wal_autocheckpoint = {LIMIT};
-         PRAGMA journal_size_limit = {LONG_BYTES};"
+         PRAGMA journal_size_limit = {KEPT_BYTES};"
     ))?;
     migrations::bring_up(&mut Conn::Sqlite(&mut conn))?;
     Ok(conn)

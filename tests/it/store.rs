@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use futures_util::future::join_all;
-use hookonce::idempotency::{self, IdempotencyKey, KeyStatus};
+use hookonce::idempotency::{self, IdempotencyKey, KeyStatus, ReplayTally};
 use hookonce::store::{
     Conn, DatabaseUrl, Store, StoreError, StoreOptions, clients,
     events::{self, NewEvent, Outcome},
@@ -32,6 +32,7 @@ on_both! {
     a_late_worker_changes_nothing
     a_key_is_given_back_by_its_owner_once
     the_state_of_a_key_is_that_of_its_record
+    replays_of_many_records_are_counted_each_once
     what_is_not_there_is_neither_changed_nor_revoked
     times_come_back_to_the_microsecond_and_compare
     json_comes_back_byte_for_byte
@@ -622,4 +623,51 @@ async fn a_database_in_memory_serves_a_whole_request() {
         ),
         (1, 1, 1, 2)
     );
+}
+
+async fn replays_of_many_records_are_counted_each_once(engine: Engine) {
+    // More than one transaction's, written down by two instances at a time.
+    const RECORDS: usize = 1_100;
+    let database = Database::new(engine);
+    let stores = [open(&database).await, open(&database).await];
+    let ids: Vec<Uuid> = (0..RECORDS).map(|_| Uuid::in_order()).collect();
+    let of_records = ids.clone();
+    let claimed = stores[0].write(move |conn| {
+        for (n, id) in of_records.into_iter().enumerate() {
+            let key = n.to_string();
+            let new = NewRecord {
+                id,
+                status: RecordStatus::Failed,
+                ..record(&key, noon())
+            };
+            assert!(records::claim(conn, &new)?);
+        }
+        Ok::<_, StoreError>(())
+    });
+    claimed.await.unwrap();
+    let tallies = [ReplayTally::default(), ReplayTally::default()];
+    // The first record is not replayed at all, and one is gone by now.
+    for tally in &tallies {
+        for id in &ids[1..] {
+            tally.note(*id, noon().after(minutes(1)));
+            tally.note(*id, noon().after(minutes(2)));
+        }
+        tally.note(Uuid::in_order(), noon());
+    }
+    let flushed = [0, 1].map(|n| tallies[n].flush(&stores[n]));
+    for outcome in join_all(flushed).await {
+        outcome.unwrap();
+    }
+    let counts = "SELECT CAST(replay_count AS TEXT) || ' ' || CAST(count(*) AS TEXT) AS t
+        FROM webhook_idempotency GROUP BY replay_count, last_accessed_at ORDER BY 1";
+    let expected = ["0 1".to_owned(), format!("4 {}", RECORDS - 1)];
+    assert_eq!(database.texts(counts), expected.map(Some));
+    let accessed =
+        "SELECT count(*) AS n FROM webhook_idempotency WHERE last_accessed_at > created_at";
+    assert_eq!(database.count(accessed), RECORDS as i64 - 1);
+    let kept = "SELECT CAST(sum(replays) AS BIGINT) AS n FROM record_totals";
+    assert_eq!(database.count(kept), 4 * (RECORDS as i64 - 1));
+    // Nothing is left to be counted again.
+    tallies[0].flush(&stores[0]).await.unwrap();
+    assert_eq!(database.texts(counts).len(), 2);
 }

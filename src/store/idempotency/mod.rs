@@ -2,7 +2,11 @@
 
 mod rows;
 
-use diesel::prelude::*;
+#[cfg(feature = "sqlite")]
+use diesel::sql_types::Text;
+#[cfg(feature = "postgres")]
+use diesel::sql_types::{Array, BigInt};
+use diesel::{prelude::*, sql_query};
 #[cfg(feature = "postgres")]
 use std::collections::HashSet;
 
@@ -11,9 +15,11 @@ pub use self::rows::{
     AnsweredRecord, BodyEncoding, Completion, NewRecord, PartedBody, Record, RecordStatus,
 };
 
+#[cfg(feature = "postgres")]
+use super::types::{Id, Moment};
 use super::{
     Conn, StoreError,
-    cached::Update,
+    cached::{Insert, Update},
     on_each,
     schema::webhook_idempotency as table,
     types::{Timestamp, Uuid},
@@ -63,13 +69,13 @@ pub fn claim_all(
     match conn {
         #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
+            struct ClaimAnswered;
             for record in records {
-                let rows = diesel::insert_into(table::table)
+                let insert = diesel::insert_into(table::table)
                     .values(record)
                     .on_conflict((table::scope, table::idempotency_key))
-                    .do_nothing()
-                    .execute(*c)?;
-                claimed.push(rows == 1);
+                    .do_nothing();
+                claimed.push(Insert::named::<ClaimAnswered>(insert).execute(*c)? == 1);
             }
         }
         #[cfg(feature = "postgres")]
@@ -100,12 +106,13 @@ pub fn path(conn: &mut Conn<'_>, id: Uuid) -> Result<String, StoreError> {
 /// Claims the key with a new record. `false`: it has one already, and nothing was done. Waits for another transaction
 /// that is claiming the same.
 pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreError> {
-    let rows = on_each!(conn, |c| diesel::insert_into(table::table)
+    struct Claim;
+    let insert = diesel::insert_into(table::table)
         .values(new)
         .on_conflict((table::scope, table::idempotency_key))
-        .do_nothing()
-        .execute(c))?;
-    Ok(rows == 1)
+        .do_nothing();
+    let insert = Insert::named::<Claim>(insert);
+    Ok(on_each!(conn, |c| insert.execute(c))? == 1)
 }
 
 /// Claims the key in place of a record that no longer stands: expired; or of the same request, which has failed or whose
@@ -225,22 +232,56 @@ pub fn withdraw(
     Ok(rows == 1)
 }
 
-/// Notes that a record was replayed `times` more, the last time at `at`.
-pub fn count_replays(
-    conn: &mut Conn<'_>,
-    id: Uuid,
-    times: i64,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let update = Update {
-        table: "webhook_idempotency",
-        changes: (
-            table::replay_count.eq(table::replay_count + times),
-            table::last_accessed_at.eq(at),
-        )
-            .as_changeset(),
-        filter: table::id.eq(id),
-    };
-    on_each!(conn, |c| update.execute(c))?;
+/// How often a record was replayed since that was last stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replays {
+    /// The record.
+    pub id: Uuid,
+    /// How many times more.
+    pub times: i64,
+    /// The last time.
+    pub at: Timestamp,
+}
+
+/// Adds replays to their records, in one statement: each of SQLite's own would look through all pages that the ones before
+/// it have changed, for the trigger that counts replays makes it a statement that can be undone by itself.
+pub fn count_replays(conn: &mut Conn<'_>, replays: &[Replays]) -> Result<(), StoreError> {
+    match conn {
+        #[cfg(feature = "sqlite")]
+        Conn::Sqlite(c) => {
+            let rows = replays.iter().map(|Replays { id, times, at }| {
+                format!("[\"{id}\",{times},{}]", at.microseconds())
+            });
+            let rows = format!("[{}]", rows.collect::<Vec<_>>().join(","));
+            let update = sql_query(
+                "UPDATE webhook_idempotency
+                 SET replay_count = replay_count + counted.times, last_accessed_at = counted.at
+                 FROM (SELECT unhex(value ->> 0, '-') AS id, value ->> 1 AS times, value ->> 2 AS at FROM json_each(?))
+                     AS counted
+                 WHERE webhook_idempotency.id = counted.id",
+            );
+            update.bind::<Text, _>(rows).execute(*c)?;
+        }
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(c) => {
+            let ids: Vec<_> = replays.iter().map(|it| it.id).collect();
+            let times: Vec<_> = replays.iter().map(|it| it.times).collect();
+            let at: Vec<_> = replays.iter().map(|it| it.at).collect();
+            // Locked in the order of their ids, so that no two instances wait for each other.
+            let update = sql_query(
+                "WITH counted AS (
+                     SELECT record.id, replays.times, replays.at
+                     FROM unnest($1, $2, $3) AS replays (id, times, at) JOIN webhook_idempotency AS record USING (id)
+                     ORDER BY record.id FOR UPDATE OF record
+                 )
+                 UPDATE webhook_idempotency
+                 SET replay_count = replay_count + counted.times, last_accessed_at = counted.at
+                 FROM counted WHERE webhook_idempotency.id = counted.id",
+            );
+            let update = update.bind::<Array<Id>, _>(ids);
+            let update = update.bind::<Array<BigInt>, _>(times);
+            update.bind::<Array<Moment>, _>(at).execute(&mut **c)?;
+        }
+    }
     Ok(())
 }

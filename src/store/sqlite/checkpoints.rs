@@ -18,7 +18,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
@@ -29,14 +29,17 @@ use crate::{causes::with_causes, store::StoreError};
 pub(super) const LIMIT: u32 = 16_384;
 /// The pages at which the log is to begin anew.
 const LONG: i64 = 8_192;
-/// The same in bytes, with what comes before each page: what a log that begins anew may keep of the disk.
-pub(super) const LONG_BYTES: i64 = LONG * (4096 + 24);
+/// What a log that begins anew may keep of the disk, in bytes: as much as it is ever to take. To cut it and have it grow
+/// again would cost each commit a write of its own for where its pages are.
+pub(super) const KEPT_BYTES: i64 = (LIMIT as i64 + LITTLE) * (4096 + 24);
 /// The pages for which moving is not put off while work goes on in the background.
 const MUCH: i64 = 2_048;
 /// The bytes that a log may keep while nothing is written: giving fewer back is not worth the work.
 const SMALL: u64 = 1024 * 1024;
 /// The pages that the writer moves itself. It waits for the disk meanwhile: a few milliseconds for so few.
 const LITTLE: i64 = 64;
+/// For how long the writer takes the log for as long as it was: to look costs as much as a statement.
+const LOOK: Duration = Duration::from_millis(5);
 /// How often the log is moved before work in the background goes on all the same. A reader that takes its time, a
 /// backup for one, keeps the log from beginning anew.
 const PATIENCE: u64 = 10;
@@ -49,6 +52,8 @@ pub(super) struct Log {
     moves: Arc<AtomicU64>,
     /// How often it had been when work in the background began to wait for it.
     waits_since: Option<u64>,
+    /// When the writer looked how long the log is.
+    looked: Instant,
 }
 
 /// How long the log is, in pages.
@@ -102,6 +107,7 @@ impl Log {
             urgent,
             moves,
             waits_since: None,
+            looked: Instant::now(),
         };
         Ok((log, thread))
     }
@@ -112,6 +118,11 @@ impl Log {
         conn: &mut SqliteConnection,
         in_background: bool,
     ) -> Result<(), StoreError> {
+        if !in_background && self.looked.elapsed() < LOOK {
+            self.wake(false);
+            return Ok(());
+        }
+        self.looked = Instant::now();
         let length = measure(conn)?;
         if length.log >= LONG && (1..=LITTLE).contains(&length.left()) {
             move_all(conn)?;
