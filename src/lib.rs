@@ -93,6 +93,8 @@ pub mod json;
 #[doc(hidden)]
 pub mod logging;
 mod media_type;
+#[cfg(any(feature = "server", feature = "sqlite"))]
+mod memory;
 #[cfg(feature = "server")]
 mod printable;
 pub mod provider;

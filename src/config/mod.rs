@@ -21,7 +21,7 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use self::{table::table, variable::Variable};
 use crate::{
-    idempotency::cache::RedisUrl, logging::LogFormat, provider::setting::Settings,
+    idempotency::cache::RedisUrl, logging::LogFormat, memory, provider::setting::Settings,
     redaction::Redaction, schedule::Schedule, store::DatabaseUrl,
 };
 
@@ -122,6 +122,9 @@ pub struct Config {
     pub log_filter: String,
 }
 
+/// What Meta sends at most.
+const MAX_BODY: usize = 3_145_728;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -131,7 +134,7 @@ impl Default for Config {
             database_connections: 8,
             write_batch: 256,
             redis_url: None,
-            cache_bytes: 64 * 1024 * 1024,
+            cache_bytes: memory::at_most(64 * 1024 * 1024, 8),
             bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
             operations_bind: None,
             public_base_url: None,
@@ -154,8 +157,8 @@ impl Default for Config {
             alert_lookup: Duration::from_millis(100),
             alert_signature_failures: 60,
             alert_silence: 12 * HOUR,
-            max_body_bytes: 3_145_728,
-            body_budget_bytes: 64 * 1024 * 1024,
+            max_body_bytes: MAX_BODY,
+            body_budget_bytes: (memory::at_most(64 * 1024 * 1024, 4) as usize).max(2 * MAX_BODY),
             max_queue_time: Some(Duration::from_millis(50)),
             request_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),

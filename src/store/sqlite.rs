@@ -36,7 +36,7 @@ use super::{
     load::{Load, PoolLoad},
     migrations,
 };
-use crate::causes::with_causes;
+use crate::{causes::with_causes, memory};
 
 mod checkpoints;
 pub(super) mod file;
@@ -296,11 +296,13 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
     // Before the first table, or it has no effect: lets a clean-up give space back without rewriting the file.
     conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
     use_log(&mut conn, options)?;
+    // In kibibytes.
+    let pages = memory::at_most(64 * 1024 * 1024, 8) / 1024;
     conn.batch_execute(&format!(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -65536;
+         PRAGMA cache_size = -{pages};
          PRAGMA wal_autocheckpoint = {LIMIT};
          PRAGMA journal_size_limit = {KEPT_BYTES};"
     ))?;

@@ -1,7 +1,11 @@
 //! How much memory strangers can make the service take: little, and those who are known are answered meanwhile.
 
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -242,4 +246,76 @@ async fn where_there_is_no_room_for_a_body_it_is_put_off() {
         app.send(&Call::whatsapp_messages(message)).await.status,
         200
     );
+}
+
+/// A control group that gives its processes so much memory and no more, as a container has one; gone with the value.
+struct Container(PathBuf);
+
+impl Container {
+    /// `None` where this machine lets us make none.
+    fn new(bytes: usize) -> Option<Self> {
+        let name = format!("hookonce-{}", uuid::Uuid::new_v4().simple());
+        for (folder, limit) in [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ] {
+            let group = Path::new(folder).join(&name);
+            if !Path::new(folder).join("cgroup.procs").exists() || fs::create_dir(&group).is_err() {
+                continue;
+            }
+            let container = Self(group);
+            if fs::write(container.0.join(limit), bytes.to_string()).is_ok() {
+                return Some(container);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // Left empty where the kernel has not noticed yet that its processes are gone.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[actix_web::test]
+async fn in_a_container_of_128_mb_a_shop_is_served() {
+    const MOST: usize = 128 * MEBIBYTE;
+    const ORDERS: usize = 12_000;
+    const CONNECTIONS: usize = 16;
+    let database = Database::new(Engine::Sqlite);
+    let mut program = Program::new(&database).set("RUST_LOG", "warn,hookonce::command::serve=info");
+    program.open_shop().await;
+    let container = Container::new(MOST);
+    match &container {
+        Some(Container(group)) => {
+            let enter = format!("echo $$ > {}/cgroup.procs", group.display());
+            program = program.after(&enter);
+        }
+        None => println!("no control groups: the memory is measured, not limited"),
+    }
+    let server = program.serve().await;
+    let mut senders = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let url = server.url.clone();
+        senders.spawn(async move {
+            let client = client();
+            for _ in 0..ORDERS / CONNECTIONS {
+                let call = Call::twilio_text(&new_sid(), "2 cola\n1 margherita pizza");
+                let reply = call.send(&client, &url).await.expect("an answer");
+                assert_eq!(reply.status, 200, "{reply:?}");
+            }
+        });
+    }
+    while let Some(sender) = senders.join_next().await {
+        sender.expect("a sender");
+    }
+    let peak = server.peak_rss();
+    println!("{} MiB", peak >> 20);
+    assert!(peak < MOST as u64, "{peak} bytes");
+    let orders = "SELECT count(*) AS n FROM orders";
+    assert_eq!(database.count(orders), ORDERS as i64);
+    drop(server);
+    drop(container);
 }

@@ -208,17 +208,21 @@ async fn stores_that_open_at_once_all_come_up(engine: Engine) {
 
 async fn a_table_of_somebody_elses_is_named_and_nothing_is_changed(engine: Engine) {
     let database = Database::new(engine);
-    database.execute("CREATE TABLE orders (mine INTEGER); CREATE TABLE alerts (mine INTEGER)");
-    let before = schema(&database, engine);
-    for name in ["alerts", "orders"] {
+    // Of the core, which is looked at first, and of the shop.
+    let names = ["webhook_idempotency", "alerts", "orders"];
+    for name in names {
+        database.execute(&format!("CREATE TABLE {name} (mine INTEGER)"));
+    }
+    for name in ["alerts, webhook_idempotency", "orders"] {
+        let before = schema(&database, engine);
         let refused = Program::new(&database).run(&["migrate"]).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         let told = format!("are not hookonce's: {name}. Nothing was changed");
         assert!(refused.stderr.contains(&told), "{refused:?}");
         assert!(refused.stderr.contains("DATABASE_SCHEMA"), "{refused:?}");
-        if name == "alerts" {
-            assert_eq!(schema(&database, engine), before);
-            database.execute("DROP TABLE alerts");
+        assert_eq!(schema(&database, engine), before);
+        for own in name.split(", ").filter(|own| *own != "orders") {
+            database.execute(&format!("DROP TABLE {own}"));
         }
     }
     let left: Vec<_> = texts(&database, tables(engine));
