@@ -246,7 +246,7 @@ impl Draft {
         };
         let order = Order {
             id,
-            order_number: order_number::random(),
+            order_number: order_number::new(now),
             retailer_id: shop.retailer_id,
             source: origin.source,
             message_id: origin.message_id.map(str::to_owned),

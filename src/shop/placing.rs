@@ -38,8 +38,8 @@ pub fn place(conn: &mut Conn<'_>, planned: &PlacedOrder) -> Result<Placement, St
     }
     let mut renumbered = planned.clone();
     loop {
-        // 40 random bits: a second round is all but impossible.
-        renumbered.order.order_number = order_number::random();
+        // 25 random bits for orders of two seconds: a second round is all but impossible.
+        renumbered.order.order_number = order_number::new(planned.order.created_at);
         if orders::insert(conn, &renumbered.order)? {
             write_rest(conn, &[&renumbered])?;
             return Ok(Placement::Renumbered(Box::new(renumbered)));
