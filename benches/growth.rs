@@ -285,7 +285,8 @@ fn fill(file: &Path, from: u64, count: u64) {
     let number = [35, 30, 25, 20].map(letter).join(" || ")
         + " || '-' || "
         + &[15, 10, 5, 0].map(letter).join(" || ");
-    let spread = (1_u64 << 40) / count;
+    // An odd factor gives each order a number of its own.
+    let spread = format!("(j + {from}) * 339302416385 & 1099511627775");
     conn.batch_execute("BEGIN").expect("begun");
     for (table, changes) in TABLES {
         let columns = names(
@@ -311,7 +312,7 @@ fn fill(file: &Path, from: u64, count: u64) {
                      unhex(printf('%012x7000%016x', at / 1000, i * 4 + 2)) AS id
                  FROM (
                      WITH RECURSIVE c (j) AS (SELECT 0 UNION ALL SELECT j + 1 FROM c WHERE j + 1 < {count})
-                     SELECT j + {from} AS i, j * {spread} + {from} / 1000000 AS v, {begin} + j * {hours} / {count} AS at,
+                     SELECT j + {from} AS i, {spread} AS v, {begin} + j * {hours} / {count} AS at,
                          'SM' || printf('%08x%024x', j * 4294967296 / {count}, j + {from}) AS message
                      FROM c
                  )

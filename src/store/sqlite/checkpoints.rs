@@ -1,7 +1,7 @@
 //! SQLite's write-ahead log: moved into the database file beside the writer, so that no commit stops for it.
 //!
-//! The log begins anew only once all of it has been moved, and while the writer goes on, a little is always left. So
-//! the writer moves the last bit itself. Where the log grows faster than it can be moved, work in the background waits
+//! The log begins anew only once all of it has been moved, and while the writer goes on, a little is always left. So once
+//! the log is long, it is moved again and again until little is left, and the writer moves the last bit itself. Where the log grows faster than it can be moved, work in the background waits
 //! for it; requests never do, and SQLite's own limit (`wal_autocheckpoint`) bounds what they write. What the log has
 //! taken of the disk it keeps, up to a bound (`journal_size_limit`), and gives back when nothing is written for a while.
 
@@ -36,13 +36,17 @@ pub(super) const KEPT_BYTES: i64 = (LIMIT as i64 + LITTLE) * (4096 + 24);
 const MUCH: i64 = 2_048;
 /// The bytes that a log may keep while nothing is written: giving fewer back is not worth the work.
 const SMALL: u64 = 1024 * 1024;
-/// The pages that the writer moves itself. It waits for the disk meanwhile: a few milliseconds for so few.
-const LITTLE: i64 = 64;
+/// The pages that the writer moves itself, which are about those of four large commits. It waits for the disk meanwhile: some
+/// milliseconds for so few.
+const LITTLE: i64 = 1_024;
+/// How often a long log is moved at a time until little is left. Each time takes less than the one before, unless a reader
+/// keeps the log where it is.
+const PASSES: usize = 8;
 /// For how long the writer takes the log for as long as it was: to look costs as much as a statement.
 const LOOK: Duration = Duration::from_millis(5);
 /// How often the log is moved before work in the background goes on all the same. A reader that takes its time, a
 /// backup for one, keeps the log from beginning anew.
-const PATIENCE: u64 = 10;
+const PATIENCE: u64 = 50;
 
 /// What the writer knows of the log.
 pub(super) struct Log {
@@ -173,7 +177,7 @@ struct Checkpointer {
 
 impl Checkpointer {
     /// How long commits are gathered, for a page that changes often need be moved only once.
-    const PAUSE: Duration = Duration::from_millis(500);
+    const PAUSE: Duration = Duration::from_millis(100);
     /// After so long without a commit what the log takes of the disk is given back.
     const IDLE: Duration = Duration::from_secs(2);
 
@@ -191,7 +195,7 @@ impl Checkpointer {
         // Either is a reason to go on; where the writer is gone the next wait says so too.
         let _ = self.urgent.recv_timeout(Self::PAUSE);
         let moved = self.file.check().map_err(StoreError::from);
-        if let Err(error) = moved.and_then(|()| move_all(&mut self.conn)) {
+        if let Err(error) = moved.and_then(|()| self.move_most()) {
             self.file.note(&error);
             log::warn!(
                 "SQLite's log could not be moved into its file: {}",
@@ -204,6 +208,18 @@ impl Checkpointer {
             // Where there is no room the writer is awake.
             let _ = writer.try_send(Message::LogMoved);
         }
+    }
+
+    /// Moves the log: a long one until no more is left than the writer moves itself, even after another commit.
+    fn move_most(&mut self) -> Result<(), StoreError> {
+        for _ in 0..PASSES {
+            move_all(&mut self.conn)?;
+            let length = measure(&mut self.conn)?;
+            if length.log < LONG || length.left() <= LITTLE / 2 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Empties a log that takes much of the disk. Where somebody still reads in it, or writes, that is tried again after
