@@ -234,3 +234,40 @@ impl StoredReply {
         }
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use super::*;
+    use crate::{idempotency::fingerprint, store::Store};
+
+    #[tokio::test]
+    async fn an_answer_as_large_as_may_be_is_kept_and_a_larger_one_is_not() {
+        let url = "sqlite://:memory:".parse().unwrap();
+        let store = Store::open(&url, &Default::default()).await.unwrap();
+        let ask = async |key: &'static str, bytes: usize| {
+            let asked = fingerprint("POST", "/", "", "text/plain", key.as_bytes());
+            let work = move |conn: &mut Conn<'_>| {
+                let key = Key::new("test", key).map_err(OnceError::failed)?;
+                let body = vec![b'a'; bytes].into();
+                once(conn, &key, asked, |_| {
+                    Ok(StoredReply {
+                        body,
+                        ..StoredReply::default()
+                    })
+                })
+            };
+            store.write(work).await
+        };
+        let most = StoredReply::MAX_BYTES;
+        let done = ask("most", most).await.unwrap();
+        assert!(matches!(&done, Once::Done(reply) if reply.body.len() == most));
+        assert_eq!(
+            ask("most", 1).await.unwrap(),
+            Once::Replayed(done.reply().clone())
+        );
+        let refused = ask("more", most + 1).await;
+        assert!(matches!(refused, Err(OnceError::ReplyTooLarge)));
+        // Nothing is left of what was begun.
+        assert!(matches!(ask("more", 1).await, Ok(Once::Done(_))));
+    }
+}

@@ -111,15 +111,16 @@ async fn many_probes_at_once_are_answered_alike(engine: Engine) {
 
 #[actix_web::test]
 async fn a_writer_that_is_stuck_is_told_in_time_and_what_can_be_read_is_not_blamed() {
+    // The writer itself waits for longer than a probe does.
     let app = App::with(Engine::Sqlite, |config| {
-        config.request_timeout = Duration::from_millis(800);
+        config.request_timeout = Duration::from_secs(20);
     })
     .await;
     let lock = app.database.lock();
     let begun = Instant::now();
     let refused = probe(&app).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(2),
+        begun.elapsed() < Duration::from_secs(10),
         "{:?}",
         begun.elapsed()
     );
