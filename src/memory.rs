@@ -1,4 +1,6 @@
 //! How much memory the program may take: what the machine has, or the container that it runs in. Knows nothing of the rest.
+//!
+//! `sysinfo` tells that of a process from 0.39 on, which needs a newer Rust than this crate.
 
 use std::{fs, path::Path, sync::LazyLock};
 

@@ -296,13 +296,12 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
     // Before the first table, or it has no effect: lets a clean-up give space back without rewriting the file.
     conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
     use_log(&mut conn, options)?;
-    // In kibibytes.
-    let pages = memory::at_most(64 * 1024 * 1024, 8) / 1024;
+    let cache_kibibytes = memory::at_most(64 * 1024 * 1024, 8) / 1024;
     conn.batch_execute(&format!(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -{pages};
+         PRAGMA cache_size = -{cache_kibibytes};
          PRAGMA wal_autocheckpoint = {LIMIT};
          PRAGMA journal_size_limit = {KEPT_BYTES};"
     ))?;

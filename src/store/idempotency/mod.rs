@@ -255,7 +255,7 @@ pub fn count_replays(conn: &mut Conn<'_>, replays: &[Replays]) -> Result<(), Sto
             let rows = format!("[{}]", rows.collect::<Vec<_>>().join(","));
             let update = sql_query(
                 "UPDATE webhook_idempotency
-                 SET replay_count = replay_count + counted.times, last_accessed_at = counted.at
+                 SET replay_count = replay_count + counted.times, last_accessed_at = max(last_accessed_at, counted.at)
                  FROM (SELECT unhex(value ->> 0, '-') AS id, value ->> 1 AS times, value ->> 2 AS at FROM json_each(?))
                      AS counted
                  WHERE webhook_idempotency.id = counted.id",
@@ -275,7 +275,7 @@ pub fn count_replays(conn: &mut Conn<'_>, replays: &[Replays]) -> Result<(), Sto
                      ORDER BY record.id FOR UPDATE OF record
                  )
                  UPDATE webhook_idempotency
-                 SET replay_count = replay_count + counted.times, last_accessed_at = counted.at
+                 SET replay_count = replay_count + counted.times, last_accessed_at = greatest(last_accessed_at, counted.at)
                  FROM counted WHERE webhook_idempotency.id = counted.id",
             );
             let update = update.bind::<Array<Id>, _>(ids);
