@@ -31,14 +31,18 @@ pub(super) const LIMIT: u32 = 16_384;
 const LONG: i64 = 8_192;
 /// What a log that begins anew may keep of the disk, in bytes: as much as it is ever to take. To cut it and have it grow
 /// again would cost each commit a write of its own for where its pages are.
-pub(super) const KEPT_BYTES: i64 = (LIMIT as i64 + LITTLE) * (4096 + 24);
+pub(super) const KEPT_BYTES: i64 = (LIMIT as i64 + MORE) * (4096 + 24);
 /// The pages for which moving is not put off while work goes on in the background.
 const MUCH: i64 = 2_048;
 /// The bytes that a log may keep while nothing is written: giving fewer back is not worth the work.
 const SMALL: u64 = 1024 * 1024;
-/// The pages that the writer moves itself, which are about those of four large commits. It waits for the disk meanwhile: some
-/// milliseconds for so few.
-const LITTLE: i64 = 1_024;
+/// The pages that the writer moves itself. It waits for the disk meanwhile: a few milliseconds for so few.
+const LITTLE: i64 = 64;
+/// The pages from which it moves more itself, for soon SQLite would have it move all: 48 MiB. Large commits leave more than
+/// a little each time.
+const VERY_LONG: i64 = 12_288;
+/// What it moves then: the pages of some large commits.
+const MORE: i64 = 1_024;
 /// How often a long log is moved at a time until little is left. Each time takes less than the one before, unless a reader
 /// keeps the log where it is.
 const PASSES: usize = 8;
@@ -74,6 +78,15 @@ struct Length {
 impl Length {
     fn left(&self) -> i64 {
         self.log - self.checkpointed
+    }
+
+    /// Whether the writer is to move what is left, so that the log begins anew.
+    fn is_to_end(&self) -> bool {
+        match self.log {
+            VERY_LONG.. => (1..=MORE).contains(&self.left()),
+            LONG.. => (1..=LITTLE).contains(&self.left()),
+            _ => false,
+        }
     }
 }
 
@@ -128,7 +141,7 @@ impl Log {
         }
         self.looked = Instant::now();
         let length = measure(conn)?;
-        if length.log >= LONG && (1..=LITTLE).contains(&length.left()) {
+        if length.is_to_end() {
             move_all(conn)?;
         }
         if in_background {
@@ -210,12 +223,13 @@ impl Checkpointer {
         }
     }
 
-    /// Moves the log: a long one until no more is left than the writer moves itself, even after another commit.
+    /// Moves the log: a long one until so little is left that the writer moves the rest itself where it has to, even after another
+    /// commit.
     fn move_most(&mut self) -> Result<(), StoreError> {
         for _ in 0..PASSES {
             move_all(&mut self.conn)?;
             let length = measure(&mut self.conn)?;
-            if length.log < LONG || length.left() <= LITTLE / 2 {
+            if length.log < LONG || length.left() <= MORE / 2 {
                 break;
             }
         }
@@ -243,4 +257,23 @@ fn move_all(conn: &mut SqliteConnection) -> Result<(), StoreError> {
 
 fn measure(conn: &mut SqliteConnection) -> Result<Length, StoreError> {
     Ok(sql_query("PRAGMA wal_checkpoint(NOOP)").get_result(conn)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writer_moves_a_little_of_a_long_log_and_more_of_a_very_long_one() {
+        let is_to_end = |log, left| {
+            let checkpointed = log - left;
+            Length { log, checkpointed }.is_to_end()
+        };
+        for (log, most) in [(LONG, LITTLE), (VERY_LONG - 1, LITTLE), (VERY_LONG, MORE)] {
+            assert!(is_to_end(log, 1) && is_to_end(log, most), "{log}");
+            // With nothing left the next commit begins it anew.
+            assert!(!is_to_end(log, 0) && !is_to_end(log, most + 1), "{log}");
+        }
+        assert!(!is_to_end(LONG - 1, 1));
+    }
 }
