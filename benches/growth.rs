@@ -1,6 +1,6 @@
 //! What becomes of the service as its database grows, on SQLite: how many signed orders a second it makes durable, how many
 //! that it has made it answers again and how many with a wrong signature it refuses, what pages of its lists, the statistics
-//! and a clean-up take, how long it takes to start, and what it takes of the memory; empty, and with one, three and ten
+//! and a clean-up take, how long it takes to start, also after a kill under load, and what it takes of the memory; empty, and with one, three and ten
 //! million orders. Everything is one run; the ratios to the empty database hold on other machines.
 //!
 //! `cargo bench --bench growth`; `-- 1 2` for one and two million. Ten million take 25 GB of disk, given back at the end
@@ -33,6 +33,7 @@ const TABLES: [(&str, &[(&str, &str)]); 5] = [
     (
         "webhook_idempotency",
         &[
+            ("rowid", "NULL"),
             ("id", "n.record"),
             ("idempotency_key", "n.message"),
             ("fingerprint", "randomblob(32)"),
@@ -45,6 +46,7 @@ const TABLES: [(&str, &[(&str, &str)]); 5] = [
     (
         "webhook_event",
         &[
+            ("rowid", "NULL"),
             ("event_id", "n.message"),
             ("digest", "randomblob(32)"),
             ("delivery_fingerprint", "randomblob(32)"),
@@ -56,6 +58,7 @@ const TABLES: [(&str, &[(&str, &str)]); 5] = [
     (
         "orders",
         &[
+            ("rowid", "NULL"),
             ("id", "n.id"),
             ("order_number", "n.number"),
             ("message_id", "n.message"),
@@ -86,7 +89,7 @@ fn main() {
         .expect("a token");
     let token = String::from_utf8(created.stdout).expect("text");
     println!(
-        "{:>9} {:>7} {:>9} {:>8} {:>9} {:>8} {:>9} {:>10} {:>8} {:>10} {:>7} {:>9} {:>8} {:>8} {:>7}",
+        "{:>9} {:>7} {:>9} {:>8} {:>9} {:>8} {:>9} {:>10} {:>8} {:>10} {:>7} {:>9} {:>8} {:>9} {:>8} {:>7}",
         "orders",
         "GB",
         "fresh/s",
@@ -100,6 +103,7 @@ fn main() {
         "stats",
         "cleanup/s",
         "start ms",
+        "killed ms",
         "rest MB",
         "MB"
     );
@@ -178,8 +182,12 @@ fn measure(folder: tempfile::TempDir, token: &str, orders: u64) -> (tempfile::Te
         0 => 0.0,
         _ => runtime.block_on(clean_up(&server, token)),
     };
+    let started_in = server.started_in;
+    // Right after so many orders, most of which are in the log alone.
+    run("200", ORDERS_A_ROUND, &mut || request(true));
+    let server = Server::start_in(server.kill(), &VARIABLES);
     println!(
-        "{orders:>9} {:>7.1} {:>9.0} {:>8.1} {:>9.0} {:>8.1} {replays:>9.0} {refused:>10.0} {:>8.1} {:>10.1} {:>7.1} {cleaned:>9.0} {:>8} {rest:>8} {loaded:>7}",
+        "{orders:>9} {:>7.1} {:>9.0} {:>8.1} {:>9.0} {:>8.1} {replays:>9.0} {refused:>10.0} {:>8.1} {:>10.1} {:>7.1} {cleaned:>9.0} {:>8} {:>9} {rest:>8} {loaded:>7}",
         size as f64 / 1e9,
         fresh.0,
         fresh.1,
@@ -188,6 +196,7 @@ fn measure(folder: tempfile::TempDir, token: &str, orders: u64) -> (tempfile::Te
         lists[0],
         lists[1],
         lists[2],
+        started_in.as_millis(),
         server.started_in.as_millis(),
     );
     let figures = Figures {
@@ -259,10 +268,20 @@ fn open(file: &Path) -> SqliteConnection {
     conn
 }
 
+/// What is claimed of each row: a number for what it is, the column with the id, and that with its owner.
+const CLAIMS: [(&str, u8, &str, &str); 3] = [
+    ("webhook_idempotency", 0, "idempotency_key", "scope"),
+    ("webhook_event", 1, "event_id", "provider"),
+    ("orders", 2, "message_id", "source"),
+];
+
 /// Copies an order with all that it left, `count` times, each with keys and a time of its own. Keys come in their order, for
 /// that is fast, and lie everywhere between those that are there. Indexes that may be made afterwards are.
 fn fill(file: &Path, from: u64, count: u64) {
     let mut conn = open(file);
+    // What is made here can be made again: a log would only have all of it written twice.
+    conn.batch_execute("PRAGMA journal_mode = OFF")
+        .expect("no journal");
     let tables = TABLES.map(|(table, _)| format!("'{table}'")).join(", ");
     let of = format!(
         "sqlite_master WHERE tbl_name IN ({tables}) AND type IN ('index', 'trigger') AND sql IS NOT NULL"
@@ -322,6 +341,14 @@ fn fill(file: &Path, from: u64, count: u64) {
         ))
         .expect(table);
     }
+    for (table, kind, id, owner) in CLAIMS {
+        conn.batch_execute(&format!(
+            "INSERT INTO webhook_claim (id, kind, owner, row)
+             SELECT {id}, {kind}, {owner}, rowid FROM {table}
+             WHERE rowid > (SELECT coalesce(max(row), 0) FROM webhook_claim WHERE kind = {kind})"
+        ))
+        .expect("claimed");
+    }
     for sql in made {
         conn.batch_execute(&sql).expect("made again");
     }
@@ -333,7 +360,7 @@ fn fill(file: &Path, from: u64, count: u64) {
          INSERT INTO record_expiries (minute, webhook_type, retailer_id, slot, records)
          SELECT expires_at - expires_at % 60000000, webhook_type, coalesce(retailer_id, zeroblob(16)), 0, count(*)
          FROM webhook_idempotency WHERE status <> 'in_progress' GROUP BY 1, 2, 3;
-         COMMIT; PRAGMA wal_checkpoint(TRUNCATE);",
+         COMMIT; PRAGMA journal_mode = WAL;",
     )
     .expect("committed");
     settle(file);

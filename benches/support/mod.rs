@@ -235,10 +235,20 @@ impl Server {
     }
 
     /// Ends it as a service manager does, and gives its folder back.
-    pub fn stop(mut self) -> tempfile::TempDir {
+    pub fn stop(self) -> tempfile::TempDir {
         let _ = Command::new("kill")
             .arg(self.process.id().to_string())
             .status();
+        self.end()
+    }
+
+    /// Ends it as a lost machine does, and gives its folder back.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        let _ = self.process.kill();
+        self.end()
+    }
+
+    fn end(mut self) -> tempfile::TempDir {
         let _ = self.process.wait();
         let empty = tempfile::tempdir().expect("a folder");
         std::mem::replace(&mut self.folder, empty)

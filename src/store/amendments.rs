@@ -121,12 +121,19 @@ pub fn link(conn: &mut Conn<'_>, amendment: &Amendment, order: &Order) -> Result
 /// many.
 pub fn delete_unused(conn: &mut Conn<'_>, until: Timestamp, most: i64) -> Result<i64, StoreError> {
     // One that came at the very moment of its order may not know of it.
-    const CHOSEN: &str = "SELECT source, message_id, event_id FROM message_amendments a
-        WHERE order_id IS NULL AND created_at <= $1 AND NOT EXISTS (
-            SELECT 1 FROM orders o WHERE o.source = a.source AND o.message_id = a.message_id)
-        ORDER BY created_at LIMIT $2";
+    let order = match conn {
+        #[cfg(feature = "sqlite")]
+        Conn::Sqlite(_) => {
+            "webhook_claim o WHERE o.id = a.message_id AND o.kind = 2 AND o.owner = a.source"
+        }
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(_) => "orders o WHERE o.source = a.source AND o.message_id = a.message_id",
+    };
     let delete = sql_query(format!(
-        "DELETE FROM message_amendments WHERE (source, message_id, event_id) IN ({CHOSEN})"
+        "DELETE FROM message_amendments WHERE (source, message_id, event_id) IN (
+             SELECT source, message_id, event_id FROM message_amendments a
+             WHERE order_id IS NULL AND created_at <= $1 AND NOT EXISTS (SELECT 1 FROM {order})
+             ORDER BY created_at LIMIT $2)"
     ))
     .bind::<Moment, _>(until)
     .bind::<BigInt, _>(most);

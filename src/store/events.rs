@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use super::{
     Conn, StoreError,
     cached::Update,
+    claims::{is_event, is_event_of_anybody},
     on_each,
     schema::webhook_event as table,
     types::{Digest, Json, Timestamp, Uuid},
 };
 
 #[cfg(feature = "sqlite")]
-use super::cached::Insert;
+use super::cached::InsertOrFail;
 
 pub use super::outcome::Outcome;
 
@@ -78,11 +79,9 @@ pub fn claim_all(conn: &mut Conn<'_>, events: &[NewEvent<'_>]) -> Result<Vec<boo
         Conn::Sqlite(c) => {
             struct ClaimEvent;
             for event in events {
-                let insert = diesel::insert_into(table::table)
-                    .values(event)
-                    .on_conflict((table::provider, table::event_id))
-                    .do_nothing();
-                claimed.push(Insert::named::<ClaimEvent>(insert).execute(*c)? == 1);
+                let row = Insertable::<table::table>::values(event);
+                let insert = InsertOrFail::named::<ClaimEvent>("webhook_event", row);
+                claimed.push(insert.execute(*c)? == 1);
             }
         }
         #[cfg(feature = "postgres")]
@@ -132,7 +131,7 @@ pub fn find_all(
         #[cfg(feature = "sqlite")]
         Conn::Sqlite(c) => {
             for id in event_ids {
-                let found = table::table.find((provider, id)).select(columns);
+                let found = table::table.filter(is_event(provider, id)).select(columns);
                 known.extend(found.get_result::<(String, KnownEvent)>(*c).optional()?);
             }
         }
@@ -176,9 +175,7 @@ pub fn correct(
     let update = Update {
         table: "webhook_event",
         changes: correction.as_changeset(),
-        filter: table::provider
-            .eq(provider)
-            .and(table::event_id.eq(event_id)),
+        filter: is_event(provider, event_id),
     };
     on_each!(conn, |c| update.execute(c))?;
     Ok(())
@@ -250,14 +247,29 @@ pub fn payloads(
     delivery: Uuid,
     event_ids: &[&str],
 ) -> Result<HashMap<String, Json>, StoreError> {
+    let columns = (table::event_id, table::payload);
     let mut payloads = HashMap::new();
-    for ids in event_ids.chunks(super::MANY) {
-        let rows: Vec<(String, Json)> = on_each!(conn, |c| table::table
-            .filter(table::event_id.eq_any(ids))
-            .filter(table::delivery_id.eq(delivery))
-            .select((table::event_id, table::payload))
-            .load(c))?;
-        payloads.extend(rows);
+    match conn {
+        #[cfg(feature = "sqlite")]
+        Conn::Sqlite(c) => {
+            for id in event_ids {
+                let of_delivery = table::table
+                    .filter(is_event_of_anybody(id))
+                    .filter(table::delivery_id.eq(delivery))
+                    .select(columns);
+                payloads.extend(of_delivery.load::<(String, Json)>(*c)?);
+            }
+        }
+        #[cfg(feature = "postgres")]
+        Conn::Postgres(c) => {
+            for ids in event_ids.chunks(super::MANY) {
+                let of_delivery = table::table
+                    .filter(table::event_id.eq_any(ids))
+                    .filter(table::delivery_id.eq(delivery))
+                    .select(columns);
+                payloads.extend(of_delivery.load::<(String, Json)>(&mut **c)?);
+            }
+        }
     }
     Ok(payloads)
 }
@@ -271,7 +283,7 @@ pub fn note(
     order_id: Uuid,
 ) -> Result<(), StoreError> {
     on_each!(conn, |c| diesel::update(
-        table::table.find((provider, event_id))
+        table::table.filter(is_event(provider, event_id))
     )
     .set((table::outcome.eq(outcome), table::order_id.eq(order_id)))
     .execute(c))?;

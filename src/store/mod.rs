@@ -13,6 +13,7 @@ pub mod backup;
 #[doc(hidden)]
 pub mod bookings;
 mod cached;
+mod claims;
 #[doc(hidden)]
 pub mod cleanup;
 #[cfg(feature = "server")]

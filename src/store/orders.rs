@@ -1,5 +1,7 @@
 //! The orders and their items.
 
+#[cfg(feature = "sqlite")]
+use diesel::sql_query;
 use diesel::{
     backend::Backend,
     deserialize::{self, FromSql, FromSqlRow},
@@ -13,9 +15,12 @@ use diesel::{
 use std::collections::HashSet;
 use std::{borrow::Cow, collections::HashMap};
 
+#[cfg(feature = "sqlite")]
+use super::claims::ClaimMessage;
 use super::{
     Conn, StoreError,
     cached::Insert,
+    claims::is_of_message,
     on_each,
     schema::{order_items, orders as table},
     types::{Id, Timestamp, Uuid, text_enum},
@@ -142,11 +147,43 @@ pub struct OrderItem {
 /// Adds an order. `false`: its number or its message has one already, and nothing was done.
 pub fn insert(conn: &mut Conn<'_>, order: &Order) -> Result<bool, StoreError> {
     struct AddOrder;
+    #[cfg(feature = "sqlite")]
+    if !claim_message(conn, order)? {
+        return Ok(false);
+    }
     let insert = diesel::insert_into(table::table)
         .values(order)
         .on_conflict_do_nothing();
     let insert = Insert::named::<AddOrder>(insert);
-    Ok(on_each!(conn, |c| insert.execute(c))? == 1)
+    let is_added = on_each!(conn, |c| insert.execute(c))? == 1;
+    #[cfg(feature = "sqlite")]
+    if !is_added {
+        free_message(conn, order)?;
+    }
+    Ok(is_added)
+}
+
+/// Claims the message of an order that is added next. `false`: another order has it. PostgreSQL has an index for that.
+#[cfg(feature = "sqlite")]
+fn claim_message(conn: &mut Conn<'_>, order: &Order) -> Result<bool, StoreError> {
+    let (Conn::Sqlite(c), Some(message_id)) = (conn, &order.message_id) else {
+        return Ok(true);
+    };
+    let source = &order.source;
+    let claim = ClaimMessage { source, message_id };
+    Ok(claim.execute(*c)? == 1)
+}
+
+/// Gives the message of an order back that was not added, for its number is taken.
+#[cfg(feature = "sqlite")]
+fn free_message(conn: &mut Conn<'_>, order: &Order) -> Result<(), StoreError> {
+    if let (Conn::Sqlite(c), Some(message_id)) = (conn, &order.message_id) {
+        let free = sql_query("DELETE FROM webhook_claim WHERE id = ? AND kind = 2 AND owner = ?")
+            .bind::<Text, _>(message_id)
+            .bind::<Text, _>(&order.source);
+        free.execute(*c)?;
+    }
+    Ok(())
 }
 
 /// Adds orders. Tells of each whether it was added: a number or a message that has one already gets no other.
@@ -205,8 +242,7 @@ pub fn by_message(
     message_id: &str,
 ) -> Result<Option<Order>, StoreError> {
     Ok(on_each!(conn, |c| table::table
-        .filter(table::source.eq(source))
-        .filter(table::message_id.eq(message_id))
+        .filter(is_of_message(source, message_id))
         .select(Order::as_select())
         .get_result(c)
         .optional())?)

@@ -84,7 +84,8 @@ impl Sqlite {
         let prepared = Prepared::new(path)?;
         let (url, log) = (prepared.url.clone(), prepared.log());
         let mut conn = connect(&url, options)?;
-        let file = Arc::new(prepared.opened(stamp(&mut conn)?)?);
+        let stamp = stamp(&mut conn, &prepared)?;
+        let file = Arc::new(prepared.opened(stamp)?);
         let readers = Readers::open(&url, options, &file)?;
         let begin = |jobs: &mpsc::Sender<Message>| {
             Log::open(&url, log, options, jobs.downgrade(), &file).map(Some)
@@ -296,16 +297,18 @@ fn connect(url: &str, options: &StoreOptions) -> Result<SqliteConnection, StoreE
     // Before the first table, or it has no effect: lets a clean-up give space back without rewriting the file.
     conn.batch_execute("PRAGMA auto_vacuum = INCREMENTAL")?;
     use_log(&mut conn, options)?;
-    let cache_kibibytes = memory::at_most(64 * 1024 * 1024, 8) / 1024;
+    let cache_kibibytes = memory::at_most(16 * 1024 * 1024, 8) / 1024;
     conn.batch_execute(&format!(
         "PRAGMA synchronous = FULL;
-         PRAGMA foreign_keys = ON;
-         PRAGMA temp_store = MEMORY;
+         PRAGMA foreign_keys = OFF;
          PRAGMA cache_size = -{cache_kibibytes};
          PRAGMA wal_autocheckpoint = {LIMIT};
          PRAGMA journal_size_limit = {KEPT_BYTES};"
     ))?;
+    // Before foreign keys are looked at, for a migration may put a table in the place of another; and before what is
+    // sorted is kept in the memory, for it may sort all that there is.
     migrations::bring_up(&mut Conn::Sqlite(&mut conn))?;
+    conn.batch_execute("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;")?;
     Ok(conn)
 }
 
@@ -339,7 +342,7 @@ fn known_stamp(conn: &mut SqliteConnection) -> QueryResult<i32> {
 }
 
 /// The same, given to it where it has none.
-fn stamp(conn: &mut SqliteConnection) -> Result<i32, StoreError> {
+fn stamp(conn: &mut SqliteConnection, file: &Prepared) -> Result<i32, StoreError> {
     let mut stamp = known_stamp(conn)?;
     if stamp == 0 {
         stamp = conn.exclusive_transaction(|conn| match known_stamp(conn)? {
@@ -352,8 +355,10 @@ fn stamp(conn: &mut SqliteConnection) -> Result<i32, StoreError> {
             known => Ok(known),
         })?;
     }
-    // It is to be in the file itself.
-    conn.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")?;
+    // It is to be in the file itself. Where it is, a log that a kill has left is moved later: that takes its time.
+    if !file.has_stamp(stamp) {
+        conn.batch_execute("PRAGMA wal_checkpoint(PASSIVE)")?;
+    }
     Ok(stamp)
 }
 

@@ -366,6 +366,11 @@ async fn what_is_no_sound_backup_is_refused_and_changes_nothing() {
             "dangling.db",
             "PRAGMA foreign_keys = OFF; DELETE FROM retailers",
         ),
+        ("unclaimed.db", "DELETE FROM webhook_claim WHERE kind = 1"),
+        (
+            "claimed.db",
+            "INSERT INTO webhook_claim (id, kind, owner, row) VALUES ('x', 2, 'twilio', 1)",
+        ),
     ] {
         make(name, &good);
         Database::at(&shop.here(name)).execute(sql);
@@ -380,6 +385,8 @@ async fn what_is_no_sound_backup_is_refused_and_changes_nothing() {
         ("newer.db", "newer version"),
         ("foreign.db", "is no backup"),
         ("dangling.db", "not there"),
+        ("unclaimed.db", "have not claimed their ids"),
+        ("claimed.db", "1 ids are claimed for rows of orders"),
         ("missing.db", "there is no"),
         (".", "is no file"),
         (&itself, "is the database itself"),

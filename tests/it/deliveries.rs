@@ -1070,7 +1070,7 @@ fn is_bounded(steps: &[String]) -> bool {
     let little = [
         "SCAN webhook_idempotency USING INDEX webhook_idempotency_in_progress",
         "SEARCH webhook_idempotency USING INDEX sqlite_autoindex_webhook_idempotency_1 (id=?)",
-        "SEARCH webhook_idempotency USING INDEX sqlite_autoindex_webhook_idempotency_2 (idempotency_key=?)",
+        "SEARCH webhook_idempotency USING INTEGER PRIMARY KEY (rowid=?)",
     ];
     let finds_little = steps.iter().any(|step| little.contains(&step.as_str()));
     let without_index = |step: &String| {

@@ -2,8 +2,10 @@
 //! beside whatever else is in the database.
 
 use diesel::{
-    Connection as _, PgConnection, SqliteConnection, backend::Backend,
-    connection::BoxableConnection, migration::MigrationSource,
+    Connection as _, PgConnection, SqliteConnection,
+    backend::Backend,
+    connection::{BoxableConnection, SimpleConnection as _},
+    migration::MigrationSource,
 };
 use diesel_migrations::{FileBasedMigrations, MigrationHarness as _};
 use futures_util::future::join_all;
@@ -17,8 +19,9 @@ use std::{
 
 use crate::support::{
     database::{Database, Engine, HASH, on_both},
-    process::{Program, client},
+    process::{Program, Server, client},
     requests::{Call, new_sid, told},
+    shop::{items, payment},
 };
 
 /// In the order in which they are made.
@@ -38,6 +41,7 @@ on_both! {
     what_fails_half_way_leaves_nothing
     the_layout_of_before_is_refused_and_left_as_it_is
     migrations_of_the_users_own_live_beside
+    what_is_there_stays_whatever_the_layout
     the_views_show_what_the_api_shows
 }
 
@@ -104,25 +108,31 @@ async fn the_promised_columns_are_there(engine: Engine) {
     assert_eq!(columns["webhook_idempotency"], promised);
 }
 
-/// The tables and columns of one engine are those of the other.
+/// The tables and columns of one engine are those of the other, but for the tree of claims.
 #[actix_web::test]
 async fn both_databases_get_the_same_tables_and_columns() {
     let of = |engine| columns(&migrated(engine), engine);
-    assert_eq!(of(Engine::Sqlite), of(Engine::Postgres));
+    let mut of_sqlite = of(Engine::Sqlite);
+    let claims = of_sqlite.remove("webhook_claim").expect("SQLite's claims");
+    assert_eq!(
+        Vec::from_iter(claims),
+        ["id", "kind", "owner", "row"].map(str::to_owned)
+    );
+    assert_eq!(of_sqlite, of(Engine::Postgres));
 }
 
 async fn the_promised_indexes_are_there(engine: Engine) {
     let database = migrated(engine);
     let indexes = indexes(&database, engine);
-    for columns in [
-        // Also looked up without a scope.
-        "idempotency_key,scope",
-        "expires_at",
-        "webhook_type,created_at",
-        "created_at",
-    ] {
-        let index = format!("webhook_idempotency({columns})");
-        assert!(indexes.contains(&index), "no {index} among {indexes:#?}");
+    let promised = ["expires_at", "webhook_type,created_at", "created_at"];
+    let promised = promised.map(|columns| format!("webhook_idempotency({columns})"));
+    // A key is also looked up without a scope.
+    let of_keys = match engine {
+        Engine::Sqlite => "webhook_claim(id,kind,owner)",
+        Engine::Postgres => "webhook_idempotency(idempotency_key,scope)",
+    };
+    for index in promised.iter().map(String::as_str).chain([of_keys]) {
+        assert!(indexes.contains(index), "no {index} among {indexes:#?}");
     }
 }
 
@@ -160,10 +170,7 @@ async fn a_key_is_unique_in_its_scope(engine: Engine) {
     for (scope, key) in [("a", "k"), ("a", "l"), ("b", "k")] {
         database.execute(&record(scope, key));
     }
-    let again = format!(
-        "{} ON CONFLICT (scope, idempotency_key) DO NOTHING",
-        record("a", "k")
-    );
+    let again = format!("{} ON CONFLICT DO NOTHING", record("a", "k"));
     database.execute(&again);
     let rows = database.count("SELECT count(*) AS n FROM webhook_idempotency");
     assert_eq!(rows, 3);
@@ -304,6 +311,85 @@ async fn migrations_of_the_users_own_live_beside(engine: Engine) {
     assert_eq!(database.count(DONE), all_names(engine));
 }
 
+/// There and back with what a shop has, by the real program: each order with its items, payments and keys.
+async fn what_is_there_stays_whatever_the_layout(engine: Engine) {
+    let database = Database::new(engine);
+    let program = Program::new(&database);
+    let retailer = program.open_shop().await;
+    let token = program
+        .must(&[
+            "token",
+            "create",
+            "--name",
+            "t",
+            "--scope",
+            "orders:write,payments:write",
+            "--retailer",
+            &retailer,
+        ])
+        .await;
+    let mut server = program.serve().await;
+    let message = Call::twilio_text(&new_sid(), "2 pizza and 1 cola");
+    let first = message.send(&client(), &server.url).await;
+    let first = first.expect("an answer");
+    assert_eq!(told(&first), (200, Some("false")), "{first:?}");
+    let post = async |server: &Server, path: &str, key: &str, body: &serde_json::Value| {
+        let request = client().post(format!("{}/api/v1/{path}", server.url));
+        let request = request
+            .bearer_auth(token.trim())
+            .header("Idempotency-Key", key);
+        let answer = request
+            .header("Content-Type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("an answer");
+        let replayed = answer.headers().get("Idempotent-Replayed").cloned();
+        assert_eq!(answer.status(), 201, "{path}");
+        (
+            replayed.expect("said"),
+            answer.text().await.expect("a body"),
+        )
+    };
+    let order = items(&[("COLA", 3)]);
+    let (_, ordered) = post(&server, "orders", "an-order", &order).await;
+    let made: serde_json::Value = serde_json::from_str(&ordered).expect("JSON");
+    let payment = payment(made["data"]["id"].as_str().expect("an id"), "1.00");
+    let (_, paid) = post(&server, "payments", "a-payment", &payment).await;
+    server.signal("TERM");
+    server.exit(Duration::from_secs(10)).await;
+
+    let kept = contents(&database);
+    go_back(&database, engine);
+    assert_eq!(contents(&database), kept);
+    program.must(&["migrate"]).await;
+    assert_eq!(contents(&database), kept);
+    program.must(&["check"]).await;
+
+    let server = program.serve().await;
+    let replayed = (200, Some("true"));
+    for call in [message.clone(), message.clone().key("another")] {
+        let again = call.send(&client(), &server.url).await.expect("an answer");
+        assert_eq!((told(&again), &again.body), (replayed, &first.body));
+    }
+    for (path, key, body, answer) in [
+        ("orders", "an-order", &order, &ordered),
+        ("payments", "a-payment", &payment, &paid),
+    ] {
+        let (replayed, again) = post(&server, path, key, body).await;
+        assert_eq!((replayed.as_bytes(), &again), (&b"true"[..], answer));
+    }
+    // And when all but the order is forgotten.
+    database.execute("DELETE FROM webhook_event");
+    database.execute("DELETE FROM webhook_idempotency");
+    let again = message
+        .send(&client(), &server.url)
+        .await
+        .expect("an answer");
+    assert_eq!((told(&again), &again.body), (replayed, &first.body));
+    assert_eq!(database.count("SELECT count(*) AS n FROM orders"), 2);
+}
+
 async fn the_views_show_what_the_api_shows(engine: Engine) {
     let database = Database::new(engine);
     let program = Program::new(&database);
@@ -412,6 +498,8 @@ fn all_names(engine: Engine) -> i64 {
 enum Direction {
     Up,
     Down,
+    /// Down to the first.
+    Back,
 }
 
 fn migrated(engine: Engine) -> Database {
@@ -422,12 +510,65 @@ fn migrated(engine: Engine) -> Database {
 
 fn migrate(database: &Database, engine: Engine, direction: Direction) {
     let mut sets = SETS;
-    if let Direction::Down = direction {
+    if !matches!(direction, Direction::Up) {
         sets.reverse();
     }
     for set in sets {
         go_all(database, engine, set, direction);
     }
+}
+
+/// Takes back all but the first migration of each set, as a program of before would have left it.
+fn go_back(database: &Database, engine: Engine) {
+    for set in ["shop", "core"] {
+        let files = FileBasedMigrations::from_path(tree(set, engine)).expect("the migrations");
+        match engine {
+            Engine::Sqlite => {
+                let path = database.url.trim_start_matches("sqlite://");
+                let mut conn = SqliteConnection::establish(path).expect("a connection");
+                conn.batch_execute("PRAGMA foreign_keys = OFF")
+                    .expect("off");
+                go(&mut conn, files, Direction::Back);
+            }
+            Engine::Postgres => {
+                let mut conn = PgConnection::establish(&database.url).expect("a connection");
+                go(&mut conn, files, Direction::Back);
+            }
+        }
+        database.execute(&format!(
+            "DELETE FROM hookonce_migration WHERE set_name = '{set}'
+             AND version <> (SELECT min(version) FROM hookonce_migration WHERE set_name = '{set}')"
+        ));
+    }
+}
+
+/// All that a shop would miss, as the views show it.
+fn contents(database: &Database) -> Vec<Vec<String>> {
+    let what = [
+        (
+            "v_orders",
+            "id || order_number || coalesce(message_id, '') || paid_minor",
+        ),
+        ("v_order_items", "order_id || position || sku || quantity"),
+        ("v_ledger", "id || order_id || kind || amount_minor"),
+        ("v_payments", "id || order_id || amount_minor"),
+        (
+            "v_deliveries",
+            "id || scope || idempotency_key || status || fingerprint || coalesce(CAST(request_body AS TEXT), '')",
+        ),
+        (
+            "v_events",
+            "provider || event_id || outcome || order_id || digest || payload || reply",
+        ),
+        ("v_record_totals", "webhook_type || status || records"),
+    ];
+    let read = |(view, columns)| {
+        texts(
+            database,
+            &format!("SELECT '' || {columns} AS t FROM {view} ORDER BY 1"),
+        )
+    };
+    what.map(read).into()
 }
 
 fn go_all(database: &Database, engine: Engine, set: &str, direction: Direction) {
@@ -453,13 +594,18 @@ fn go<DB: Backend>(
     let migrations = MigrationSource::<DB>::migrations(&files);
     let mut migrations = migrations.expect("the migrations");
     migrations.sort_by_key(|migration| migration.name().version().to_string());
-    if let Direction::Down = direction {
-        migrations.reverse();
+    match direction {
+        Direction::Up => {}
+        Direction::Down => migrations.reverse(),
+        Direction::Back => {
+            migrations.reverse();
+            migrations.pop();
+        }
     }
     for migration in migrations {
         let done = match direction {
             Direction::Up => migration.run(conn),
-            Direction::Down => migration.revert(conn),
+            Direction::Down | Direction::Back => migration.revert(conn),
         };
         done.expect("a migration that runs");
     }
@@ -508,7 +654,8 @@ fn columns(database: &Database, engine: Engine) -> BTreeMap<String, BTreeSet<Str
     let mut columns = BTreeMap::<_, BTreeSet<_>>::new();
     for line in texts(database, sql) {
         let (table, column) = line.split_once('.').expect("a table and a column");
-        if !table.starts_with("sqlite_") {
+        // SQLite's rows have numbers, named or not.
+        if !table.starts_with("sqlite_") && column != "rowid" {
             let table = columns.entry(table.to_owned()).or_default();
             table.insert(column.to_owned());
         }

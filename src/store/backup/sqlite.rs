@@ -148,6 +148,7 @@ pub(super) fn sound(conn: &Connection, name: &str) -> Result<Vec<String>, Backup
 fn faults(conn: &Connection) -> Findings {
     let found = integrity(conn).and_then(|mut faults| {
         faults.extend(dangling(conn)?);
+        faults.extend(unclaimed(conn)?);
         Ok(faults)
     });
     Findings(found.unwrap_or_else(|error| vec![error.to_string()]))
@@ -173,6 +174,49 @@ fn dangling(conn: &Connection) -> rusqlite::Result<Vec<String>> {
         ))
     })?;
     rows.collect()
+}
+
+/// Rows whose ids are not claimed for them, and claims of rows that are not there: such an id could be taken twice, or never.
+fn unclaimed(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    const CLAIMED: [(&str, u8, &str, &str); 3] = [
+        ("webhook_idempotency", 0, "idempotency_key", "scope"),
+        ("webhook_event", 1, "event_id", "provider"),
+        ("orders", 2, "message_id", "source"),
+    ];
+    let mut faults = Vec::new();
+    for (table, kind, id, owner) in CLAIMED {
+        // A file of before has no claims, and one without the shop no orders.
+        let both = format!(
+            "SELECT count(*) = 2 FROM sqlite_schema WHERE name IN ('webhook_claim', '{table}')"
+        );
+        if !conn.query_row(&both, (), |row| row.get(0))? {
+            continue;
+        }
+        let claim = format!(
+            "c.row = t.rowid AND c.id = t.{id} AND c.kind = {kind} AND c.owner = t.{owner}"
+        );
+        let rows = format!(
+            "SELECT count(*) FROM {table} t WHERE t.{id} IS NOT NULL AND NOT EXISTS (
+                 SELECT 1 FROM webhook_claim c WHERE {claim})"
+        );
+        let claims = format!(
+            "SELECT count(*) FROM webhook_claim c WHERE c.kind = {kind} AND NOT EXISTS (
+                 SELECT 1 FROM {table} t WHERE {claim})"
+        );
+        let [rows, claims]: [i64; 2] = [
+            conn.query_row(&rows, (), |row| row.get(0))?,
+            conn.query_row(&claims, (), |row| row.get(0))?,
+        ];
+        if rows > 0 {
+            faults.push(format!("{rows} rows of {table} have not claimed their ids"));
+        }
+        if claims > 0 {
+            faults.push(format!(
+                "{claims} ids are claimed for rows of {table} that are not there"
+            ));
+        }
+    }
+    Ok(faults)
 }
 
 /// The migrations that a sound file has, if they are those of this program.

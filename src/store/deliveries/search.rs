@@ -13,6 +13,7 @@ use std::cmp::Reverse;
 use super::{
     super::{
         Conn, StoreError,
+        claims::has_key_anywhere,
         idempotency::RecordStatus,
         on_each,
         schema::webhook_idempotency as table,
@@ -155,7 +156,7 @@ macro_rules! in_scan {
         }
         query = match &$search.scan {
             IndexScan::Key(key) => query
-                .filter(table::idempotency_key.eq(key))
+                .filter(has_key_anywhere(key))
                 .filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
             IndexScan::InProgress => query.filter(sql::<Moment>(UNSORTED).between(oldest, newest)),
             IndexScan::Retailer(id) => {

@@ -15,11 +15,14 @@ pub use self::rows::{
     AnsweredRecord, BodyEncoding, Completion, NewRecord, PartedBody, Record, RecordStatus,
 };
 
+#[cfg(feature = "sqlite")]
+use super::cached::InsertOrFail;
 #[cfg(feature = "postgres")]
 use super::types::{Id, Moment};
 use super::{
     Conn, StoreError,
     cached::{Insert, Update},
+    claims::has_key,
     on_each,
     schema::webhook_idempotency as table,
     types::{Timestamp, Uuid},
@@ -28,8 +31,7 @@ use super::{
 /// The record of a key, whatever its state.
 pub fn find(conn: &mut Conn<'_>, scope: &str, key: &str) -> Result<Option<Record>, StoreError> {
     Ok(on_each!(conn, |c| table::table
-        .filter(table::scope.eq(scope))
-        .filter(table::idempotency_key.eq(key))
+        .filter(has_key(scope, key))
         .select(Record::as_select())
         .get_result(c)
         .optional())?)
@@ -71,11 +73,9 @@ pub fn claim_all(
         Conn::Sqlite(c) => {
             struct ClaimAnswered;
             for record in records {
-                let insert = diesel::insert_into(table::table)
-                    .values(record)
-                    .on_conflict((table::scope, table::idempotency_key))
-                    .do_nothing();
-                claimed.push(Insert::named::<ClaimAnswered>(insert).execute(*c)? == 1);
+                let row = Insertable::<table::table>::values(record);
+                let insert = InsertOrFail::named::<ClaimAnswered>("webhook_idempotency", row);
+                claimed.push(insert.execute(*c)? == 1);
             }
         }
         #[cfg(feature = "postgres")]
@@ -109,8 +109,7 @@ pub fn claim(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, StoreErro
     struct Claim;
     let insert = diesel::insert_into(table::table)
         .values(new)
-        .on_conflict((table::scope, table::idempotency_key))
-        .do_nothing();
+        .on_conflict_do_nothing();
     let insert = Insert::named::<Claim>(insert);
     Ok(on_each!(conn, |c| insert.execute(c))? == 1)
 }
@@ -131,8 +130,7 @@ pub fn take_over(conn: &mut Conn<'_>, new: &NewRecord<'_>) -> Result<bool, Store
         again.or(completed.and(expired()))
     };
     let rows = on_each!(conn, |c| diesel::update(table::table)
-        .filter(table::scope.eq(new.scope))
-        .filter(table::idempotency_key.eq(new.idempotency_key))
+        .filter(has_key(new.scope, new.idempotency_key))
         .filter(no_longer_stands())
         .set(Replacement::from(new))
         .execute(c))?;

@@ -1,9 +1,10 @@
 //! SQLite's write-ahead log: moved into the database file beside the writer, so that no commit stops for it.
 //!
 //! The log begins anew only once all of it has been moved, and while the writer goes on, a little is always left. So once
-//! the log is long, it is moved again and again until little is left, and the writer moves the last bit itself. Where the log grows faster than it can be moved, work in the background waits
-//! for it; requests never do, and SQLite's own limit (`wal_autocheckpoint`) bounds what they write. What the log has
-//! taken of the disk it keeps, up to a bound (`journal_size_limit`), and gives back when nothing is written for a while.
+//! the log is long, it is moved again and again until little is left, and the writer moves the last bit itself. Where the
+//! log grows faster than it can be moved, work in the background waits for it; requests never do, and SQLite's own limit
+//! (`wal_autocheckpoint`) bounds what they write. What the log has taken of the disk it keeps, up to a bound
+//! (`journal_size_limit`), and gives back when nothing is written for a while.
 
 use diesel::{
     Connection as _, QueryableByName, RunQueryDsl as _, SqliteConnection,
@@ -27,8 +28,8 @@ use crate::{causes::with_causes, store::StoreError};
 
 /// The pages at which SQLite has the writer move the whole log, however long that takes: 64 MiB.
 pub(super) const LIMIT: u32 = 16_384;
-/// The pages at which the log is to begin anew.
-const LONG: i64 = 8_192;
+/// The pages at which the log is to begin anew: 8 MiB. All of a log is read at a start after a kill.
+const LONG: i64 = 2_048;
 /// What a log that begins anew may keep of the disk, in bytes: as much as it is ever to take. To cut it and have it grow
 /// again would cost each commit a write of its own for where its pages are.
 pub(super) const KEPT_BYTES: i64 = (LIMIT as i64 + MORE) * (4096 + 24);
@@ -38,9 +39,9 @@ const MUCH: i64 = 2_048;
 const SMALL: u64 = 1024 * 1024;
 /// The pages that the writer moves itself. It waits for the disk meanwhile: a few milliseconds for so few.
 const LITTLE: i64 = 64;
-/// The pages from which it moves more itself, for soon SQLite would have it move all: 48 MiB. Large commits leave more than
-/// a little each time.
-const VERY_LONG: i64 = 12_288;
+/// The pages from which it moves more itself, for a start after a kill reads all of it: 16 MiB. Large commits leave more than a
+/// little each time.
+const VERY_LONG: i64 = 4_096;
 /// What it moves then: the pages of some large commits.
 const MORE: i64 = 1_024;
 /// How often a long log is moved at a time until little is left. Each time takes less than the one before, unless a reader

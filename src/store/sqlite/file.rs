@@ -99,7 +99,7 @@ impl Prepared {
             Some((name, identity))
         });
         let (_, change) = look(&self.path)?;
-        let is_stamped = read_head(&self.path).is_ok_and(|head| head.stamp == stamp);
+        let is_stamped = self.has_stamp(stamp);
         let file = DatabaseFile {
             beside: beside.collect(),
             path: self.path,
@@ -111,6 +111,11 @@ impl Prepared {
         };
         file.look()?;
         Ok(file)
+    }
+
+    /// Whether the file itself has this number, whatever its log says.
+    pub fn has_stamp(&self, stamp: i32) -> bool {
+        read_head(&self.path).is_ok_and(|head| head.stamp == stamp)
     }
 
     /// The path of its log.

@@ -1,12 +1,12 @@
 //! What the writer is told to do.
 
-use diesel::{RunQueryDsl as _, SqliteConnection};
+use diesel::SqliteConnection;
 use std::error::Error;
 use tokio::sync::oneshot;
 
 use crate::{
     causes::with_causes,
-    store::{Conn, StoreError, Trouble, WriteLoad, cached::Fixed, guarded},
+    store::{Conn, StoreError, Trouble, WriteLoad, guarded},
 };
 
 /// What the writer is told.
@@ -27,8 +27,8 @@ pub(super) trait Job: Send {
     fn count(&self) -> usize;
     /// Whether nobody waits for it any more.
     fn is_abandoned(&self) -> bool;
-    /// Does the work in a savepoint. An error says that the transaction around it is lost.
-    fn run(&mut self, conn: &mut SqliteConnection, demand: WriteLoad) -> Result<(), StoreError>;
+    /// Does the work. `false`: it failed, and what it has written is to be rolled back.
+    fn run(&mut self, conn: &mut SqliteConnection, demand: WriteLoad) -> bool;
     /// Why it could not be made durable, where that is not its own fault, and what was said.
     fn trouble(&self) -> Option<(Trouble, String)>;
     /// Tells whoever asked, now that it is known whether the transaction was committed.
@@ -69,20 +69,15 @@ where
         self.reply.is_closed()
     }
 
-    fn run(&mut self, conn: &mut SqliteConnection, demand: WriteLoad) -> Result<(), StoreError> {
+    fn run(&mut self, conn: &mut SqliteConnection, demand: WriteLoad) -> bool {
         let Some(work) = self.work.take() else {
-            return Ok(());
+            return true;
         };
-        Fixed("SAVEPOINT job").execute(conn)?;
         let outcome = guarded(|conn| work(conn, demand), &mut Conn::Sqlite(conn));
         if let Err(error) = &outcome {
-            // Now, for the whole transaction may be lost with it.
             self.trouble = Trouble::of(error).map(|trouble| (trouble, with_causes(error)));
-            Fixed("ROLLBACK TO job").execute(conn)?;
         }
-        Fixed("RELEASE job").execute(conn)?;
-        self.outcome = Some(outcome);
-        Ok(())
+        self.outcome.insert(outcome).is_ok()
     }
 
     fn trouble(&self) -> Option<(Trouble, String)> {

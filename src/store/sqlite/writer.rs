@@ -186,7 +186,8 @@ impl Writer {
         let mut outcome = self.begin(true);
         while let Some(mut job) = next.take() {
             if !job.is_abandoned() {
-                outcome = outcome.and_then(|()| job.run(&mut self.conn, WriteLoad::Busy));
+                let is_first = jobs.is_empty();
+                outcome = outcome.and_then(|()| self.run_job(&mut *job, WriteLoad::Busy, is_first));
                 jobs.push(job);
             }
             while next.is_none() && jobs.len() < self.limit && !self.stopping {
@@ -205,13 +206,36 @@ impl Writer {
 
     /// Runs work in the background in a transaction of its own: no request shares its commit, or waits for two of them.
     fn give_a_turn(&mut self, mut job: Box<dyn Job>) -> Batch {
-        let outcome = self.others.demand(&mut self.conn).and_then(|demand| {
+        let demand = self.others.demand(&mut self.conn);
+        let outcome = demand.and_then(|demand| {
             self.begin(demand == WriteLoad::Busy)?;
-            job.run(&mut self.conn, demand)
+            self.run_job(&mut *job, demand, true)
         });
         let batch = self.commit(vec![job], outcome);
         self.background_since = Instant::now();
         batch
+    }
+
+    /// Does a job in the transaction that was begun, and leaves nothing of one that fails. An error says that the
+    /// transaction is lost. The first job of a transaction needs no savepoint, in which SQLite copies each page that is changed.
+    fn run_job(
+        &mut self,
+        job: &mut dyn Job,
+        demand: WriteLoad,
+        is_first: bool,
+    ) -> Result<(), StoreError> {
+        if is_first {
+            if job.run(&mut self.conn, demand) {
+                return Ok(());
+            }
+            self.execute("ROLLBACK")?;
+            return self.begin(self.syncs);
+        }
+        self.execute("SAVEPOINT job")?;
+        if !job.run(&mut self.conn, demand) {
+            self.execute("ROLLBACK TO job")?;
+        }
+        self.execute("RELEASE job")
     }
 
     /// Begins a transaction. `sync`: whether its commit is to be on disk before it is answered. One that is not is on

@@ -1,0 +1,2 @@
+-- In SQLite alone: PostgreSQL keeps an index of each table.
+SELECT 1;
