@@ -8,14 +8,14 @@ use std::collections::HashSet;
 use super::{
     Conn, StoreError,
     cached::Update,
-    claims::{is_event, is_event_of_anybody},
+    claims::is_event,
     on_each,
     schema::webhook_event as table,
     types::{Digest, Json, Timestamp, Uuid},
 };
 
 #[cfg(feature = "sqlite")]
-use super::cached::InsertOrFail;
+use super::{cached::InsertOrFail, claims::is_event_of_anybody};
 
 pub use super::outcome::Outcome;
 

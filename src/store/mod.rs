@@ -114,6 +114,7 @@ pub enum Store {
 
 /// The most rows of one statement: PostgreSQL takes 65,535 values. SQLite is given row after row, for it keeps the
 /// prepared statement of a single row, and nothing is saved there by doing many at once.
+#[cfg(feature = "postgres")]
 const MANY: usize = 500;
 
 /// How to use the database.
