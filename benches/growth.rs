@@ -1,7 +1,7 @@
 //! What becomes of the service as its database grows, on SQLite: how many signed orders a second it makes durable, how many
 //! that it has made it answers again and how many with a wrong signature it refuses, what pages of its lists, the statistics
-//! and a clean-up take, how long it takes to start, also after a kill under load, and what it takes of the memory; empty, and with one, three and ten
-//! million orders. Everything is one run; the ratios to the empty database hold on other machines.
+//! and a clean-up take, how long it takes to start, also after a kill under load, and what it takes of the memory; empty, and
+//! with one, three and ten million orders. Everything is one run; the ratios to the empty database hold on other machines.
 //!
 //! `cargo bench --bench growth`; `-- 1 2` for one and two million. Ten million take 25 GB of disk, given back at the end
 //! unless `BENCH_KEEP` is set.
