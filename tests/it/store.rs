@@ -7,6 +7,7 @@ use hookonce::store::{
     Conn, DatabaseUrl, Store, StoreError, StoreOptions, clients,
     events::{self, NewEvent, Outcome},
     idempotency::{self as records, BodyEncoding, Completion, NewRecord, Record, RecordStatus},
+    orders::{self, Order},
     retailers,
     types::{Digest, Json, Timestamp, Uuid},
 };
@@ -36,6 +37,36 @@ on_both! {
     what_is_not_there_is_neither_changed_nor_revoked
     times_come_back_to_the_microsecond_and_compare
     json_comes_back_byte_for_byte
+    an_order_whose_number_is_taken_gives_its_message_back
+}
+
+async fn an_order_whose_number_is_taken_gives_its_message_back(engine: Engine) {
+    let app = App::new(engine).await;
+    app.send(&Call::twilio_text(&new_sid(), "2 cola")).await;
+    let store = open(&app.database).await;
+    let sql = "SELECT CAST(id AS TEXT) AS t FROM v_orders";
+    let id = app.database.texts(sql).remove(0).expect("an order");
+    let id = Uuid(id.parse().expect("an id"));
+    let added = store.write(move |conn| {
+        let first = orders::find(conn, id)?.expect("the order");
+        let another = |number: &str, message: &str| Order {
+            id: Uuid::in_order(),
+            order_number: number.to_owned(),
+            message_id: Some(message.to_owned()),
+            ..first.clone()
+        };
+        let taken = first.message_id.as_deref().expect("a message");
+        let all = [
+            another(&first.order_number, "new"),
+            another("NEW-1", "new"),
+            another("NEW-2", "new"),
+            another("NEW-3", taken),
+        ];
+        let added = all.iter().map(|order| orders::insert(conn, order));
+        added.collect::<Result<Vec<_>, StoreError>>()
+    });
+    assert_eq!(added.await.expect("written"), [false, true, false, false]);
+    assert_eq!(app.orders(), 2);
 }
 
 async fn open(database: &Database) -> Store {
